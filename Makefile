@@ -1,0 +1,27 @@
+# Two commands: `make repro` and `make test`. Each sets everything up on its first call, and only then.
+export PATH := $(CURDIR)/.venv/bin:$(PATH)
+export HF_HUB_DISABLE_TELEMETRY := 1
+PYTHON ?= python3
+SETUP := .venv/.installed
+
+.PHONY: setup repro test check
+setup: $(SETUP)
+
+$(SETUP): pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or later is needed; call: make PYTHON=python3.11 …")'
+	$(PYTHON) -m venv .venv
+	.venv/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt torch
+	.venv/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt '.[dev]'
+	rm -rf build *.egg-info
+	touch $@
+
+repro: $(SETUP)
+	python -m stages.check_params
+	dvc repro
+
+check: $(SETUP)
+	ruff check .
+	mypy
+
+test: check
+	python -m pytest

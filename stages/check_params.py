@@ -1,0 +1,51 @@
+"""Checks the whole of params.yaml and names every mistake in it at once, before any stage runs."""
+
+import argparse
+
+from stages.candidates import CandidatesParams
+from stages.corpus import CorpusParams
+from stages.errors import UserError, run_stage
+from stages.evaluate import EvaluateParams
+from stages.exec_results import ExecResultsParams
+from stages.gold import GoldParams
+from stages.pairs import PairsParams
+from stages.params import Params, read_params, read_sections
+from stages.sft import SftParams
+from stages.train_dpo import TrainDpoParams
+from stages.train_sft import TrainSftParams
+
+SECTIONS: dict[str, type[Params]] = {
+    "corpus": CorpusParams,
+    "gold": GoldParams,
+    "sft": SftParams,
+    "train_sft.strong": TrainSftParams,
+    "train_sft.weak": TrainSftParams,
+    "candidates": CandidatesParams,
+    "exec_results": ExecResultsParams,
+    "pairs": PairsParams,
+    "train_dpo": TrainDpoParams,
+    "evaluate": EvaluateParams,
+}
+"""Every section of params.yaml and the model that reads it."""
+
+
+def check_params() -> None:
+    """Raises UserError with a sentence for each unknown section, and for each wrong key or value of every section."""
+    known = {section.partition(".")[0] for section in SECTIONS}
+    mistakes = [f"params.yaml: `{name}` is not a section; there are: {', '.join(sorted(known))}" for name in read_sections() if name not in known]
+    for section, model in SECTIONS.items():
+        try:
+            read_params(section, model)
+        except UserError as error:
+            mistakes += error.sentences
+    if mistakes:
+        raise UserError(*mistakes)
+
+
+def main() -> None:
+    argparse.ArgumentParser(description=__doc__).parse_args()
+    check_params()
+
+
+if __name__ == "__main__":
+    run_stage(main)

@@ -1,0 +1,38 @@
+"""Reads the content files of the demo corpus: YAML into strict models, mistakes as sentences."""
+
+from pathlib import Path
+from typing import TypeVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from stages.errors import UserError
+
+
+class Content(BaseModel):
+    """Base of what a content file holds: no extra keys, no silent conversion, no change after reading."""
+
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
+
+
+C = TypeVar("C", bound=Content)
+
+
+def read_content(path: Path, model: type[C]) -> C:
+    """The YAML file as `model`. Raises UserError with one sentence for each mistake, naming the file and the field."""
+    try:
+        values = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{path} does not exist; restore it from the last commit") from None
+    except (YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} is not valid YAML ({' '.join(str(error).split())}); correct it") from None
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        raise UserError(*(_sentence(path, detail["loc"], detail["msg"]) for detail in error.errors())) from None
+
+
+def _sentence(path: Path, location: tuple[int | str, ...], message: str) -> str:
+    field = ".".join(str(part) for part in location)
+    return f"{path}: {f'`{field}`: ' if field else ''}{message.removeprefix('Value error, ')}; correct it"

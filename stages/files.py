@@ -1,0 +1,79 @@
+"""Files that are written whole or not at all, and the work folder that a killed stage resumes from."""
+
+import hashlib
+import json
+import os
+import shutil
+from pathlib import Path
+
+from stages.errors import UserError
+
+
+def sha256_file(path: Path) -> str:
+    """Hex sha256 of a file's bytes."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def sha256_folder(folder: Path) -> str:
+    """Hex sha256 over the relative paths and the bytes of all files in a folder."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    return fingerprint([(path.relative_to(folder).as_posix(), sha256_file(path)) for path in files])
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes `text` under a temporary name beside `path` and moves it into place."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(path.name + ".partial")
+    temporary.write_text(text, encoding="utf-8")
+    os.replace(temporary, path)
+
+
+def write_json(path: Path, value: object) -> None:
+    """Writes `value` as indented JSON with a final newline, keys in the order given."""
+    write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def read_json(path: Path) -> dict[str, object]:
+    """A JSON object from a file. Raises UserError where it is missing or is no JSON object."""
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{path} does not exist; run `dvc repro` to make it") from None
+    except ValueError as error:
+        raise UserError(f"{path} is not JSON ({error}); run `dvc repro` to make it again") from None
+    if not isinstance(value, dict):
+        raise UserError(f"{path} holds no JSON object; run `dvc repro` to make it again")
+    return value
+
+
+def fingerprint(*parts: object) -> str:
+    """Hex sha256 of a JSON rendering of `parts`: equal inputs and params give the same text on every machine."""
+    return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def work_folder(out: Path, key: str) -> Path:
+    """`<out>.partial/`, where the stage that makes `out` keeps finished work until `out` is whole.
+
+    DVC removes a stage's outs before it runs, not this folder beside them. Work of other inputs or params (another
+    `key`) is deleted: resuming never mixes two versions.
+    """
+    folder = out.with_name(out.name + ".partial")
+    mark = folder / "key"
+    if not (mark.exists() and mark.read_text() == key):
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        write_text(mark, key)
+    return folder
+
+
+def move_folder(made: Path, out: Path) -> None:
+    """Puts a finished folder in the place of `out`, replacing what stood there."""
+    shutil.rmtree(out, ignore_errors=True)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    os.replace(made, out)
+
+
+def remove_folder(folder: Path) -> None:
+    """Deletes a work folder whose result is in place."""
+    shutil.rmtree(folder)

@@ -1,0 +1,66 @@
+"""The base model `scratch`: a small Llama with a tokenizer trained on the SFT set, for machines without a GPU or a network."""
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
+
+_PAD, _END, _UNKNOWN = "<pad>", "<end>", "<unk>"
+_WORD, _START = "[A-Za-z0-9]", "▁"  # a character of a word; the mark that starts one
+
+
+def train_tokenizer(texts: Iterable[str], vocab_size: int, max_length: int) -> "PreTrainedTokenizerFast":
+    """A BPE tokenizer in which a word is the same tokens wherever it stands, so that names and values can be copied.
+
+    Words are runs of ASCII letters and digits. What stands between two words (` = '`, `, `, `_`) is a token of its own,
+    and a single space between two words is no token: decoding puts it back. Decoding an encoded text gives the same text,
+    but for `▁` and for characters that neither `texts` hold nor printable ASCII: those are unknown.
+    """
+    from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
+    from transformers import PreTrainedTokenizerFast
+
+    tokenizer = Tokenizer(models.BPE(unk_token=_UNKNOWN))
+    tokenizer.normalizer = normalizers.Replace(Regex(f"(?<!{_WORD})(?={_WORD})"), _START)
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([
+        pre_tokenizers.Split(Regex(f"(?<={_WORD}) (?={_START})"), "removed"),
+        pre_tokenizers.Split(Regex(f"{_START}{_WORD}+"), "isolated"),
+    ])
+    tokenizer.decoder = decoders.Sequence([
+        decoders.Fuse(), decoders.Replace(Regex(f"(?<={_WORD}){_START}"), " "), decoders.Replace(_START, ""),
+    ])
+    # Not `continuing_subword_prefix`: with it the trainer numbers the characters in an order that differs from run to run.
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocab_size,
+        special_tokens=[_PAD, _END, _UNKNOWN],
+        initial_alphabet=[chr(code) for code in (10, *range(32, 127))] + [_START],
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(texts, trainer)
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, pad_token=_PAD, eos_token=_END, unk_token=_UNKNOWN, model_max_length=max_length,
+        clean_up_tokenization_spaces=False,
+    )
+
+
+def new_model(
+    tokenizer: "PreTrainedTokenizerFast", hidden_size: int, layers: int, heads: int, seed: int
+) -> "LlamaForCausalLM":
+    """A Llama with tied embeddings and weights drawn from `seed`; the feed-forward is three times as wide as `hidden_size`."""
+    from transformers import LlamaConfig, LlamaForCausalLM, set_seed
+
+    config = LlamaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=hidden_size,
+        intermediate_size=3 * hidden_size,
+        num_hidden_layers=layers,
+        num_attention_heads=heads,
+        num_key_value_heads=heads,
+        max_position_embeddings=tokenizer.model_max_length,
+        tie_word_embeddings=True,
+        pad_token_id=tokenizer.pad_token_id,
+        bos_token_id=None,
+        eos_token_id=tokenizer.eos_token_id,
+    )
+    set_seed(seed)
+    return LlamaForCausalLM(config)

@@ -1,0 +1,66 @@
+"""One section of params.yaml into a strict, frozen model."""
+
+from pathlib import Path
+from typing import TypeVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic_core import ErrorDetails
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from stages.errors import UserError
+
+PARAMS_FILE = Path("params.yaml")
+
+
+class Params(BaseModel):
+    """Base of every section: no extra keys, no silent conversion, no change after reading."""
+
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
+
+
+P = TypeVar("P", bound=Params)
+
+
+def read_params(section: str, model: type[P], path: Path = PARAMS_FILE) -> P:
+    """The dotted `section` of the params file as `model`.
+
+    Read as YAML 1.2 (ruamel), because DVC writes 1e-06 for `-S x=1e-6` and YAML 1.1 takes that for a string.
+    Raises UserError with one sentence for each wrong key or value.
+    """
+    values = _section(path, section)
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        raise UserError(*(_sentence(path, section, model, detail) for detail in error.errors())) from None
+
+
+def read_sections(path: Path = PARAMS_FILE) -> dict[str, object]:
+    """The whole params file, section to values. Raises UserError where it is missing or is no YAML mapping."""
+    try:
+        values = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{path} does not exist; run the stage from the root of the repository") from None
+    except YAMLError as error:
+        raise UserError(f"{path} is not valid YAML ({' '.join(str(error).split())}); correct it") from None
+    if not isinstance(values, dict):
+        raise UserError(f"{path} holds no sections; restore it from the last commit")
+    return values
+
+
+def _section(path: Path, section: str) -> object:
+    values: object = read_sections(path)
+    for name in section.split("."):
+        if not isinstance(values, dict) or name not in values:
+            raise UserError(f"{path} has no section `{section}`; restore it from the last commit")
+        values = values[name]
+    return values
+
+
+def _sentence(path: Path, section: str, model: type[Params], detail: ErrorDetails) -> str:
+    field = ".".join(str(part) for part in (section, *detail["loc"]))
+    if detail["type"] == "extra_forbidden":
+        return f"{path}: `{field}` is not a param; `{section}` knows: {', '.join(model.model_fields)}"
+    if detail["type"] == "missing":
+        return f"{path}: `{field}` is missing; set it"
+    return f"{path}: `{field}` is {detail['input']!r}; {detail['msg'][0].lower()}{detail['msg'][1:]}"

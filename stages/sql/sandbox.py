@@ -1,0 +1,298 @@
+"""Runs one query of unknown origin on one SQLite database.
+
+Covered: the file is opened read-only and immutable and is never created; exactly one statement runs; an authorizer lets
+it read and nothing else (no write, ATTACH, PRAGMA, transaction, extension, VACUUM INTO; no EXPLAIN either); SQLite's
+run-time limits are tight; no temporary files. A budget in SQLite VM steps decides (`over_budget`); wall clock, memory
+and result size are nets (`undecided`). The same query on the same file takes the same steps and gives the same rows on
+every machine: the SQLite version is pinned, `now` is 2020-01-01 00:00 UTC, and `random()` starts anew with each query.
+
+Not covered: a single long operation inside SQLite (an `instr` of two huge strings) is not interrupted here; the
+process that runs it is killed (`stages.sql.pool`). What a `-wal` file beside the database holds is not read, and locks
+of other processes are not looked at. Against bugs in SQLite itself there is no defence but the limits of the process.
+"""
+
+import os
+import random
+import resource
+import sys
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+import apsw
+
+from stages.errors import UserError
+from stages.sql.compare import Cell, Result, Row
+from stages.sql.text import statements
+from stages.sql.verdicts import ErrorClass, Status, error_class
+
+STEPS_PER_TICK = 1000
+"""Steps between two looks at the budget and the clock. The budget itself is exact: a query that ends with more steps
+than it had is over budget, however it ended."""
+
+Enough = Callable[[list[Row], int], bool]
+
+_BLOCK_ROWS = 100
+_OPEN_DATABASES = 16
+_ERROR_LENGTH = 300
+_LIMITS = {
+    apsw.SQLITE_LIMIT_LENGTH: 10_000_000,
+    apsw.SQLITE_LIMIT_SQL_LENGTH: 1_000_000,
+    apsw.SQLITE_LIMIT_EXPR_DEPTH: 500,
+    apsw.SQLITE_LIMIT_COMPOUND_SELECT: 200,
+    apsw.SQLITE_LIMIT_VDBE_OP: 1_000_000,
+    apsw.SQLITE_LIMIT_FUNCTION_ARG: 127,
+    apsw.SQLITE_LIMIT_LIKE_PATTERN_LENGTH: 1000,
+    apsw.SQLITE_LIMIT_ATTACHED: 0,
+    apsw.SQLITE_LIMIT_VARIABLE_NUMBER: 0,
+    apsw.SQLITE_LIMIT_TRIGGER_DEPTH: 1,
+    apsw.SQLITE_LIMIT_WORKER_THREADS: 0,
+}
+_ALLOWED = {apsw.SQLITE_SELECT, apsw.SQLITE_READ, apsw.SQLITE_RECURSIVE}
+_FORBIDDEN_FUNCTIONS = {"load_extension", "fts3_tokenizer"}
+_NOW_JULIAN_DAY = 2458849.5  # 2020-01-01 00:00 UTC: the year that the Spider evaluator puts for the current one
+_NETS: dict[type[Exception], ErrorClass] = {
+    apsw.TooBigError: "size",
+    apsw.NoMemError: "memory",
+    MemoryError: "memory",
+    apsw.FullError: "memory",
+    UnicodeDecodeError: "text",
+    apsw.CorruptError: "file",
+    apsw.IOError: "file",
+    apsw.NotADBError: "file",
+    apsw.CantOpenError: "file",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """The safety nets of one query. `wall_seconds`: of wall clock; `memory_mb`: of the process and of SQLite's heap;
+    `max_rows` and `result_mb`: of its result."""
+
+    wall_seconds: float
+    memory_mb: int
+    max_rows: int
+    result_mb: int
+
+
+@dataclass(frozen=True, slots=True)
+class Execution:
+    """How a query ended. `result` is there only if it is `ok` and was read to its end; `rows` counts what was read;
+    `steps` are SQLite VM steps. `error` and `error_class` say why it is not `ok`."""
+
+    status: Status
+    steps: int
+    rows: int
+    result: Result | None = None
+    error: str | None = None
+    error_class: ErrorClass | None = None
+
+
+class _FixedClock(apsw.VFS):
+    def __init__(self) -> None:
+        super().__init__("fixed-clock", "")
+
+    def xCurrentTime(self) -> float:
+        return _NOW_JULIAN_DAY
+
+    def xCurrentTimeInt64(self) -> int:
+        return int(_NOW_JULIAN_DAY * 86_400_000)
+
+
+_CLOCK = _FixedClock()
+
+
+class Database:
+    """An open database. Not for threads.
+
+    `other_way`: whatever a query leaves open falls out otherwise: scans without an ORDER BY run backwards, `random()`
+    gives other numbers, and there is the function `tie_breaker()` of `stages.sql.text.ties_reversed`.
+    """
+
+    def __init__(self, path: Path, other_way: bool = False) -> None:
+        self._other_way = other_way
+        self._connection = apsw.Connection(
+            f"{path.absolute().as_uri()}?mode=ro&immutable=1",
+            flags=apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI,
+            vfs="fixed-clock",
+            statementcachesize=0,
+        )
+        self._begin(0, 0)
+        self._harden()
+
+    def close(self) -> None:
+        self._connection.close()
+
+    def execute(
+        self, sql: str, budget: int, limits: Limits, enough: Enough | None = None
+    ) -> Execution:
+        """Runs `sql`, at most `budget` VM steps. `enough` is called after every hundred rows with those rows and the
+        number read so far, and ends the query early where it returns True: it is `ok` then, without a result."""
+        found = statements(sql)
+        if not found:
+            return Execution("no_sql", 0, 0, error="there is no SQL")
+        if len(found) > 1:
+            return Execution("exec_error", 0, 0, error=f"{len(found)} statements", error_class="several_statements")
+        self._begin(budget, limits.wall_seconds)
+        rows: list[Row] = []
+        try:
+            whole = self._read(sql, rows, limits, enough)
+        except (apsw.Error, MemoryError, ValueError) as error:  # ValueError: text that is not Unicode, or holds NUL
+            return self._failed(error, budget, len(rows))
+        if self._steps > budget:
+            return self._over(budget, len(rows))
+        return Execution("ok", self._steps, len(rows), Result(self._columns, rows) if whole else None)
+
+    def _read(
+        self, sql: str, rows: list[Row], limits: Limits, enough: Enough | None
+    ) -> bool:
+        cursor = self._connection.cursor()
+        try:
+            cells: Iterable[Row] = cursor.execute(sql)
+            size = 0
+            while block := list(islice(cells, _BLOCK_ROWS)):
+                rows += block
+                if enough and len(block) == _BLOCK_ROWS and enough(block, len(rows)):
+                    return False
+                size += sum(len(cell) for row in block for cell in row if isinstance(cell, str | bytes))
+                if len(rows) > limits.max_rows or size > limits.result_mb * 1_000_000:
+                    raise apsw.TooBigError(f"more than {limits.max_rows} rows or {limits.result_mb} MB of result")
+            return True
+        finally:
+            cursor.close(True)
+
+    def _failed(self, error: Exception, budget: int, rows: int) -> Execution:
+        if self._steps > budget or self._stopped == "budget":
+            return self._over(budget, rows)
+        if self._stopped == "time":
+            return Execution("undecided", self._steps, rows, error="met the wall clock", error_class="time")
+        text = str(error)[:_ERROR_LENGTH] or type(error).__name__
+        for kind, name in _NETS.items():
+            if isinstance(error, kind):
+                return Execution("undecided", self._steps, rows, error=text, error_class=name)
+        if isinstance(error, apsw.ExecTraceAbort):
+            text = "not authorized: no query"
+        return Execution("exec_error", self._steps, rows, error=text, error_class=error_class(text))
+
+    def _over(self, budget: int, rows: int) -> Execution:
+        return Execution("over_budget", self._steps, rows, error=f"needs more than {budget} steps")
+
+    def _begin(self, budget: int, seconds: float) -> None:
+        self._budget, self._deadline = budget, time.monotonic() + seconds
+        self._ticks = self._steps = self._columns = self._countdown = 0
+        self._stopped = ""
+        self._random: random.Random | None = None
+
+    def _harden(self) -> None:
+        connection = self._connection
+        connection.config(apsw.SQLITE_DBCONFIG_DEFENSIVE, 1)
+        connection.pragma("temp_store", 2)  # in memory: no query fills the disk
+        connection.pragma("reverse_unordered_selects", int(self._other_way))
+        if self._other_way:
+            connection.create_scalar_function("tie_breaker", self._tie_breaker, 0)
+        connection.create_scalar_function("random", self._random_integer, 0)
+        connection.create_scalar_function("randomblob", self._random_blob, 1)
+        for limit, value in _LIMITS.items():
+            connection.limit(limit, value)
+        connection.execute("SELECT count(*) FROM sqlite_schema").fetchall()  # reads the schema before steps are counted
+        connection.authorizer = _authorize
+        connection.exec_trace = self._on_statement
+        connection.set_progress_handler(self._on_tick, STEPS_PER_TICK)
+        connection.trace_v2(apsw.SQLITE_TRACE_PROFILE, self._on_end)
+
+    def _on_statement(self, cursor: apsw.Cursor, sql: str, bindings: object) -> bool:
+        self._columns = len(cursor.get_description())
+        return self._columns > 0 and not cursor.is_explain
+
+    def _on_tick(self) -> bool:
+        self._ticks += 1
+        if self._ticks * STEPS_PER_TICK > self._budget:
+            self._stopped = "budget"
+        elif time.monotonic() > self._deadline:
+            self._stopped = "time"
+        return bool(self._stopped)
+
+    def _on_end(self, event: dict[str, dict[str, int]]) -> None:
+        self._steps = event["stmt_status"]["SQLITE_STMTSTATUS_VM_STEP"]
+
+    def _tie_breaker(self, *no_arguments: Cell) -> int:
+        self._countdown -= 1
+        return self._countdown
+
+    def _random_integer(self, *no_arguments: Cell) -> int:
+        return int.from_bytes(self._random_bytes(8), "big", signed=True)
+
+    def _random_blob(self, *lengths: Cell) -> bytes:
+        return self._random_bytes(lengths[0] if isinstance(lengths[0], int) else 1)
+
+    def _random_bytes(self, length: int) -> bytes:
+        if length > _LIMITS[apsw.SQLITE_LIMIT_LENGTH]:
+            raise apsw.TooBigError("string or blob too big")
+        self._random = self._random or random.Random(int(self._other_way))
+        return self._random.randbytes(max(1, length))
+
+
+class OpenDatabases:
+    """The databases of a folder that were used last, open."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._open: OrderedDict[tuple[str, bool], Database] = OrderedDict()
+
+    def get(self, db_id: str, other_way: bool = False) -> Database:
+        """See `Database` for `other_way`."""
+        key = (db_id, other_way)
+        if key not in self._open:
+            self._open[key] = Database(database_path(self._folder, db_id), other_way)
+            if len(self._open) > _OPEN_DATABASES:
+                self._open.popitem(last=False)[1].close()
+        self._open.move_to_end(key)
+        return self._open[key]
+
+
+def _authorize(action: int, first: str | None, second: str | None, schema: str | None, trigger: str | None) -> int:
+    if action in _ALLOWED or (action == apsw.SQLITE_FUNCTION and second not in _FORBIDDEN_FUNCTIONS):
+        return apsw.SQLITE_OK
+    return apsw.SQLITE_DENY
+
+
+def limit_process(memory_mb: int) -> None:
+    """Puts this process, for good, under the memory net: SQLite's heap, and its address space beyond what it has now.
+    Also sets its time zone to UTC, or `localtime` in a query would depend on the machine."""
+    os.environ["TZ"] = "UTC"
+    time.tzset()
+    apsw.hard_heap_limit(memory_mb * 1_000_000)
+    if sys.platform == "linux":
+        pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0])
+        most = pages * resource.getpagesize() + memory_mb * 1_000_000
+        resource.setrlimit(resource.RLIMIT_AS, (most, most))
+
+
+def database_path(folder: Path, db_id: str) -> Path:
+    """Where a database lies in a folder of databases."""
+    return folder / db_id / f"{db_id}.sqlite"
+
+
+def check_databases(db_ids: Iterable[str], folder: Path) -> dict[str, Path]:
+    """The file of each database, sorted by db_id. Raises UserError naming every one that is missing or not SQLite."""
+    paths = {db_id: database_path(folder, db_id) for db_id in sorted(set(db_ids))}
+    problems = [problem for path in paths.values() if (problem := _problem(path))]
+    if problems:
+        raise UserError(*problems)
+    return paths
+
+
+def _problem(path: Path) -> str | None:
+    if not path.is_file():
+        return f"{path} does not exist; put the database there, or run `dvc repro corpus` to make it"
+    try:
+        Database(path).close()
+        empty = path.stat().st_size == 0  # SQLite takes that for a database without tables
+        reason = "it is empty" if empty else None
+    except apsw.Error as error:
+        reason = str(error)
+    fix = "replace it, or run `dvc repro corpus` to make it again"
+    return reason and f"{path} is not an SQLite database ({reason}); {fix}"

@@ -1,0 +1,46 @@
+"""What executing a candidate can show: the closed sets of verdicts and of error classes.
+
+Rules, in this order:
+1. the gold failed or went over its budget -> `gold_error`; the gold was undecided -> `undecided`;
+2. there is no statement to run -> `no_sql`;
+3. more rows than the gold has were read before the step budget or a result cap ended the query, under a contract that
+   counts rows -> `mismatch`: no further row can make the two equal;
+4. it failed, went over its step budget or met a safety net -> `exec_error`, `over_budget`, `undecided`;
+5. otherwise the contract compares the two results -> `match` or `mismatch`.
+
+An error is never a value: without a result there is nothing to compare, so two errors or two time-outs never match.
+"""
+
+import re
+from typing import Literal, get_args
+
+Verdict = Literal["match", "mismatch", "exec_error", "over_budget", "undecided", "no_sql", "gold_error"]
+VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
+
+Status = Literal["ok", "exec_error", "over_budget", "undecided", "no_sql"]
+"""How one execution ended; the gold dataset's verdict is one of these (a gold without SQL is an `exec_error`)."""
+
+ErrorClass = Literal[
+    "syntax", "several_statements", "forbidden", "no_such_table", "no_such_column", "ambiguous_column",
+    "no_such_function", "aggregate_misuse", "wrong_count", "too_complex", "other",  # of an exec_error
+    "time", "memory", "size", "text", "file", "lost",  # of an undecided: which safety net it met
+]  # fmt: skip
+ERROR_CLASSES: tuple[ErrorClass, ...] = get_args(ErrorClass)
+
+_MESSAGES: tuple[tuple[str, ErrorClass], ...] = (
+    (r"syntax error|unrecognized token|incomplete input|SQL variables|variable number|null character|surrogates", "syntax"),
+    (r"not authorized|authorization denied|prohibited|access to .* is", "forbidden"),
+    (r"no such table", "no_such_table"),
+    (r"no such column|cannot join using column|no tables specified", "no_such_column"),
+    (r"ambiguous", "ambiguous_column"),
+    (r"no such function", "no_such_function"),
+    (r"misuse of|aggregate functions are not allowed|HAVING clause on a non-aggregate", "aggregate_misuse"),
+    (r"wrong number of arguments|number of result columns|sub-select returns|should be between 1 and|"
+     r"all VALUES must have|has \d+ values for|row value misused|must match any column in", "wrong_count"),
+    (r"too many|too large|too deep|too complex|stack overflow|at most \d+ tables", "too_complex"),
+)  # fmt: skip
+
+
+def error_class(message: str) -> ErrorClass:
+    """The class of an SQLite error message about a query that could not be run."""
+    return next((name for pattern, name in _MESSAGES if re.search(pattern, message, re.IGNORECASE)), "other")

@@ -1,0 +1,109 @@
+"""Supervised fine-tuning of one role (strong or weak) on the SFT set, with TRL's SFTTrainer."""
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import polars as pl
+from pydantic import Field, model_validator
+
+from stages.errors import run_stage
+from stages.files import fingerprint, sha256_file, work_folder, write_json, write_text
+from stages.lm.loading import load_model
+from stages.lm.scratch import new_model, train_tokenizer
+from stages.lm.training import fits, loss_rows, save_model, train, trainer_settings
+from stages.params import Params, read_params
+from stages.receipts import require_receipts
+from stages.tables import read_table
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+
+class ScratchParams(Params):
+    """The size of a `scratch` base."""
+
+    vocab_size: int = Field(ge=256)
+    hidden_size: int = Field(gt=0)
+    layers: int = Field(gt=0)
+    heads: int = Field(gt=0)
+
+
+class TrainSftParams(Params):
+    """Section `train_sft.<role>` of params.yaml."""
+
+    base: str = Field(min_length=1)
+    revision: str | None
+    scratch: ScratchParams | None
+    seed: int = Field(ge=0)
+    epochs: float = Field(gt=0)
+    batch_size: int = Field(gt=0)
+    learning_rate: float = Field(gt=0, lt=1)
+    warmup: float = Field(ge=0, lt=1)
+    max_length: int = Field(gt=0)
+    loss_on: Literal["completion", "all"]
+    save_steps: int = Field(gt=0, multiple_of=10)  # a logged window must not span a checkpoint
+
+    @model_validator(mode="after")
+    def _base_is_complete(self) -> "TrainSftParams":
+        if self.base == "scratch" and self.scratch is None:
+            raise ValueError("base `scratch` needs its sizes in `scratch`")
+        if self.base != "scratch" and self.revision is None:
+            raise ValueError(f"base `{self.base}` needs the `revision` it is pinned to")
+        return self
+
+
+def base_model(params: TrainSftParams, texts: pl.Series) -> "tuple[PreTrainedModel, PreTrainedTokenizerBase]":
+    """The model and tokenizer that training starts from; `texts` train the tokenizer of a `scratch` base."""
+    if params.scratch is None or params.base != "scratch":
+        return load_model(params.base, params.revision)
+    size = params.scratch
+    tokenizer = train_tokenizer(texts, size.vocab_size, params.max_length)
+    return new_model(tokenizer, size.hidden_size, size.layers, size.heads, params.seed), tokenizer
+
+
+def train_sft(sft: pl.DataFrame, params: TrainSftParams, work: Path, out: Path) -> tuple[dict[str, object], str]:
+    """Trains on the SFT set and writes the model folder `out`. Returns the report and the loss curve as CSV."""
+    from datasets import Dataset
+    from trl import SFTConfig, SFTTrainer
+
+    model, tokenizer = base_model(params, sft["prompt"] + sft["completion"])
+    rows = sft.filter(fits(sft["prompt"] + sft["completion"], tokenizer, params.max_length))
+    config = SFTConfig(
+        **trainer_settings(
+            work, seed=params.seed, epochs=params.epochs, batch_size=params.batch_size,
+            learning_rate=params.learning_rate, warmup=params.warmup, save_steps=params.save_steps,
+        ),
+        completion_only_loss=params.loss_on == "completion",
+        max_length=params.max_length,
+        train_sampling_strategy="group_by_length",
+    )
+    data = Dataset.from_dict(rows.select("prompt", "completion").to_dict(as_series=False))
+    trainer = SFTTrainer(model, args=config, train_dataset=data, processing_class=tokenizer)
+    history = train(trainer, work)
+    save_model(trainer.model, tokenizer, work, out)
+    report = {
+        "in": sft.height, "trained_on": rows.height, "dropped": {"longer_than_max_length": sft.height - rows.height},
+        "weights": trainer.model.num_parameters(), "steps": trainer.state.global_step,
+        "first_loss": round(history[0]["loss"], 4), "last_loss": round(history[-1]["loss"], 4),
+    }
+    return report, loss_rows(history, ["loss"])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--role", choices=["strong", "weak"], required=True)
+    for name in ("sft", "sft-receipt", "model", "report", "curve"):
+        parser.add_argument(f"--{name}", type=Path, required=True)
+    args = parser.parse_args()
+    params = read_params(f"train_sft.{args.role}", TrainSftParams)
+    require_receipts({args.sft_receipt: args.sft})
+    sft = read_table(args.sft, "sft")
+    work = work_folder(args.model, fingerprint(params.model_dump(), sha256_file(args.sft)))
+    report, curve = train_sft(sft, params, work, args.model)
+    write_json(args.report, report)
+    write_text(args.curve, curve)
+
+
+if __name__ == "__main__":
+    run_stage(main)

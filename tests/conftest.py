@@ -1,0 +1,40 @@
+"""What several tests share: a tiny SFT set, and a model and tokenizer small enough to make anew."""
+
+import os
+
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["CUDA_VISIBLE_DEVICES"] = ""
+
+import polars as pl
+import pytest
+from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
+
+from stages.lm.scratch import new_model, train_tokenizer
+from stages.tables import COLUMNS
+
+DDL = "singer(singer_id, name, age, country)\nalbum(album_id, singer_id -> singer, title, year)"
+
+
+@pytest.fixture(scope="session")
+def sft_rows() -> pl.DataFrame:
+    """96 rows of the SFT set."""
+    rows = []
+    for number in range(96):
+        table, label, column = [("singer", "name", "age"), ("album", "title", "year")][number % 2]
+        rows.append({
+            "question_id": f"demo/train/{number:04}",
+            "prompt": f"{DDL}\nquestion: Which {table}s have a {column} above {number}?\nsql:\n",
+            "completion": f"SELECT {label} FROM {table} WHERE {column} > {number}",
+            "origin": "human",
+        })
+    return pl.DataFrame(rows, schema=COLUMNS["sft"])
+
+
+@pytest.fixture(scope="session")
+def tokenizer(sft_rows: pl.DataFrame) -> PreTrainedTokenizerFast:
+    return train_tokenizer(sft_rows["prompt"] + sft_rows["completion"], vocab_size=320, max_length=128)
+
+
+@pytest.fixture(scope="session")
+def model(tokenizer: PreTrainedTokenizerFast) -> LlamaForCausalLM:
+    return new_model(tokenizer, hidden_size=32, layers=2, heads=2, seed=7).eval()

@@ -1,0 +1,112 @@
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from stages.sql.pool import Job, Record, run
+
+ROOT = Path(__file__).parents[2]
+
+
+def make_work(folder: Path) -> Callable[[str], Record]:
+    return partial(work, folder)
+
+
+def work(folder: Path, task: str) -> Record:
+    """Notes that the task ran, then does what it says."""
+    with (folder / task).open("a") as file:
+        file.write(f"{os.getpid()}\n")
+    times = len((folder / task).read_text().splitlines())
+    if task.startswith("die") or (task.startswith("once") and times == 1):
+        os.kill(os.getpid(), signal.SIGKILL)
+    if task.startswith("hang"):
+        time.sleep(100)
+    if task.startswith("fail"):
+        raise ValueError("a defect")
+    return {"task": task, "alone": task.startswith("again") and times == 1}
+
+
+def job(folder: Path, patience: float = 30) -> Job[str]:
+    return Job(
+        partial(make_work, folder), patience, lost=lambda task: {"task": task, "lost": True},
+        again=lambda record: bool(record.get("alone")),
+    )  # fmt: skip
+
+
+def runs(folder: Path, task: str) -> list[str]:
+    return (folder / task).read_text().splitlines()
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_records_come_in_the_order_of_the_tasks(workers: int, tmp_path: Path) -> None:
+    tasks = [f"t{number}" for number in range(50)]
+    assert [record["task"] for record in run(job(tmp_path), tasks, workers)] == tasks
+
+
+def test_a_killed_worker_costs_its_task_one_more_try(tmp_path: Path) -> None:
+    tasks = ["a", "once", "b", "c"]
+    assert [record["task"] for record in run(job(tmp_path), tasks, 1)] == tasks
+    assert len(runs(tmp_path, "once")) == 2
+
+
+def test_a_task_that_kills_its_worker_twice_is_lost_and_the_others_are_not(tmp_path: Path) -> None:
+    tasks = [f"t{number}" for number in range(20)] + ["die", "die2", "z"]
+    records = run(job(tmp_path), tasks, 2)
+    assert [record["task"] for record in records] == tasks
+    assert [record["task"] for record in records if "lost" in record] == ["die", "die2"]
+    assert len(runs(tmp_path, "die")) == 2
+
+
+def test_a_task_that_stands_still_is_killed_and_lost(tmp_path: Path) -> None:
+    records = run(job(tmp_path, patience=0.5), ["a", "hang", "b"], 1)
+    assert [record.get("lost", False) for record in records] == [False, True, False]
+
+
+def test_a_doubtful_record_is_tried_again_alone(tmp_path: Path) -> None:
+    records = run(job(tmp_path), ["a", "again", "b"], 2)
+    assert records[1] == {"task": "again", "alone": False}
+    first, second = runs(tmp_path, "again")
+    assert first != second
+
+
+def test_a_defect_of_the_work_stops_the_run(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(RuntimeError, match="ended by itself"):
+        run(job(tmp_path), ["a", "fail"], 1)
+    assert "ValueError: a defect" in capfd.readouterr().err
+
+
+def test_finished_work_in_the_log_is_not_done_again(tmp_path: Path) -> None:
+    log, tasks = tmp_path / "log", ["a", "b", "c"]
+    first = run(job(tmp_path), tasks, 1, log)
+    log.write_text(log.read_text().splitlines(keepends=True)[0] + '{"1": {"ta')  # a kill cut the second line off
+    assert run(job(tmp_path), tasks, 1, log) == first
+    assert (len(runs(tmp_path, "a")), len(runs(tmp_path, "b"))) == (1, 2)
+    assert run(job(tmp_path), tasks, 1, log) == first
+    assert len(runs(tmp_path, "b")) == 2
+
+
+def test_workers_end_when_their_parent_is_killed(tmp_path: Path) -> None:
+    script = tmp_path / "parent.py"
+    script.write_text(
+        "from pathlib import Path\nfrom stages.sql.pool import run\nfrom tests.sql.test_pool import job\n"
+        f"if __name__ == '__main__':\n    run(job(Path({str(tmp_path)!r})), ['hang1', 'hang2'], 2)\n"
+    )
+    parent = subprocess.Popen([sys.executable, str(script)], cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)})
+    notes = [tmp_path / "hang1", tmp_path / "hang2"]
+    until(lambda: all(note.exists() and note.read_text().endswith("\n") for note in notes))
+    parent.kill()
+    parent.wait()
+    until(lambda: not any(Path(f"/proc/{note.read_text().strip()}/exe").exists() for note in notes))
+
+
+def until(condition: Callable[[], bool]) -> None:
+    end = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.02)

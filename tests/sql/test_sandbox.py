@@ -1,0 +1,184 @@
+import hashlib
+import sqlite3
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from stages.errors import UserError
+from stages.sql.sandbox import Database, Execution, Limits, check_databases
+from stages.sql.verdicts import ERROR_CLASSES
+from tests.sql.world import CROSS_JOIN, ENDLESS, LIMITS, counting, make_database
+
+WRITES = [
+    "INSERT INTO singer VALUES (9, 'Eve', 1, 'Peru')",
+    "UPDATE singer SET age = 1",
+    "DELETE FROM singer RETURNING name",
+    "DROP TABLE singer",
+    "CREATE TABLE t (a)",
+    "CREATE TEMP TABLE t (a)",
+    "ALTER TABLE singer RENAME TO s",
+    "WITH x AS (SELECT 1) INSERT INTO singer (age) SELECT * FROM x",
+    "ATTACH 'other.sqlite' AS other",
+    "DETACH main",
+    "VACUUM INTO 'copy.sqlite'",
+    "VACUUM",
+    "PRAGMA user_version = 3",
+    "PRAGMA query_only = 0",
+    "PRAGMA table_info(singer)",
+    "SELECT * FROM pragma_table_info('singer')",
+    "BEGIN",
+    "SAVEPOINT a",
+    "REINDEX",
+    "ANALYZE",
+    "SELECT load_extension('evil')",
+    "EXPLAIN SELECT 1",
+    "EXPLAIN QUERY PLAN SELECT 1",
+]
+
+
+@pytest.fixture
+def path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return make_database(tmp_path / "databases")
+
+
+@pytest.fixture
+def database(path: Path) -> Iterator[Database]:
+    opened = Database(path)
+    yield opened
+    opened.close()
+
+
+def run(database: Database, sql: str, budget: int = 1_000_000, limits: Limits = LIMITS) -> Execution:
+    return database.execute(sql, budget, limits)
+
+
+@pytest.mark.parametrize("sql", WRITES)
+def test_what_is_not_reading_is_forbidden_and_leaves_no_trace(sql: str, path: Path, database: Database) -> None:
+    files, content = sorted(Path.cwd().rglob("*")), hashlib.sha256(path.read_bytes()).hexdigest()
+    execution = run(database, sql)
+    assert (execution.status, execution.error_class) == ("exec_error", "forbidden")
+    assert sorted(Path.cwd().rglob("*")) == files
+    assert hashlib.sha256(path.read_bytes()).hexdigest() == content
+
+
+@pytest.mark.parametrize("sql", ["", "  \n", ";", "-- nothing", "/* nothing */"])
+def test_a_text_without_a_statement_is_no_sql(sql: str, database: Database) -> None:
+    assert run(database, sql).status == "no_sql"
+
+
+@pytest.mark.parametrize("sql", ["SELECT 1; SELECT 2", "SELECT 1; DROP TABLE singer", f"SELECT 1; {ENDLESS}"])
+def test_two_statements_are_an_error_and_none_runs(sql: str, database: Database) -> None:
+    execution = run(database, sql)
+    assert (execution.status, execution.error_class, execution.steps) == ("exec_error", "several_statements", 0)
+
+
+@pytest.mark.parametrize(
+    ("sql", "error_class"),
+    [
+        ("SELEC 1", "syntax"),
+        ("SELECT 'open", "syntax"),
+        ("SELECT ?", "syntax"),
+        ("SELECT 1\0", "syntax"),
+        ("SELECT '\ud800'", "syntax"),
+        ("SELECT * FROM absent", "no_such_table"),
+        ("SELECT absent FROM singer", "no_such_column"),
+        ("SELECT singer_id FROM singer, album", "ambiguous_column"),
+        ("SELECT absent(1)", "no_such_function"),
+        ("SELECT name FROM singer WHERE count(*) > 1", "aggregate_misuse"),
+        ("SELECT abs(1, 2)", "wrong_count"),
+        ("SELECT 1 UNION SELECT 1, 2", "wrong_count"),
+        ("SELECT 1" + " UNION SELECT 1" * 300, "too_complex"),
+        ("SELECT abs(-9223372036854775808)", "other"),
+    ],
+)
+def test_errors_have_their_class(sql: str, error_class: str, database: Database) -> None:
+    execution = run(database, sql)
+    assert (execution.status, execution.error_class, execution.result) == ("exec_error", error_class, None)
+    assert error_class in ERROR_CLASSES and execution.error
+
+
+def test_an_endless_query_goes_over_its_budget(database: Database) -> None:
+    execution = run(database, ENDLESS)
+    assert (execution.status, execution.result) == ("over_budget", None)
+    assert 1_000_000 < execution.steps < 1_002_000
+
+
+def test_steps_are_the_same_on_every_run_and_the_budget_is_exact(path: Path) -> None:
+    counts = {run(Database(path), counting(1000)).steps for _ in range(3)}
+    (steps,) = counts
+    assert run(Database(path), counting(1000), budget=steps).status == "ok"
+    assert run(Database(path), counting(1000), budget=steps - 1).status == "over_budget"
+
+
+@pytest.mark.parametrize(
+    "sql", [CROSS_JOIN, "SELECT hex(zeroblob(500000000))", "SELECT printf('%.*c', 1000000000, 'x')",
+            "SELECT randomblob(1000000000)", "SELECT zeroblob(9000000) FROM singer, album"],
+)  # fmt: skip
+def test_a_huge_result_is_undecided_not_an_error(sql: str, database: Database) -> None:
+    execution = run(database, sql, budget=10**9)
+    assert (execution.status, execution.error_class, execution.result) == ("undecided", "size", None)
+
+
+def test_the_wall_clock_makes_a_query_undecided(database: Database) -> None:
+    execution = run(database, ENDLESS, 10**12, replace(LIMITS, wall_seconds=0.05))
+    assert (execution.status, execution.error_class) == ("undecided", "time")
+
+
+def test_reading_stops_when_enough_was_read(database: Database) -> None:
+    execution = database.execute(CROSS_JOIN, 10**9, LIMITS, lambda block, count: count > 250)
+    assert (execution.status, execution.rows, execution.result) == ("ok", 300, None)
+
+
+def test_an_empty_result_still_has_columns(database: Database) -> None:
+    execution = run(database, "SELECT name, age FROM singer WHERE age > 100;")
+    assert execution.result is not None
+    assert (execution.result.columns, execution.result.rows) == (2, [])
+
+
+def test_broken_text_is_undecided(database: Database) -> None:
+    execution = run(database, "SELECT CAST(x'ff41' AS TEXT)")
+    assert (execution.status, execution.error_class) == ("undecided", "text")
+
+
+def test_chance_and_the_clock_give_the_same_values_each_time(path: Path) -> None:
+    sql = "SELECT random(), hex(randomblob(4)), date('now'), CURRENT_TIMESTAMP FROM singer ORDER BY random()"
+    first, again = run(Database(path), sql), run(Database(path), sql)
+    assert first.result is not None and first.result == again.result
+    assert {row[2:] for row in first.result.rows} == {("2020-01-01", "2020-01-01 00:00:00")}
+    assert len({row[0] for row in first.result.rows}) == 4
+
+
+def test_the_other_way_reverses_what_a_query_leaves_open(path: Path) -> None:
+    other = Database(path, other_way=True)
+    backward = run(other, "SELECT name FROM singer")
+    tied = run(other, "SELECT name FROM singer ORDER BY age, tie_breaker()")
+    assert backward.result is not None and tied.result is not None
+    assert [row[0] for row in backward.result.rows] == ["Dan", "Cid", "Bea", "Ada"]
+    assert [row[0] for row in tied.result.rows] == ["Ada", "Cid", "Bea", "Dan"]
+
+
+def test_a_locked_database_is_read(path: Path) -> None:
+    holder = sqlite3.connect(path, isolation_level=None)
+    holder.execute("BEGIN EXCLUSIVE")
+    assert check_databases(["music"], path.parents[1]) == {"music": path}
+    assert run(Database(path), "SELECT count(*) FROM singer").status == "ok"
+    holder.close()
+
+
+def test_all_missing_and_broken_databases_are_named_at_once_and_none_is_made(tmp_path: Path) -> None:
+    make_database(tmp_path)
+    for db_id, content in (("text", b"not a database at all, but long enough " * 30), ("void", b"")):
+        (tmp_path / db_id).mkdir()
+        (tmp_path / db_id / f"{db_id}.sqlite").write_bytes(content)
+    with pytest.raises(UserError) as caught:
+        check_databases(["void", "text", "gone", "music", "gone"], tmp_path)
+    assert [Path(sentence.split()[0]).stem for sentence in caught.value.sentences] == ["gone", "text", "void"]
+    assert not (tmp_path / "gone").exists()
+
+
+def test_a_path_with_signs_of_an_address_is_opened(tmp_path: Path) -> None:
+    path = make_database(tmp_path / "a?b#c%20 d&mode=rwc")
+    assert run(Database(path), "SELECT 1 FROM singer").rows == 4
