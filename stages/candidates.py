@@ -11,8 +11,8 @@ import polars as pl
 from pydantic import Field
 from tqdm import tqdm
 
-from stages.errors import run_stage
-from stages.files import fingerprint, remove_folder, sha256_file, sha256_folder, work_folder, write_json
+from stages.errors import UserError, run_stage
+from stages.files import fingerprint, remove_folder, sha256_folder, work_folder, write_json
 from stages.lm.loading import load_model
 from stages.lm.sampling import Decoding, Sample, batches, sample_batch
 from stages.params import Params, read_params
@@ -46,13 +46,15 @@ def candidate_rows(
     setting = asdict(decoding)
     del setting["n"]  # more samples a question do not change those that are there
     rows = []
-    for (question_id, prompt), completions in zip(questions.select("question_id", "prompt").rows(), samples, strict=True):
+    asked = questions.select("question_id", "prompt").rows()
+    for (question_id, prompt), completions in zip(asked, samples, strict=True):
         prompt_sha256 = hashlib.sha256(prompt.encode()).hexdigest()
         for number, sample in enumerate(completions):
             content = fingerprint(question_id, prompt_sha256, number, sample.completion, model_version, setting)
             rows.append({
-                "candidate_id": content[:16], "question_id": question_id, "sample": number, "sql": extract_sql(sample.completion),
-                "model": model, "model_version": model_version, "prompt_sha256": prompt_sha256, **setting, **asdict(sample),
+                "candidate_id": content[:16], "question_id": question_id, "sample": number,
+                "sql": extract_sql(sample.completion), "model": model, "model_version": model_version,
+                "prompt_sha256": prompt_sha256, **setting, **asdict(sample),
             })
     return pl.DataFrame(rows, schema=COLUMNS["candidates"])
 
@@ -62,15 +64,15 @@ def sample_questions(
     name: str, version: str, work: Path,
 ) -> pl.DataFrame:
     """The candidates of `questions` (columns question_id, prompt). Each finished batch is kept in `work`."""
-    parts = []
-    for number, indices in enumerate(
-        tqdm(list(batches(questions["prompt"].to_list(), tokenizer, params.batch_size)), desc="candidates", mininterval=5)
-    ):
+    parts, decoding = [], params.decoding()
+    planned = list(batches(questions["prompt"].to_list(), tokenizer, params.batch_size))
+    for number, indices in enumerate(tqdm(planned, desc="candidates", mininterval=5)):
         part = work / f"{number:06}.parquet"
         if not part.exists():
             batch = questions[indices]
-            samples = sample_batch(model, tokenizer, batch["question_id"].to_list(), batch["prompt"].to_list(), params.decoding())
-            write_table(candidate_rows(batch, samples, params.decoding(), name, version), part, "candidates")
+            ids, prompts = batch["question_id"].to_list(), batch["prompt"].to_list()
+            samples = sample_batch(model, tokenizer, ids, prompts, decoding)
+            write_table(candidate_rows(batch, samples, decoding, name, version), part, "candidates")
         parts.append(read_table(part, "candidates"))
     return pl.concat(parts)
 
@@ -98,11 +100,15 @@ def main() -> None:
     require_receipts({args.questions_receipt: args.questions})
     questions = read_table(args.questions, "questions")
     train = questions.filter(pl.col("split") == "train")
+    if train.is_empty():
+        raise UserError(f"{args.questions} has no question of split `train` to sample candidates for")
     prompts = train.with_columns(prompt=prompts_of(train, args.databases))
     model, tokenizer = load_model(args.model)
     version = sha256_folder(args.model)
-    work = work_folder(args.candidates, fingerprint(params.model_dump(), version, sha256_file(args.questions), prompts["prompt"].hash().to_list()))
-    candidates = sample_questions(model.eval(), tokenizer, prompts, params, args.model.name, version, work)
+    model.eval()
+    key = fingerprint(params.model_dump(), args.model.name, version, prompts.select("question_id", "prompt").rows())
+    work = work_folder(args.candidates, key)
+    candidates = sample_questions(model, tokenizer, prompts, params, args.model.name, version, work)
     write_table(candidates, args.candidates, "candidates")
     write_json(args.report, report_of(questions, prompts, candidates))
     remove_folder(work)

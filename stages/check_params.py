@@ -31,8 +31,8 @@ SECTIONS: dict[str, type[Params]] = {
 
 def check_params() -> None:
     """Raises UserError with a sentence for each unknown section, and for each wrong key or value of every section."""
-    known = {section.partition(".")[0] for section in SECTIONS}
-    mistakes = [f"params.yaml: `{name}` is not a section; there are: {', '.join(sorted(known))}" for name in read_sections() if name not in known]
+    listed = ", ".join(SECTIONS)
+    mistakes = [f"params.yaml: `{name}` is not a section; there are: {listed}" for name in unknown_sections()]
     for section, model in SECTIONS.items():
         try:
             read_params(section, model)
@@ -40,6 +40,16 @@ def check_params() -> None:
             mistakes += error.sentences
     if mistakes:
         raise UserError(*mistakes)
+
+
+def unknown_sections() -> list[str]:
+    """The names in params.yaml that no stage reads; those of a section by role as `train_sft.<role>`."""
+    parents = {section.partition(".")[0] for section in SECTIONS if "." in section}
+    names = []
+    for name, values in read_sections().items():
+        inside = values if name in parents and isinstance(values, dict) else ()
+        names += [f"{name}.{role}" for role in inside] if inside else [name]
+    return [name for name in names if name not in SECTIONS and name not in parents]
 
 
 def main() -> None:

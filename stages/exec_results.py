@@ -100,7 +100,7 @@ def main() -> None:
     tables = ("candidates", "gold", "questions")
     for name in (*tables, *(f"{table}-receipt" for table in tables), "databases", "exec-results", "report"):
         parser.add_argument(f"--{name}", type=Path, required=True)
-    parser.add_argument("--workers", type=worker_count, default=usable_cpus(), help="processes; do not change the result")
+    parser.add_argument("--workers", type=worker_count, default=usable_cpus(), help="number of processes")
     arguments = vars(parser.parse_args())
     params = read_params("exec_results", ExecResultsParams)
 

@@ -131,7 +131,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Executes and audits every gold query.")
     for name in ("questions", "questions-receipt", "databases", "gold", "report"):
         parser.add_argument(f"--{name}", type=Path, required=True)
-    parser.add_argument("--workers", type=worker_count, default=usable_cpus(), help="processes; do not change the result")
+    parser.add_argument("--workers", type=worker_count, default=usable_cpus(), help="number of processes")
     arguments = parser.parse_args()
     params = read_params("gold", GoldParams)
 

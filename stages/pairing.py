@@ -5,7 +5,6 @@ from collections import Counter
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from stages.prompts.render import render_completion
 from stages.sql.tokens import Tokens, sql_tokens
 
 
@@ -21,7 +20,7 @@ class Text:
 
 def text_of(candidate_id: str | None, verdict: str, sql: str, completion: str) -> Text:
     """A query as the completion that a model would give; a candidate with no SQL in it stands with all it said."""
-    text = render_completion(sql) if sql.strip() else completion
+    text = sql if sql.strip() else completion
     return Text(candidate_id, verdict, text, sql_tokens(text))
 
 

@@ -30,7 +30,8 @@ def _problem(receipt: Path, table: Path) -> str | None:
             return f"{path} does not exist; run `dvc repro` to make it"
     found = read_json(receipt)
     if found.get("valid") is not True:
-        return f"{table} broke its contract ({receipt} says valid: {found.get('valid')}); see what `dvc repro` printed for it"
+        says = f"{receipt} says valid: {found.get('valid')}"
+        return f"{table} broke its contract ({says}); see what `dvc repro` printed for it"
     if found.get("sha256") != sha256_file(table):
         return f"{table} has changed since {receipt} was written; run `dvc repro` to make and validate it again"
     return None

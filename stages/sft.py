@@ -10,7 +10,6 @@ from stages.errors import run_stage
 from stages.files import write_json
 from stages.params import Params, read_params
 from stages.prompts.questions import prompts_of
-from stages.prompts.render import render_completion
 from stages.receipts import require_receipts
 from stages.tables import read_table, write_table
 
@@ -53,8 +52,8 @@ def drop_reasons(questions: pl.DataFrame, gold: pl.DataFrame, drop_flags: list[F
 
 def sft_rows(questions: pl.DataFrame, databases: Path) -> pl.DataFrame:
     """The rows of `sft` for these questions. Raises UserError where a database cannot be read."""
-    completion = pl.col("gold_sql").map_elements(render_completion, return_dtype=pl.String)
-    return questions.select("question_id", prompts_of(questions, databases), completion.alias("completion"), "origin")
+    prompts = prompts_of(questions, databases)
+    return questions.select("question_id", prompts, pl.col("gold_sql").alias("completion"), "origin")
 
 
 def report_of(sorted_out: pl.DataFrame) -> dict[str, object]:

@@ -1,6 +1,5 @@
 """The columns of every dataset, in one place, and reading and writing them as Parquet."""
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -70,7 +69,7 @@ def write_table(frame: pl.DataFrame, path: Path, dataset: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(path.name + ".new.partial")  # `work_folder` is `.partial`
     frame.select(*COLUMNS[dataset]).sort(KEYS[dataset]).write_parquet(temporary, compression="zstd")
-    os.replace(temporary, path)
+    temporary.replace(path)
 
 
 def features(dataset: str) -> "Features":

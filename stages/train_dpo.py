@@ -3,6 +3,7 @@
 import argparse
 from pathlib import Path
 from statistics import mean
+from typing import TYPE_CHECKING
 
 import polars as pl
 from pydantic import Field
@@ -14,6 +15,10 @@ from stages.lm.training import fits, loss_rows, save_model, train, trainer_setti
 from stages.params import Params, read_params
 from stages.receipts import require_receipts
 from stages.tables import read_table
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+    from trl import DPOTrainer
 
 CURVE = ["loss", "rewards/chosen", "rewards/rejected", "rewards/accuracies"]
 
@@ -38,7 +43,8 @@ def cdpo_losses(epsilon: float, sft_weight: float) -> tuple[list[str], list[floa
     negative log-likelihood a token.
 
     TRL's `sigmoid` ignores `label_smoothing`. Its `robust` is `((1-ε)·S₊ - ε·S₋) / (1-2ε)`, with S± = -logσ(±βΔ), so
-    cDPO, `(1-ε)·S₊ + ε·S₋`, is `2(1-ε)·sigmoid - (1-2ε)·robust`. (cDPO: Mitchell 2023, "A note on DPO with noisy preferences".)
+    cDPO, `(1-ε)·S₊ + ε·S₋`, is `2(1-ε)·sigmoid - (1-2ε)·robust`. (cDPO: Mitchell 2023, "A note on DPO with noisy
+    preferences".)
     """
     types, weights = ["sigmoid", "robust"], [2 * (1 - epsilon), -(1 - 2 * epsilon)]
     return (types, weights) if sft_weight == 0 else ([*types, "sft"], [*weights, sft_weight])
@@ -48,14 +54,28 @@ def train_dpo(
     pairs: pl.DataFrame, base: Path, params: TrainDpoParams, work: Path, out: Path
 ) -> tuple[dict[str, object], str]:
     """Trains `base` on the pairs and writes the model folder `out`. Returns the report and the curves as CSV."""
-    from datasets import Dataset
-    from trl import DPOConfig, DPOTrainer
-
     model, tokenizer = load_model(base)
     rows = pairs.filter(
         fits(pairs["prompt"] + pairs["chosen"], tokenizer, params.max_length)
         & fits(pairs["prompt"] + pairs["rejected"], tokenizer, params.max_length)
     )
+    if rows.is_empty():
+        raise UserError(f"no pair has at most {params.max_length} tokens on both sides; raise `train_dpo.max_length`")
+    trainer = dpo_trainer(model, tokenizer, rows, params, work)
+    history = train(trainer, work)
+    save_model(model, tokenizer, work, out)
+    report = report_of(pairs.height, rows.height, trainer.state.global_step, history, params.beta)
+    return report, loss_rows(history, CURVE)
+
+
+def dpo_trainer(
+    model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase", pairs: pl.DataFrame, params: TrainDpoParams,
+    work: Path,
+) -> "DPOTrainer":
+    """TRL's trainer of `model` with the cDPO loss; the reference is `model` as it is now."""
+    from datasets import Dataset
+    from trl import DPOConfig, DPOTrainer
+
     types, weights = cdpo_losses(params.epsilon, params.sft_weight)
     config = DPOConfig(
         **trainer_settings(
@@ -65,24 +85,24 @@ def train_dpo(
         beta=params.beta, label_smoothing=params.epsilon, loss_type=types, loss_weights=weights,
         max_length=params.max_length, precompute_ref_log_probs=True, precompute_ref_batch_size=64,
     )
-    data = Dataset.from_dict(rows.select("prompt", "chosen", "rejected").to_dict(as_series=False))
-    trainer = DPOTrainer(model, args=config, train_dataset=data, processing_class=tokenizer)
-    history = train(trainer, work)
-    save_model(trainer.model, tokenizer, work, out)
-    return report_of(pairs.height, rows.height, history, params.beta), loss_rows(history, CURVE)
+    data = Dataset.from_dict(pairs.select("prompt", "chosen", "rejected").to_dict(as_series=False))
+    return DPOTrainer(model, args=config, train_dataset=data, processing_class=tokenizer)
 
 
-def report_of(pairs: int, trained_on: int, history: list[dict[str, float]], beta: float) -> dict[str, object]:
+def report_of(
+    pairs: int, trained_on: int, steps: int, history: list[dict[str, float]], beta: float
+) -> dict[str, object]:
     """Counts, and what training did to the pairs it saw last: the mean over the last ten logged windows.
 
     A `change` is the policy's minus the reference's log-probability of the whole completion (nats).
     """
+
     def late(name: str) -> float:
         return mean(entry[name] for entry in history[-10:])
 
     return {
         "in": pairs, "trained_on": trained_on, "dropped": {"longer_than_max_length": pairs - trained_on},
-        "steps": int(history[-1]["step"]), "first_loss": round(history[0]["loss"], 4), "last_loss": round(late("loss"), 4),
+        "steps": steps, "first_loss": round(history[0]["loss"], 4), "last_loss": round(late("loss"), 4),
         "chosen_logprob_change": round(late("rewards/chosen") / beta, 4),
         "rejected_logprob_change": round(late("rewards/rejected") / beta, 4),
         "reward_accuracy": round(late("rewards/accuracies"), 4),

@@ -5,9 +5,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import polars as pl
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationInfo, field_validator
+from pydantic_core import PydanticCustomError
 
-from stages.errors import run_stage
+from stages.errors import UserError, run_stage
 from stages.files import fingerprint, sha256_file, work_folder, write_json, write_text
 from stages.lm.loading import load_model
 from stages.lm.scratch import new_model, train_tokenizer
@@ -28,6 +29,13 @@ class ScratchParams(Params):
     layers: int = Field(gt=0)
     heads: int = Field(gt=0)
 
+    @field_validator("heads")
+    @classmethod
+    def _divide(cls, heads: int, info: ValidationInfo) -> int:
+        if info.data.get("hidden_size", 0) % (2 * heads):  # rotary embeddings turn the halves of a head
+            raise PydanticCustomError("heads", "give a number that divides half of `hidden_size`")
+        return heads
+
 
 class TrainSftParams(Params):
     """Section `train_sft.<role>` of params.yaml."""
@@ -44,13 +52,19 @@ class TrainSftParams(Params):
     loss_on: Literal["completion", "all"]
     save_steps: int = Field(gt=0, multiple_of=10)  # a logged window must not span a checkpoint
 
-    @model_validator(mode="after")
-    def _base_is_complete(self) -> "TrainSftParams":
-        if self.base == "scratch" and self.scratch is None:
-            raise ValueError("base `scratch` needs its sizes in `scratch`")
-        if self.base != "scratch" and self.revision is None:
-            raise ValueError(f"base `{self.base}` needs the `revision` it is pinned to")
-        return self
+    @field_validator("revision")
+    @classmethod
+    def _pinned(cls, revision: str | None, info: ValidationInfo) -> str | None:
+        if revision is None and info.data.get("base", "scratch") != "scratch":
+            raise PydanticCustomError("revision", "give the commit or tag that the Hub id in `base` is pinned to")
+        return revision
+
+    @field_validator("scratch")
+    @classmethod
+    def _sized(cls, scratch: ScratchParams | None, info: ValidationInfo) -> ScratchParams | None:
+        if scratch is None and info.data.get("base") == "scratch":
+            raise PydanticCustomError("scratch", "give vocab_size, hidden_size, layers and heads, as `base` is scratch")
+        return scratch
 
 
 def base_model(params: TrainSftParams, texts: pl.Series) -> "tuple[PreTrainedModel, PreTrainedTokenizerBase]":
@@ -69,6 +83,8 @@ def train_sft(sft: pl.DataFrame, params: TrainSftParams, work: Path, out: Path) 
 
     model, tokenizer = base_model(params, sft["prompt"] + sft["completion"])
     rows = sft.filter(fits(sft["prompt"] + sft["completion"], tokenizer, params.max_length))
+    if rows.is_empty():
+        raise UserError(f"no row of the SFT set has at most {params.max_length} tokens; raise `max_length`")
     config = SFTConfig(
         **trainer_settings(
             work, seed=params.seed, epochs=params.epochs, batch_size=params.batch_size,
@@ -81,10 +97,10 @@ def train_sft(sft: pl.DataFrame, params: TrainSftParams, work: Path, out: Path) 
     data = Dataset.from_dict(rows.select("prompt", "completion").to_dict(as_series=False))
     trainer = SFTTrainer(model, args=config, train_dataset=data, processing_class=tokenizer)
     history = train(trainer, work)
-    save_model(trainer.model, tokenizer, work, out)
+    save_model(model, tokenizer, work, out)
     report = {
         "in": sft.height, "trained_on": rows.height, "dropped": {"longer_than_max_length": sft.height - rows.height},
-        "weights": trainer.model.num_parameters(), "steps": trainer.state.global_step,
+        "weights": model.num_parameters(), "steps": trainer.state.global_step,
         "first_loss": round(history[0]["loss"], 4), "last_loss": round(history[-1]["loss"], 4),
     }
     return report, loss_rows(history, ["loss"])

@@ -15,7 +15,7 @@ from ruamel.yaml import YAML
 from stages.errors import UserError
 from stages.files import read_json
 from stages.pairs import REJECTED, Pair, PairsParams, main, make_pairs, pair_rows, report_of
-from stages.prompts.render import render_completion, render_prompt
+from stages.prompts.render import render_prompt
 from stages.receipts import write_receipt
 from stages.sql.tokens import similarity, sql_tokens
 from stages.tables import COLUMNS, read_table, write_table
@@ -143,7 +143,7 @@ def test_a_question_that_is_never_right_gives_no_pairs_unless_the_gold_is_kept()
     wrong = {"q": [("SELECT name FROM singer", "mismatch")]}
     assert pairs_of(wrong) == []
     ((_, chosen, rejected),) = pairs_of(wrong, keep_gold=True)
-    assert (chosen.id, chosen.text, rejected.id) == (None, render_completion(GOLD), "q:0")
+    assert (chosen.id, chosen.text, rejected.id) == (None, GOLD, "q:0")
 
 
 def test_the_gold_is_not_chosen_again_where_a_candidate_says_the_same() -> None:
@@ -217,7 +217,7 @@ def test_what_is_chosen_is_right_and_what_is_rejected_is_surely_wrong(
                 asked, sample = one.id.split(":")
                 assert (asked, questions[asked][int(sample)][1]) == (question_id, one.verdict)
         assert chosen.verdict == "match"
-        assert chosen.id is not None or (drawn["keep_gold"] and chosen.text == render_completion(GOLD))
+        assert chosen.id is not None or (drawn["keep_gold"] and chosen.text == GOLD)
 
 
 @given(question_tables, any_params)
@@ -274,7 +274,7 @@ def test_the_table_carries_prompt_texts_and_ids(databases: Path) -> None:
     assert row.pop("pair_id") and row.pop("similarity") == similarity(sql_tokens(MIXED[0][0]), sql_tokens(MIXED[1][0]))
     assert row == {
         "question_id": "q", "db_id": "music", "prompt": render_prompt("singer(singer_id, name)", "How many?", ""),
-        "chosen": render_completion(MIXED[0][0]), "rejected": render_completion(MIXED[1][0]), "chosen_id": "q:0",
+        "chosen": MIXED[0][0], "rejected": MIXED[1][0], "chosen_id": "q:0",
         "rejected_id": "q:1", "rejected_verdict": "mismatch", "witness": None,
     }  # fmt: skip
 

@@ -148,7 +148,7 @@ class _Rows:
         return [
             [
                 Sample(
-                    completion=tokenizer.decode(tokens[: count - ended]),
+                    completion=str(tokenizer.decode(tokens[: count - ended])),
                     finish_reason="stop" if ended else "length",
                     tokens=count,
                     logprob=round(logprob, 6),

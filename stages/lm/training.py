@@ -9,6 +9,7 @@ import polars as pl
 from stages.files import move_folder, write_text
 
 if TYPE_CHECKING:
+    from torch.utils.data import DataLoader
     from transformers import PreTrainedModel, PreTrainedTokenizerBase, Trainer, TrainerCallback
 
 _WHOLE = "whole"  # the mark of a checkpoint that was saved to its end
@@ -38,6 +39,7 @@ def trainer_settings(
         "save_steps": save_steps,
         "save_total_limit": 2,
         "logging_steps": 10,
+        "logging_first_step": True,  # so that a training of a few steps has a curve too
         "report_to": "none",
         "use_cpu": cpu,
         "bf16": not cpu and torch.cuda.is_bf16_supported(),
@@ -47,27 +49,46 @@ def trainer_settings(
 
 
 def fits(texts: pl.Series, tokenizer: "PreTrainedTokenizerBase", max_length: int) -> pl.Series:
-    """Whether each text and its end token have at most `max_length` tokens: TRL would cut a longer one without a word."""
+    """Whether each text and its end token have at most `max_length` tokens: TRL would cut a longer one silently."""
     return pl.Series([len(ids) < max_length for ids in tokenizer(texts.to_list())["input_ids"]], dtype=pl.Boolean)
 
 
-def whole_checkpoint_callback() -> "TrainerCallback":
-    """Marks each checkpoint once all its files are on disk, so that one cut short by a kill is never resumed from."""
+def resumable_callback() -> "TrainerCallback":
+    """Makes a killed and resumed training end with the bytes of one that was never killed.
+
+    Marks each checkpoint once all its files are on disk, so that one cut short by a kill is never resumed from. Gives
+    each epoch its own generator for the order of the data: a length-grouped sampler draws from torch's global one, whose
+    state in a later epoch is not that of a resumed run. Saves nothing at the last step: resumed from there, the trainer
+    would take a step too many in an epoch that is cut short.
+    """
+    import torch
     from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-    class MarkWhole(TrainerCallback):
+    class Resumable(TrainerCallback):
+        def on_epoch_begin(
+            self, args: TrainingArguments, state: TrainerState, control: TrainerControl,
+            train_dataloader: "DataLoader[Any]", **_: object,
+        ) -> None:
+            generator = torch.Generator().manual_seed(args.seed + int(state.epoch or 0))
+            train_dataloader.batch_sampler.sampler.generator = generator
+
+        def on_step_end(
+            self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object
+        ) -> None:
+            control.should_save &= state.global_step < state.max_steps
+
         def on_save(
             self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object
         ) -> None:
             assert args.output_dir is not None
             write_text(Path(args.output_dir) / f"checkpoint-{state.global_step}" / _WHOLE, "")
 
-    return MarkWhole()
+    return Resumable()
 
 
 def train(trainer: "Trainer", work: Path) -> list[dict[str, float]]:
     """Trains from the last whole checkpoint in `work`, or from the start. Returns the logged steps in order."""
-    trainer.add_callback(whole_checkpoint_callback())
+    trainer.add_callback(resumable_callback())
     trainer.train(resume_from_checkpoint=_last_checkpoint(work))
     return [entry for entry in trainer.state.log_history if "loss" in entry]
 

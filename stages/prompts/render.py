@@ -11,11 +11,6 @@ def render_prompt(ddl: str, question: str, evidence: str) -> str:
     return f"{ddl}\n{hint}question: {question}\nsql:\n"
 
 
-def render_completion(sql: str) -> str:
-    """The completion that a model is trained to give for a query (the end token is the tokenizer's business)."""
-    return sql
-
-
 def extract_sql(completion: str) -> str:
     """The SQL in a completion: the first code fence if there is one, else the whole text; trimmed. Empty if none."""
     fenced = _FENCE.search(completion)

@@ -28,7 +28,8 @@ ErrorClass = Literal[
 ERROR_CLASSES: tuple[ErrorClass, ...] = get_args(ErrorClass)
 
 _MESSAGES: tuple[tuple[str, ErrorClass], ...] = (
-    (r"syntax error|unrecognized token|incomplete input|SQL variables|variable number|null character|surrogates", "syntax"),
+    (r"syntax error|unrecognized token|incomplete input|SQL variables|variable number|null character|surrogates",
+     "syntax"),
     (r"not authorized|authorization denied|prohibited|access to .* is", "forbidden"),
     (r"no such table", "no_such_table"),
     (r"no such column|cannot join using column|no tables specified", "no_such_column"),

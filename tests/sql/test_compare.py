@@ -93,7 +93,8 @@ def test_twelve_columns_of_equal_values_do_not_explode() -> None:
 
 def test_tables_that_no_column_tells_apart_are_still_told_apart() -> None:
     def cycle(*members: int) -> list[Row]:  # one row for each edge of a ring of columns
-        return [tuple(int(i in (one, other)) for i in range(8)) for one, other in zip(members, members[1:] + members[:1], strict=True)]
+        edges = zip(members, members[1:] + members[:1], strict=True)
+        return [tuple(int(i in (one, other)) for i in range(8)) for one, other in edges]
 
     one_ring, two_rings = cycle(0, 1, 2, 3, 4, 5, 6, 7), cycle(0, 1, 2, 3) + cycle(4, 5, 6, 7)
     assert not strict(result(one_ring), result(two_rings), False)

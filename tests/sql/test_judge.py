@@ -1,4 +1,3 @@
-import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -57,7 +56,7 @@ def test_each_candidate_gets_its_verdict(databases: Path) -> None:
     for outcome in outcomes:
         assert (outcome.error is None) == (outcome.verdict in ("match", "mismatch"))
         assert (outcome.error_class is None) == (outcome.verdict not in ("exec_error", "undecided"))
-    assert sorted(os.listdir(databases / "music")) == ["music.sqlite"]
+    assert [path.name for path in (databases / "music").iterdir()] == ["music.sqlite"]
 
 
 @pytest.mark.parametrize("verdict", ["exec_error", "over_budget"])

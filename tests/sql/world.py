@@ -38,7 +38,7 @@ def make_database(folder: Path, db_id: str = "music") -> Path:
 
 def write_questions(folder: Path, golds: Sequence[str], db_ids: Sequence[str] = ("music",)) -> pl.DataFrame:
     """`questions.parquet` with a true receipt `questions.json`: one question for each gold, the databases in turn."""
-    rows = [
+    rows: list[dict[str, object]] = [
         {
             "question_id": f"demo/train/{number:04}", "source": "demo", "split": "train",
             "db_id": db_ids[number % len(db_ids)], "question": f"Which {number}?", "evidence": "", "gold_sql": gold,
@@ -51,7 +51,7 @@ def write_questions(folder: Path, golds: Sequence[str], db_ids: Sequence[str] = 
 
 def write_candidates(folder: Path, samples: Sequence[tuple[int, str]]) -> pl.DataFrame:
     """`candidates.parquet` with a true receipt: (number of the question, SQL) each."""
-    rows = [
+    rows: list[dict[str, object]] = [
         {
             "candidate_id": f"{index:016x}", "question_id": f"demo/train/{number:04}", "sample": index,
             "completion": sql, "sql": sql, "model": "weak", "model_version": "0", "prompt_sha256": "0" * 64,

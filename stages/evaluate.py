@@ -1,0 +1,152 @@
+"""Evaluates a model on one split: greedy EX with its interval, pass@k and maj@k of samples."""
+
+import argparse
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+from pydantic import Field
+from tqdm import tqdm
+
+from stages.errors import UserError, run_stage
+from stages.files import write_json, write_text
+from stages.lm.loading import load_model
+from stages.lm.sampling import Decoding, batches, sample_batch
+from stages.params import Params, read_params
+from stages.prompts.questions import prompts_of
+from stages.prompts.render import extract_sql
+from stages.receipts import require_receipts
+from stages.sql.compare import CONTRACT_NAMES, Contract
+from stages.sql.judge import Budget, Outcome, Question, judge, read_questions
+from stages.sql.metrics import bootstrap_interval, majority_at_k, pass_at_k
+from stages.sql.pool import usable_cpus, worker_count
+from stages.sql.sandbox import Limits
+from stages.sql.verdicts import VERDICTS
+from stages.tables import read_table
+
+
+class EvaluateParams(Params):
+    """Section `evaluate` of params.yaml."""
+
+    contract: Contract
+    n: int = Field(gt=0)
+    temperature: float = Field(gt=0)
+    top_p: float = Field(gt=0, le=1)
+    max_tokens: int = Field(gt=0)
+    batch_size: int = Field(gt=0)
+    seed: int = Field(ge=0)
+    resamples: int = Field(ge=100)
+    budget_floor: int = Field(gt=0)
+    budget_factor: int = Field(gt=0)
+    wall_seconds: float = Field(gt=0)
+    memory_mb: int = Field(ge=64)
+    max_rows: int = Field(gt=0)
+    result_mb: int = Field(gt=0)
+
+    def decodings(self) -> tuple[Decoding, Decoding]:
+        """Greedy decoding, and n samples."""
+        sampling = Decoding(self.n, self.temperature, self.top_p, self.max_tokens, self.seed)
+        return Decoding(1, 0.0, 1.0, self.max_tokens, self.seed), sampling
+
+    def budget(self) -> Budget:
+        return Budget(self.budget_floor, self.budget_factor)
+
+    def limits(self) -> Limits:
+        return Limits(self.wall_seconds, self.memory_mb, self.max_rows, self.result_mb)
+
+
+def complete(questions: pl.DataFrame, folder: Path, decoding: Decoding, batch_size: int) -> list[list[str]]:
+    """The SQL of each sample of each question (columns question_id, prompt), in their order; `folder`: the model's."""
+    model, tokenizer = load_model(folder)
+    model.eval()
+    ids, prompts = questions["question_id"].to_list(), questions["prompt"].to_list()
+    found: list[list[str]] = [[] for _ in ids]
+    for indices in tqdm(list(batches(prompts, tokenizer, batch_size)), desc=f"n={decoding.n}", mininterval=5):
+        samples = sample_batch(model, tokenizer, [ids[i] for i in indices], [prompts[i] for i in indices], decoding)
+        for index, row in zip(indices, samples, strict=True):
+            found[index] = [extract_sql(sample.completion) for sample in row]
+    return found
+
+
+def judge_rows(
+    known: Sequence[Question], sqls: Sequence[Sequence[str]], databases: Path, params: EvaluateParams, workers: int
+) -> list[list[Outcome]]:
+    """The outcome of each sample of each question, in their order."""
+    items = [(question, sql) for question, row in zip(known, sqls, strict=True) for sql in row]
+    outcomes = iter(judge(items, databases, params.budget(), params.limits(), params.contract, workers))
+    return [[next(outcomes) for _ in row] for row in sqls]
+
+
+def metrics_of(
+    difficulties: Sequence[str], greedy: Sequence[Outcome], sampled: Sequence[Sequence[Outcome]], params: EvaluateParams
+) -> dict[str, Any]:
+    """EX (share of questions whose greedy query matches) with its 95 % bootstrap interval, under each contract, per
+    difficulty; verdict counts; pass@k and maj@k for the powers of two up to n."""
+    right = [float(outcome.verdict == "match") for outcome in greedy]
+    low, high = bootstrap_interval(right, params.seed, params.resamples)
+    verdicts = Counter(outcome.verdict for outcome in greedy)
+    ks = [2**power for power in range(params.n.bit_length())]
+    votes = [[(outcome.verdict, outcome.digest) for outcome in row] for row in sampled]
+    matches = [sum(outcome.verdict == "match" for outcome in row) for row in sampled]
+    return {
+        "questions": len(right),
+        "ex": round(_mean(right), 4),
+        "ex_low": round(low, 4),
+        "ex_high": round(high, 4),
+        "ex_contract": {
+            name: round(_mean([outcome.verdicts[name] == "match" for outcome in greedy]), 4) for name in CONTRACT_NAMES
+        },
+        "ex_difficulty": {
+            name: round(_mean([hit for hit, level in zip(right, difficulties, strict=True) if level == name]), 4)
+            for name in sorted(set(difficulties))
+        },
+        "verdicts": {verdict: verdicts[verdict] for verdict in VERDICTS},
+        "pass_at": {str(k): round(_mean([pass_at_k(params.n, count, k) for count in matches]), 4) for k in ks},
+        "maj_at": {str(k): round(_mean([majority_at_k(row, k) for row in votes]), 4) for k in ks},
+    }
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values)
+
+
+def csv(header: str, rows: Sequence[tuple[object, ...]]) -> str:
+    """A CSV table for `dvc plots`."""
+    return "\n".join([header, *(",".join(map(str, row)) for row in rows)]) + "\n"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--split", choices=["train", "dev", "test"], required=True)
+    for name in ("model", "questions", "questions-receipt", "gold", "gold-receipt", "databases"):
+        parser.add_argument(f"--{name}", type=Path, required=True)
+    for name in ("metrics", "samples", "difficulty"):
+        parser.add_argument(f"--{name}", type=Path, required=True)
+    parser.add_argument("--workers", type=worker_count, default=usable_cpus(), help="processes; do not change the result")
+    args = parser.parse_args()
+    params = read_params("evaluate", EvaluateParams)
+    require_receipts({args.questions_receipt: args.questions, args.gold_receipt: args.gold})
+    questions = read_table(args.questions, "questions")
+    known = read_questions(questions, read_table(args.gold, "gold"))
+    split = questions.filter(pl.col("split") == args.split)
+    usable = split.filter(pl.Series([known[i].gold_verdict == "ok" for i in split["question_id"]], dtype=pl.Boolean))
+    if usable.is_empty():
+        raise UserError(f"{args.questions} has no question of split `{args.split}` with a usable gold; choose another")
+    usable = usable.with_columns(prompt=prompts_of(usable, args.databases))
+    sqls = [complete(usable, args.model, decoding, params.batch_size) for decoding in params.decodings()]
+    asked = [known[question_id] for question_id in usable["question_id"]]
+    greedy, sampled = (judge_rows(asked, rows, args.databases, params, args.workers) for rows in sqls)
+    metrics = metrics_of(usable["difficulty"].to_list(), [row[0] for row in greedy], sampled, params)
+    write_json(args.metrics, {**metrics, "dropped": {"gold_not_ok": split.height - usable.height}})
+    pass_at, maj_at = metrics["pass_at"], metrics["maj_at"]
+    assert isinstance(pass_at, dict) and isinstance(maj_at, dict)
+    write_text(args.samples, csv("k,pass_at_k,maj_at_k", [(k, pass_at[k], maj_at[k]) for k in pass_at]))
+    levels = metrics["ex_difficulty"]
+    assert isinstance(levels, dict)
+    write_text(args.difficulty, csv("difficulty,ex", list(levels.items())))
+
+
+if __name__ == "__main__":
+    run_stage(main)
