@@ -124,7 +124,7 @@ def main() -> None:
         parser.add_argument(f"--{name}", type=Path, required=True)
     for name in ("metrics", "samples", "difficulty"):
         parser.add_argument(f"--{name}", type=Path, required=True)
-    parser.add_argument("--workers", type=worker_count, default=usable_cpus(), help="processes; do not change the result")
+    parser.add_argument("--workers", type=worker_count, default=usable_cpus(), help="number of processes")
     args = parser.parse_args()
     params = read_params("evaluate", EvaluateParams)
     require_receipts({args.questions_receipt: args.questions, args.gold_receipt: args.gold})
@@ -141,11 +141,8 @@ def main() -> None:
     metrics = metrics_of(usable["difficulty"].to_list(), [row[0] for row in greedy], sampled, params)
     write_json(args.metrics, {**metrics, "dropped": {"gold_not_ok": split.height - usable.height}})
     pass_at, maj_at = metrics["pass_at"], metrics["maj_at"]
-    assert isinstance(pass_at, dict) and isinstance(maj_at, dict)
     write_text(args.samples, csv("k,pass_at_k,maj_at_k", [(k, pass_at[k], maj_at[k]) for k in pass_at]))
-    levels = metrics["ex_difficulty"]
-    assert isinstance(levels, dict)
-    write_text(args.difficulty, csv("difficulty,ex", list(levels.items())))
+    write_text(args.difficulty, csv("difficulty,ex", list(metrics["ex_difficulty"].items())))
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from pydantic import Field
 from stages.errors import UserError, run_stage
 from stages.files import fingerprint, sha256_file, sha256_folder, work_folder, write_json, write_text
 from stages.lm.loading import load_model
+from stages.lm.scoring import score_labels_only
 from stages.lm.training import fits, loss_rows, save_model, train, trainer_settings
 from stages.params import Params, read_params
 from stages.receipts import require_receipts
@@ -62,6 +63,7 @@ def train_dpo(
     if rows.is_empty():
         raise UserError(f"no pair has at most {params.max_length} tokens on both sides; raise `train_dpo.max_length`")
     trainer = dpo_trainer(model, tokenizer, rows, params, work)
+    score_labels_only(trainer.model)
     history = train(trainer, work)
     save_model(model, tokenizer, work, out)
     report = report_of(pairs.height, rows.height, trainer.state.global_step, history, params.beta)

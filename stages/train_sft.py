@@ -11,6 +11,7 @@ from pydantic_core import PydanticCustomError
 from stages.errors import UserError, run_stage
 from stages.files import fingerprint, sha256_file, work_folder, write_json, write_text
 from stages.lm.loading import load_model
+from stages.lm.scoring import score_labels_only
 from stages.lm.scratch import new_model, train_tokenizer
 from stages.lm.training import fits, loss_rows, save_model, train, trainer_settings
 from stages.params import Params, read_params
@@ -96,6 +97,7 @@ def train_sft(sft: pl.DataFrame, params: TrainSftParams, work: Path, out: Path) 
     )
     data = Dataset.from_dict(rows.select("prompt", "completion").to_dict(as_series=False))
     trainer = SFTTrainer(model, args=config, train_dataset=data, processing_class=tokenizer)
+    score_labels_only(trainer.model)
     history = train(trainer, work)
     save_model(model, tokenizer, work, out)
     report = {

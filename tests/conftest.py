@@ -37,4 +37,6 @@ def tokenizer(sft_rows: pl.DataFrame) -> PreTrainedTokenizerFast:
 
 @pytest.fixture(scope="session")
 def model(tokenizer: PreTrainedTokenizerFast) -> LlamaForCausalLM:
-    return new_model(tokenizer, hidden_size=32, layers=2, heads=2, seed=7).eval()
+    made = new_model(tokenizer, hidden_size=32, layers=2, heads=2, seed=7)
+    made.eval()
+    return made

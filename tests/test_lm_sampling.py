@@ -1,6 +1,7 @@
 """Sampling with a shared prompt, against transformers' own generation and scoring."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -22,11 +23,17 @@ def texts(samples: list[list[Sample]]) -> list[list[str]]:
     return [[sample.completion for sample in row] for row in samples]
 
 
+def generated(model: Any, tokenizer: PreTrainedTokenizerFast, prompt: str) -> tuple[torch.Tensor, int]:
+    """The tokens of transformers' own greedy generation, prompt first, and how many of them are the prompt's."""
+    start = torch.tensor([tokenizer(prompt)["input_ids"]])
+    ids = model.generate(start, attention_mask=torch.ones_like(start), max_new_tokens=12, do_sample=False)
+    return ids, start.shape[1]
+
+
 def test_greedy_decoding_equals_generate(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast) -> None:
     for prompt, (sample,) in zip(PROMPTS, sample_batch(model, tokenizer, IDS, PROMPTS, GREEDY), strict=True):
-        ids = torch.tensor([tokenizer(prompt)["input_ids"]])
-        output = model.generate(ids, attention_mask=torch.ones_like(ids), max_new_tokens=12, do_sample=False)
-        assert sample.completion == tokenizer.decode(output[0, ids.shape[1] :], skip_special_tokens=True)
+        ids, start = generated(model, tokenizer, prompt)
+        assert sample.completion == tokenizer.decode(ids[0, start:], skip_special_tokens=True)
 
 
 @pytest.mark.parametrize("n", [1, 3])
@@ -35,11 +42,10 @@ def test_a_samples_logprob_is_that_of_scoring_it_alone(
 ) -> None:
     coldest = replace(SAMPLING, n=n, temperature=1e-6)  # every sample is the greedy one, whose tokens generate gives
     for prompt, row in zip(PROMPTS, sample_batch(model, tokenizer, IDS, PROMPTS, coldest), strict=True):
-        start = torch.tensor([tokenizer(prompt)["input_ids"]])
-        ids = model.generate(start, attention_mask=torch.ones_like(start), max_new_tokens=12, do_sample=False)
+        ids, start = generated(model, tokenizer, prompt)
         with torch.no_grad():
             scores = model(ids).logits[0].log_softmax(-1)
-        logprob = sum(scores[at - 1, ids[0, at]].item() for at in range(start.shape[1], ids.shape[1]))
+        logprob = sum(scores[at - 1, ids[0, at]].item() for at in range(start, ids.shape[1]))
         assert [sample.logprob for sample in row] == [pytest.approx(logprob, abs=1e-3)] * n
 
 

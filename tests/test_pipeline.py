@@ -4,6 +4,7 @@ import ast
 import json
 import re
 from functools import cache
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -148,5 +149,6 @@ def test_params_have_a_section_for_each_stage_that_reads_one_and_no_other() -> N
 
 def test_every_key_of_params_has_a_comment_above_it() -> None:
     lines = (ROOT / "params.yaml").read_text().splitlines()
-    bare = [line for before, line in zip(lines, lines[1:], strict=False) if re.match(r" +\w+:", line) and "#" not in before + line]
+    keys = [(before, line) for before, line in pairwise(lines) if re.match(r" +\w+:", line)]
+    bare = [line for before, line in keys if "#" not in before + line]
     assert not bare

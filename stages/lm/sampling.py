@@ -74,8 +74,8 @@ class _Rows:
     """The rows still being decoded, with the cache they share, and the tokens drawn so far."""
 
     def __init__(
-        self, model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase", prompts: Sequence[str], decoding: Decoding,
-        uniforms: np.ndarray,
+        self, model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase", prompts: Sequence[str],
+        decoding: Decoding, uniforms: np.ndarray,
     ) -> None:
         import torch
 

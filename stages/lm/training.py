@@ -9,7 +9,6 @@ import polars as pl
 from stages.files import move_folder, write_text
 
 if TYPE_CHECKING:
-    from torch.utils.data import DataLoader
     from transformers import PreTrainedModel, PreTrainedTokenizerBase, Trainer, TrainerCallback
 
 _WHOLE = "whole"  # the mark of a checkpoint that was saved to its end
@@ -57,20 +56,19 @@ def resumable_callback() -> "TrainerCallback":
     """Makes a killed and resumed training end with the bytes of one that was never killed.
 
     Marks each checkpoint once all its files are on disk, so that one cut short by a kill is never resumed from. Gives
-    each epoch its own generator for the order of the data: a length-grouped sampler draws from torch's global one, whose
-    state in a later epoch is not that of a resumed run. Saves nothing at the last step: resumed from there, the trainer
-    would take a step too many in an epoch that is cut short.
+    each epoch its own generator for the order of the data: a length-grouped sampler draws from torch's global one,
+    whose state in a later epoch is not that of a resumed run. Saves nothing at the last step: resumed from there, the
+    trainer would take a step too many in an epoch that is cut short.
     """
     import torch
     from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
     class Resumable(TrainerCallback):
         def on_epoch_begin(
-            self, args: TrainingArguments, state: TrainerState, control: TrainerControl,
-            train_dataloader: "DataLoader[Any]", **_: object,
+            self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **given: Any
         ) -> None:
             generator = torch.Generator().manual_seed(args.seed + int(state.epoch or 0))
-            train_dataloader.batch_sampler.sampler.generator = generator
+            given["train_dataloader"].batch_sampler.sampler.generator = generator
 
         def on_step_end(
             self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object

@@ -1,0 +1,197 @@
+import hashlib
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+from ruamel.yaml import YAML
+from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
+
+from stages import candidates
+from stages.candidates import CandidatesParams, candidate_rows, main, report_of
+from stages.errors import UserError
+from stages.files import read_json
+from stages.lm.sampling import Decoding, Sample, sample_batch
+from stages.tables import COLUMNS, read_table
+from tests.sql.world import make_database, write_dataset, write_questions
+
+PARAMS: dict[str, Any] = {
+    "n": 2, "temperature": 1.0, "top_p": 1.0, "max_tokens": 6, "seed": 3, "batch_size": 4,
+}  # fmt: skip
+DECODING = Decoding(2, 1.0, 1.0, 6, 3)
+QUESTIONS = pl.DataFrame({"question_id": ["demo/train/0000", "demo/train/0001"], "prompt": ["a?", "b?"]})
+
+
+def sample(completion: str, **changed: Any) -> Sample:
+    return replace(Sample(completion, "stop", 3, -1.5), **changed)
+
+
+def rows_of(*completions: Sequence[str], model_version: str = "v1", decoding: Decoding = DECODING) -> pl.DataFrame:
+    """The rows for a question each with its completions."""
+    samples = [[sample(completion) for completion in row] for row in completions]
+    return candidate_rows(QUESTIONS.head(len(samples)), samples, decoding, "weak", model_version)
+
+
+def test_a_row_holds_the_sample_its_sql_and_where_it_came_from() -> None:
+    (row, _) = rows_of(["```sql\nSELECT 1\n```", ""]).to_dicts()
+    assert len(row.pop("candidate_id")) == 16
+    assert row == {
+        "question_id": "demo/train/0000", "sample": 0, "completion": "```sql\nSELECT 1\n```", "sql": "SELECT 1",
+        "model": "weak", "model_version": "v1", "temperature": 1.0, "top_p": 1.0, "max_tokens": 6, "seed": 3,
+        "prompt_sha256": hashlib.sha256(b"a?").hexdigest(), "finish_reason": "stop", "tokens": 3, "logprob": -1.5,
+    }  # fmt: skip
+
+
+def test_equal_completions_are_candidates_of_their_own() -> None:
+    assert rows_of(["SELECT 1", "SELECT 1"], ["SELECT 1", "SELECT 1"])["candidate_id"].n_unique() == 4
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        rows_of(["SELECT 2"]),
+        rows_of(["SELECT 1 "]),
+        rows_of(["SELECT 1"], model_version="v2"),
+        rows_of(["SELECT 1"], decoding=replace(DECODING, temperature=0.5)),
+        rows_of(["SELECT 1"], decoding=replace(DECODING, seed=4)),
+    ],
+    ids=["text", "space", "model", "temperature", "seed"],
+)
+def test_a_candidates_id_depends_on_its_text_its_model_and_how_it_was_sampled(other: pl.DataFrame) -> None:
+    assert other["candidate_id"][0] != rows_of(["SELECT 1"])["candidate_id"][0]
+
+
+def test_a_candidates_id_does_not_depend_on_how_many_samples_there_are() -> None:
+    more = rows_of(["SELECT 1", "SELECT 2", "SELECT 3"], decoding=replace(DECODING, n=3))
+    assert more["candidate_id"][:2].to_list() == rows_of(["SELECT 1", "SELECT 2"])["candidate_id"].to_list()
+
+
+def test_the_report_counts_questions_and_samples() -> None:
+    cut = sample(" ", tokens=6, finish_reason="length")
+    made = [[sample("SELECT 1"), sample("SELECT 1")], [cut, sample("SELECT 2")]]
+    asked = QUESTIONS.vstack(QUESTIONS.head(1))
+    assert report_of(asked, QUESTIONS, candidate_rows(QUESTIONS, made, DECODING, "weak", "v1")) == {
+        "in": 3, "asked": 2, "dropped": {"not_train": 1}, "out": 4, "distinct_sql": 3,
+        "finish_reason": {"length": 1, "stop": 3}, "no_sql": 1, "tokens": 15,
+    }  # fmt: skip
+
+
+@pytest.fixture
+def folder(
+    tmp_path: Path, model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, monkeypatch: pytest.MonkeyPatch
+) -> Path:
+    """A working directory with ten questions (the last of split dev), a database, a model and params.yaml."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", [
+        "candidates", "--questions=questions.parquet", "--questions-receipt=questions.json", "--databases=databases",
+        "--model=weak", "--candidates=candidates.parquet", "--report=report.json",
+    ])  # fmt: skip
+    make_database(tmp_path / "databases")
+    questions = write_questions(tmp_path, ["SELECT 1"] * 10).to_dicts()
+    write_dataset(tmp_path, "questions", [*questions[:-1], questions[-1] | {"split": "dev"}])
+    model.save_pretrained("weak")
+    tokenizer.save_pretrained("weak")
+    write_params()
+    return tmp_path
+
+
+def write_params(**changed: Any) -> None:
+    with Path("params.yaml").open("w") as file:
+        YAML().dump({"candidates": PARAMS | changed}, file)
+
+
+def made() -> tuple[bytes, bytes]:
+    return Path("candidates.parquet").read_bytes(), Path("report.json").read_bytes()
+
+
+def test_every_train_question_gets_n_candidates(folder: Path) -> None:
+    main()
+    table = read_table(folder / "candidates.parquet", "candidates")
+    assert table.columns == list(COLUMNS["candidates"])
+    counts = table.group_by("question_id").agg(pl.col("sample").sort())
+    assert dict(counts.sort("question_id").rows()) == {f"demo/train/{number:04}": [0, 1] for number in range(9)}
+    assert table["candidate_id"].is_unique().all()
+    assert (table["tokens"] <= 6).all() and (table["logprob"] < 0).all()
+    assert table["prompt_sha256"].n_unique() == 9
+    report = read_json(folder / "report.json")
+    assert (report["in"], report["asked"], report["out"]) == (10, 9, 18)
+
+
+def test_more_samples_keep_the_first_ones(folder: Path) -> None:
+    main()
+    few = read_table(folder / "candidates.parquet", "candidates")
+    write_params(n=4)
+    main()
+    more = read_table(folder / "candidates.parquet", "candidates")
+    assert more.height == 36
+    assert set(few["candidate_id"]) == set(more.filter(pl.col("sample") < 2)["candidate_id"])
+
+
+def test_a_stopped_run_goes_on_with_the_batches_it_kept(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    main()
+    whole = made()
+    calls: list[Any] = []
+
+    def stops_at_the_third(*given: Any) -> list[list[Sample]]:
+        calls.append(given)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return sample_batch(*given)
+
+    monkeypatch.setattr(candidates, "sample_batch", stops_at_the_third)
+    with pytest.raises(KeyboardInterrupt):
+        main()
+    kept = {path: path.stat().st_mtime_ns for path in (folder / "candidates.parquet.partial").glob("*.parquet")}
+    assert len(kept) == 2
+    main()
+    assert len(calls) == 4  # of three batches, only the third was sampled again
+    assert made() == whole
+    assert not list(folder.glob("*.partial"))
+
+
+@pytest.mark.parametrize("changed", [{"seed": 4}, {"n": 3}, {"temperature": 2.0}])
+def test_kept_batches_of_other_params_are_not_used(
+    changed: dict[str, Any], folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(candidates, "read_table", stop_at_candidates)
+        main()
+    assert len(list((folder / "candidates.parquet.partial").glob("*.parquet"))) == 1
+    write_params(**changed)
+    main()
+    resumed = made()
+    main()
+    assert made() == resumed
+
+
+def stop_at_candidates(path: Path, dataset: str) -> pl.DataFrame:
+    if dataset == "candidates":
+        raise KeyboardInterrupt
+    return read_table(path, dataset)
+
+
+def test_every_missing_database_is_named_and_nothing_is_written(folder: Path) -> None:
+    questions = pl.read_parquet("questions.parquet").to_dicts()
+    questions[0]["db_id"], questions[1]["db_id"] = "gone", "lost"
+    write_dataset(folder, "questions", questions)
+    with pytest.raises(UserError) as caught:
+        main()
+    assert [sentence.split(";")[0] for sentence in caught.value.sentences] == [
+        f"{Path('databases', name, name)}.sqlite does not exist" for name in ("gone", "lost")
+    ]
+    assert not list(folder.glob("candidates*"))
+
+
+def test_questions_of_other_splits_alone_are_refused(folder: Path) -> None:
+    questions = pl.read_parquet("questions.parquet").with_columns(split=pl.lit("dev")).to_dicts()
+    write_dataset(folder, "questions", questions)
+    with pytest.raises(UserError, match=r"questions.parquet has no question of split `train`"):
+        main()
+
+
+def test_a_temperature_of_0_is_refused() -> None:
+    with pytest.raises(ValueError, match="greater than 0"):
+        CandidatesParams.model_validate(PARAMS | {"temperature": 0.0})

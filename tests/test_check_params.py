@@ -1,0 +1,83 @@
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ruamel.yaml import YAML
+
+from stages.check_params import SECTIONS, check_params
+from stages.errors import UserError
+from stages.params import read_params
+from stages.train_dpo import TrainDpoParams
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture
+def params(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """The repository's params; the working directory becomes an empty one."""
+    monkeypatch.chdir(tmp_path)
+    return dict(YAML(typ="safe", pure=True).load((ROOT / "params.yaml").read_text()))
+
+
+def write(params: dict[str, Any]) -> None:
+    with Path("params.yaml").open("w") as file:
+        YAML().dump(params, file)
+
+
+def sentences(params: dict[str, Any]) -> tuple[str, ...]:
+    write(params)
+    with pytest.raises(UserError) as caught:
+        check_params()
+    return caught.value.sentences
+
+
+def test_the_params_of_the_repository_are_right(params: dict[str, Any]) -> None:
+    write(params)
+    check_params()
+
+
+def test_every_mistake_in_the_file_is_named_at_once_and_nothing_is_written(params: dict[str, Any]) -> None:
+    params["pairs"]["neg_limit"] = 0
+    params["candidates"]["temprature"] = params["candidates"].pop("temperature")
+    params["gold"]["step_budget"] = "many"
+    params["train_sft"]["strong"]["epochs"] = True
+    params["synthesise"] = {"n": 1}
+    write(params)
+    command = [sys.executable, "-m", "stages.check_params"]
+    done = subprocess.run(command, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert done.stderr.splitlines() == [
+        f"error: params.yaml: `synthesise` is not a section; there are: {', '.join(SECTIONS)}",
+        "error: params.yaml: `gold.step_budget` is 'many'; input should be a valid integer",
+        "error: params.yaml: `train_sft.strong.epochs` is True; input should be a valid number",
+        "error: params.yaml: `candidates.temperature` is missing; set it",
+        "error: params.yaml: `candidates.temprature` is not a param; `candidates` knows: "
+        "n, temperature, top_p, max_tokens, seed, batch_size",
+        "error: params.yaml: `pairs.neg_limit` is 0; give 1 or more, or null for no limit",
+    ]
+    assert [path.name for path in Path().iterdir()] == ["params.yaml"]
+
+
+def test_a_role_that_no_stage_trains_is_named(params: dict[str, Any]) -> None:
+    params["train_sft"]["medium"] = params["train_sft"]["weak"]
+    (sentence,) = sentences(params)
+    assert sentence.startswith("params.yaml: `train_sft.medium` is not a section; there are: corpus, gold")
+
+
+def test_a_section_that_is_missing_is_named(params: dict[str, Any]) -> None:
+    del params["pairs"], params["train_sft"]["weak"]
+    assert [sentence.split("; ")[0] for sentence in sentences(params)] == [
+        "params.yaml has no section `train_sft.weak`", "params.yaml has no section `pairs`",
+    ]  # fmt: skip
+
+
+def test_a_small_number_as_dvc_writes_it_is_a_number(params: dict[str, Any]) -> None:
+    text = (ROOT / "params.yaml").read_text()
+    rate = params["train_dpo"]["learning_rate"]
+    section = text.index("\ntrain_dpo:")
+    line = next(line for line in text[section:].splitlines() if line.strip().startswith("learning_rate:"))
+    Path("params.yaml").write_text(text[:section] + text[section:].replace(line, "  learning_rate: 1e-06"))
+    assert rate != 1e-6 == read_params("train_dpo", TrainDpoParams).learning_rate

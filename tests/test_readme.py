@@ -1,0 +1,239 @@
+"""README.md and data/README.md say only what is so: commands, params, paths, picture, tables and snippets."""
+
+import importlib
+import re
+import shlex
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+from dvc.cli.parser import get_main_parser
+from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
+
+from stages.corpora.demo.domains import read_domains
+from stages.corpora.demo.kinds import read_kinds
+from stages.pairs import REJECTED
+from stages.sql.verdicts import VERDICTS
+from stages.tables import COLUMNS, KEYS, write_table
+from stages.train_dpo import cdpo_losses
+from tests.test_pipeline import ROOT, STAGES, deps, load, outs
+
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+DATA_README = (ROOT / "data/README.md").read_text(encoding="utf-8")
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+
+
+def commands() -> list[list[str]]:
+    """The words of every command in the bash blocks, in order; lines that end in a backslash go on."""
+    lines = "\n".join(blocks("bash")).replace("\\\n", " ").splitlines()
+    return [shlex.split(part, comments=True) for line in lines for part in line.split("&&") if part.strip()]
+
+
+def prose() -> str:
+    """The README without its blocks."""
+    return re.sub(r"^```.*?^```$", "", README, flags=re.MULTILINE | re.DOTALL)
+
+
+def inline_code() -> set[str]:
+    return set(re.findall(r"`([^`\n]+)`", prose()))
+
+
+def table_after(heading: str, text: str) -> list[list[str]]:
+    """The cells of the first table below a heading, without its head."""
+    body = text[text.index(f"\n{heading}\n") :]
+    found = re.search(r"^\|.*?(?=^[^|])", body + "\n.", re.MULTILINE | re.DOTALL)
+    assert found, f"no table below {heading}"
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in found[0].splitlines()[2:]]
+
+
+def param(name: str) -> Any:
+    """The value of a dotted param. Raises KeyError where there is none."""
+    value: Any = load("params.yaml")
+    for key in name.split("."):
+        value = value[key]
+    return value
+
+
+# ---- commands ----
+
+
+def check_make(words: list[str]) -> None:
+    targets = {word for word in words if "=" not in word}
+    assert targets <= set(re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+
+
+def check_dvc(words: list[str]) -> None:
+    """DVC's own parser takes it, every param set exists, every stage named exists."""
+    arguments = get_main_parser().parse_args(words)  # ends the test where DVC knows no such command or flag
+    for setting in getattr(arguments, "set_param", None) or []:
+        param(setting.partition("=")[0])
+    names = set(STAGES) | {name.partition("@")[0] for name in STAGES}
+    if words[0] == "repro" or words[:2] == ["exp", "run"]:
+        assert set(arguments.targets or []) <= names
+
+
+def check_python(words: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """The module says its --help, and every flag given is in it."""
+    assert words[0] == "-m" and words[1].startswith("stages.")
+    monkeypatch.setattr("sys.argv", [words[1], "--help"])
+    with pytest.raises(SystemExit) as ended:
+        importlib.import_module(words[1]).main()
+    told = capsys.readouterr().out
+    assert ended.value.code == 0 and all(word in told for word in words if word.startswith("--"))
+
+
+AS_WRITTEN = ["source .venv/bin/activate", "git checkout -- ."]
+
+
+@pytest.mark.parametrize("words", commands(), ids=" ".join)
+def test_every_command_in_the_readme_exists(
+    words: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    match words:
+        case ["make", *rest]:
+            check_make(rest)
+        case ["dvc", *rest]:
+            check_dvc(rest)
+        case ["python", *rest]:
+            check_python(rest, monkeypatch, capsys)
+        case _:
+            assert " ".join(words) in AS_WRITTEN, "no check knows this command; add one, or leave it out of the README"
+
+
+def test_every_command_named_in_the_text_exists(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for words in map(str.split, inline_code()):
+        if words[0] == "make":
+            check_make(words[1:])
+        elif words[0] == "dvc" and len(words) > 1:
+            check_dvc(words[1:])
+        elif words[0] == "python":
+            check_python(words[1:], monkeypatch, capsys)
+
+
+def test_the_environment_is_where_the_makefile_puts_it() -> None:
+    assert "SETUP := .venv/" in (ROOT / "Makefile").read_text()
+
+
+# ---- params, paths, numbers ----
+
+
+def test_every_param_named_in_the_readme_exists_with_the_value_that_is_told() -> None:
+    sections = "|".join(load("params.yaml"))
+    told = re.findall(rf"`((?:{sections})(?:\.\w+)+)(?:=([^`]+))?`", prose())
+    assert len(told) > 5
+    for name, value in told:
+        assert not value or str(param(name)).lower() == value, f"params.yaml has {name}: {param(name)}, not {value}"
+
+
+def test_the_step_budget_in_the_readme_is_that_of_params() -> None:
+    floor, factor = param("exec_results.budget_floor"), param("exec_results.budget_factor")
+    assert f"{floor:,} steps or {factor} times" in README
+
+
+def test_every_path_named_in_the_readme_is_there_or_is_made_by_the_pipeline() -> None:
+    made = set().union(*(outs(stage) for stage in STAGES.values()))
+    tops = ("data", "docs", "models", "reports", "schemas", "stages", "tests")
+    named = {code for code in inline_code() if re.fullmatch(rf"({'|'.join(tops)})/[\w./-]*", code)}
+    links = {link for link in re.findall(r"\]\(([^)]+)\)", README) if "://" not in link}
+    assert len(named) > 10 and len(links) > 3
+    for path in named | links:
+        known = (ROOT / path).exists() or any(out == path or out.startswith(f"{path.rstrip('/')}/") for out in made)
+        assert known, f"{path} is not in the repository, and no stage makes it"
+
+
+def test_the_numbers_of_domains_and_kinds_are_right() -> None:
+    assert f"{len(read_domains())} domains and {len(read_kinds())} kinds of question" in README
+
+
+# ---- the picture and the tables ----
+
+
+def short(stage: str) -> str:
+    return stage.partition("@")[0]
+
+
+def test_every_stage_of_the_pipeline_is_in_the_picture_and_no_other() -> None:
+    (picture,) = blocks("mermaid")
+    assert set(re.findall(r"^ +(\w+)\[", picture, re.MULTILINE)) == {short(name) for name in STAGES}
+
+
+def test_every_arrow_of_the_picture_is_a_dependency() -> None:
+    (picture,) = blocks("mermaid")
+    real = {(short(a), short(b)) for a in STAGES for b in STAGES if outs(STAGES[a]) & deps(STAGES[b])}
+    arrows = re.findall(r"^ +([\w &]+?) (?:-->|-\.->)(?:\|\w+\|)? (\w+)$", picture, re.MULTILINE)
+    drawn = {(source, target) for sources, target in arrows for source in sources.split(" & ")}
+    assert len(arrows) == len([line for line in picture.splitlines() if "->" in line])
+    assert drawn <= real, f"not in dvc.yaml: {drawn - real}"
+
+
+def test_every_stage_is_in_the_table_of_what_you_get() -> None:
+    assert {row[0].strip("`") for row in table_after("## What you get", README)} == {short(name) for name in STAGES}
+
+
+def test_every_verdict_is_in_the_table_with_the_filters_that_take_it() -> None:
+    told = {row[0].strip("`"): set(re.findall(r"`(\w+)`", row[2])) for row in table_after("## Verdicts", README)}
+    taken = {verdict: {name for name, verdicts in REJECTED.items() if verdict in verdicts} for verdict in VERDICTS}
+    assert told == taken
+
+
+# ---- the datasets ----
+
+
+@pytest.mark.parametrize("dataset", COLUMNS)
+def test_every_column_of_a_dataset_is_described_in_order_with_its_type(dataset: str) -> None:
+    names = {pl.String(): "string", pl.Int64(): "int64", pl.Float64(): "float64"}
+    rows = table_after(f"## {dataset}", DATA_README)
+    assert [(row[0].strip("`"), row[1]) for row in rows] == [(name, names[t]) for name, t in COLUMNS[dataset].items()]
+    assert all(row[2] for row in rows)
+
+
+@pytest.mark.parametrize("dataset", COLUMNS)
+def test_the_key_of_a_dataset_is_told(dataset: str) -> None:
+    section = DATA_README[DATA_README.index(f"\n## {dataset}\n") :]
+    assert f"Key: `{KEYS[dataset]}`." in section[: section.index("|")]
+
+
+# ---- snippets ----
+
+
+def table_of(dataset: str, **values: object) -> pl.DataFrame:
+    """Two rows of a dataset: `values`, and something of the right type elsewhere."""
+    fill = {pl.String(): "0", pl.Int64(): 0, pl.Float64(): 0.0}
+    rows = [{**{name: fill[t] for name, t in COLUMNS[dataset].items()}, **values, KEYS[dataset]: key} for key in "ab"]
+    return pl.DataFrame(rows, schema=COLUMNS[dataset])
+
+
+@pytest.fixture
+def made(
+    tmp_path: Path, model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, monkeypatch: pytest.MonkeyPatch
+) -> Path:
+    """A folder with what the snippets read; it is the working directory."""
+    prompt = "album(album_id, title)\nquestion: Which albums are there?\nsql:\n"
+    asked = {"prompt": prompt, "chosen": "SELECT title FROM album", "rejected": "SELECT album_id FROM album"}
+    tables = {
+        "exec_results": table_of("exec_results", verdict="mismatch"), "candidates": table_of("candidates"),
+        "pairs": table_of("pairs", **asked), "sft": table_of("sft", prompt=prompt, completion=asked["chosen"]),
+    }  # fmt: skip
+    for dataset, frame in tables.items():
+        write_table(frame, tmp_path / f"data/{dataset}.parquet", dataset)
+    model.save_pretrained(tmp_path / "models/sft/strong")
+    tokenizer.save_pretrained(tmp_path / "models/sft/strong")
+    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "cache")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize("code", blocks("python"), ids=range(len(blocks("python"))))
+def test_every_python_snippet_runs(code: str, made: Path) -> None:
+    names: dict[str, Any] = {}
+    exec(code, names)  # the README's own code
+    if "trainer" in names:
+        types, weights = cdpo_losses(names["trainer"].args.label_smoothing, 0)
+        assert names["trainer"].args.loss_type == types
+        assert names["trainer"].args.loss_weights == pytest.approx(weights)

@@ -1,0 +1,144 @@
+"""Expensive stages killed half way (`kill -9`) go on from their finished work, to the bytes of a run never killed.
+
+`exec_results` is killed in `tests/test_exec_results.py`.
+"""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import polars as pl
+import pytest
+from ruamel.yaml import YAML
+from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
+
+from stages.files import sha256_file, sha256_folder
+from stages.receipts import write_receipt
+from stages.tables import COLUMNS, write_table
+from tests.sql.world import make_database, write_questions
+from tests.test_candidates import PARAMS as CANDIDATES_PARAMS
+from tests.test_train_dpo import PARAMS as DPO_PARAMS
+from tests.test_train_sft import PARAMS as SFT_PARAMS
+
+pytestmark = pytest.mark.slow
+ROOT = Path(__file__).parents[1]
+SIZE = {"vocab_size": 320, "hidden_size": 64, "layers": 2, "heads": 2}
+PARAMS = {
+    "train_sft": {"weak": SFT_PARAMS | {"scratch": SIZE, "epochs": 20.0}},  # 120 steps, 6 an epoch
+    "candidates": CANDIDATES_PARAMS | {"n": 8, "max_tokens": 64},
+    "train_dpo": DPO_PARAMS | {"epochs": 9.5},  # 114 steps, 12 an epoch
+}
+COMMANDS = {
+    "train_sft": [
+        "--role=weak", "--sft=sft.parquet", "--sft-receipt=sft.json", "--model=models/weak", "--report=report.json",
+        "--curve=curve.csv",
+    ],
+    "candidates": [
+        "--questions=questions.parquet", "--questions-receipt=questions.json", "--databases=databases", "--model=base",
+        "--candidates=candidates.parquet", "--report=report.json",
+    ],
+    "train_dpo": [
+        "--pairs=pairs.parquet", "--pairs-receipt=pairs.json", "--base=base", "--model=models/dpo",
+        "--report=report.json", "--curve=curve.csv",
+    ],
+}  # fmt: skip
+
+
+@pytest.fixture
+def folder(
+    tmp_path: Path, sft_rows: pl.DataFrame, model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast
+) -> Path:
+    """A working directory with the inputs and the params of the three stages."""
+    with (tmp_path / "params.yaml").open("w") as file:
+        YAML().dump(PARAMS, file)
+    pairs = [
+        {
+            "pair_id": f"{number:016x}", "question_id": row["question_id"], "db_id": "music", "prompt": row["prompt"],
+            "chosen": row["completion"], "rejected": row["completion"][: 9 + number], "chosen_id": None,
+            "rejected_id": "0", "rejected_verdict": "mismatch", "similarity": 0.5, "witness": None,
+        }
+        for number, row in enumerate(sft_rows.to_dicts())
+    ]  # fmt: skip
+    for name, rows in {"sft": sft_rows, "pairs": pl.DataFrame(pairs, schema=COLUMNS["pairs"])}.items():
+        write_table(rows, tmp_path / f"{name}.parquet", name)
+        write_receipt(tmp_path / f"{name}.json", name, rows.height, True, tmp_path / f"{name}.parquet")
+    make_database(tmp_path / "databases")
+    write_questions(tmp_path, ["SELECT 1"] * 200)
+    model.save_pretrained(tmp_path / "base")
+    tokenizer.save_pretrained(tmp_path / "base")
+    return tmp_path
+
+
+def start(stage: str, folder: Path) -> "subprocess.Popen[bytes]":
+    return subprocess.Popen(
+        [sys.executable, "-m", f"stages.{stage}", *COMMANDS[stage]], cwd=folder, start_new_session=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT)}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+
+
+def kill_once(done: Callable[[], bool], stage: str, folder: Path) -> None:
+    """Starts the stage and kills it, with all its processes, as soon as `done`."""
+    process, end = start(stage, folder), time.monotonic() + 60
+    while not done():
+        assert process.poll() is None, f"{stage} ended before it could be killed"
+        assert time.monotonic() < end, f"{stage} finished no work in a minute"
+        time.sleep(0.002)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+def finish(stage: str, folder: Path) -> None:
+    assert start(stage, folder).wait(timeout=120) == 0
+
+
+def made(folder: Path, out: str) -> list[str]:
+    """What the stage left: hashes of its outputs. The work folder is gone."""
+    path = folder / out
+    assert not path.with_name(path.name + ".partial").exists()
+    extra = [folder / name for name in ("report.json", "curve.csv") if (folder / name).exists()]
+    return [sha256_folder(path) if path.is_dir() else sha256_file(path), *map(sha256_file, extra)]
+
+
+def steps(work: Path) -> list[int]:
+    return sorted(int(mark.parent.name.removeprefix("checkpoint-")) for mark in work.glob("checkpoint-*/whole"))
+
+
+@pytest.mark.parametrize(("stage", "out", "last"), [("train_sft", "models/weak", 120), ("train_dpo", "models/dpo", 114)])
+def test_a_killed_training_goes_on_from_its_last_checkpoint_to_the_same_bytes(
+    stage: str, out: str, last: int, folder: Path
+) -> None:
+    finish(stage, folder)
+    whole = made(folder, out)
+    work = folder / f"{out}.partial"
+    kill_once(lambda: bool(steps(work)) and steps(work)[-1] >= 30, stage, folder)
+    killed_at = steps(work)[-1]
+    assert 30 <= killed_at < last - 20
+    state = work / f"checkpoint-{killed_at}" / "trainer_state.json"
+    kept = state.stat().st_mtime_ns
+    # Killed again once a later checkpoint is there: the run went on from the kept one, and made no earlier one anew.
+    kill_once(lambda: steps(work)[-1] > killed_at, stage, folder)
+    assert steps(work)[0] >= killed_at and (not state.exists() or state.stat().st_mtime_ns == kept)
+    finish(stage, folder)
+    assert made(folder, out) == whole
+
+
+def test_a_killed_sampling_keeps_its_finished_batches_and_ends_with_the_same_bytes(folder: Path) -> None:
+    finish("candidates", folder)
+    whole = made(folder, "candidates.parquet")
+    work = folder / "candidates.parquet.partial"
+    kill_once(lambda: len(parts(work)) >= 3, "candidates", folder)
+    kept = parts(work)
+    assert 3 <= len(kept) < 50
+    kill_once(lambda: len(parts(work)) > len(kept) + 1, "candidates", folder)
+    assert kept.items() <= parts(work).items()
+    finish("candidates", folder)
+    assert made(folder, "candidates.parquet") == whole
+
+
+def parts(work: Path) -> dict[str, int]:
+    """The finished batches, and when each was written."""
+    return {path.name: path.stat().st_mtime_ns for path in work.glob("??????.parquet")}

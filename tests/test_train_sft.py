@@ -1,0 +1,150 @@
+import sys
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+from ruamel.yaml import YAML
+
+from stages.errors import UserError
+from stages.files import read_json, sha256_file, sha256_folder
+from stages.params import read_params
+from stages.receipts import write_receipt
+from stages.tables import write_table
+from stages.train_sft import TrainSftParams, main
+
+PARAMS: dict[str, Any] = {
+    "base": "scratch", "revision": None, "scratch": {"vocab_size": 320, "hidden_size": 32, "layers": 1, "heads": 2},
+    "seed": 1, "epochs": 2.0, "batch_size": 16, "learning_rate": 1e-2, "warmup": 0.1, "max_length": 128,
+    "loss_on": "all", "save_steps": 10,
+}  # fmt: skip
+MODEL_FILES = {"config.json", "generation_config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"}
+
+
+def params_of(**changed: Any) -> TrainSftParams:
+    return TrainSftParams.model_validate(PARAMS | changed)
+
+
+@pytest.fixture
+def folder(tmp_path: Path, sft_rows: pl.DataFrame, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A working directory with the SFT set, its receipt and params.yaml."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", [
+        "train_sft", "--role=weak", "--sft=sft.parquet", "--sft-receipt=receipt.json", "--model=models/weak",
+        "--report=report.json", "--curve=curve.csv",
+    ])  # fmt: skip
+    write_sft(sft_rows)
+    write_params()
+    return tmp_path
+
+
+def write_sft(rows: pl.DataFrame) -> None:
+    write_table(rows, Path("sft.parquet"), "sft")
+    write_receipt(Path("receipt.json"), "sft", rows.height, True, Path("sft.parquet"))
+
+
+def write_params(**changed: Any) -> None:
+    with Path("params.yaml").open("w") as file:
+        YAML().dump({"train_sft": {"weak": PARAMS | changed}}, file)
+
+
+def made() -> list[str]:
+    return [sha256_folder(Path("models")), sha256_file(Path("report.json")), sha256_file(Path("curve.csv"))]
+
+
+def longer(rows: pl.DataFrame, count: int) -> pl.DataFrame:
+    """The rows with `count` prompts of 300 words and more."""
+    return rows.with_row_index("at").with_columns(
+        prompt=pl.when(pl.col("at") < count).then(pl.col("prompt") + "very " * 300).otherwise("prompt")
+    ).drop("at")
+
+
+def test_the_model_folder_holds_safetensors_tokenizer_and_configs_only(folder: Path) -> None:
+    main()
+    assert {path.name for path in (folder / "models" / "weak").rglob("*")} == MODEL_FILES
+    assert [path.name for path in (folder / "models").iterdir()] == ["weak"]
+
+
+def test_the_same_data_and_params_give_the_same_bytes(folder: Path) -> None:
+    main()
+    first = made()
+    main()
+    assert made() == first
+
+
+def test_another_seed_gives_another_model(folder: Path) -> None:
+    main()
+    first = sha256_folder(folder / "models" / "weak")
+    write_params(seed=2)
+    main()
+    assert sha256_folder(folder / "models" / "weak") != first
+
+
+def test_the_report_and_the_curve_tell_of_the_training(folder: Path) -> None:
+    main()
+    report, curve = read_json(folder / "report.json"), pl.read_csv(folder / "curve.csv")
+    assert {name: report[name] for name in ("in", "trained_on", "dropped", "steps")} == {
+        "in": 96, "trained_on": 96, "dropped": {"longer_than_max_length": 0}, "steps": 12,
+    }  # fmt: skip
+    assert curve["step"].to_list() == [1, 10]
+    assert curve["loss"][0] > curve["loss"][1]
+    assert [report["first_loss"], report["last_loss"]] == curve["loss"].round(4).to_list()
+
+
+def test_rows_longer_than_max_length_are_left_out_and_counted(folder: Path, sft_rows: pl.DataFrame) -> None:
+    write_sft(longer(sft_rows, 5))
+    main()
+    report = read_json(folder / "report.json")
+    assert (report["trained_on"], report["dropped"]) == (91, {"longer_than_max_length": 5})
+
+
+def test_a_set_of_longer_rows_alone_is_refused(folder: Path) -> None:
+    write_params(max_length=10)
+    with pytest.raises(UserError, match="no row of the SFT set has at most 10 tokens; raise `max_length`"):
+        main()
+    assert not (folder / "models" / "weak").exists()
+
+
+def test_a_base_with_a_revision_is_loaded_and_trained_on(folder: Path) -> None:
+    main()
+    (folder / "models" / "weak").rename("base")
+    weights = read_json(folder / "report.json")["weights"]
+    last = pl.read_csv("curve.csv")["loss"][-1]
+    write_params(base="base", revision="v1", scratch=None)
+    main()
+    assert read_json(folder / "report.json")["weights"] == weights
+    assert pl.read_csv("curve.csv")["loss"][0] < last + 0.5
+    assert sha256_folder(folder / "models" / "weak") != sha256_folder(folder / "base")
+
+
+def test_a_base_that_is_nowhere_is_named(folder: Path) -> None:
+    write_params(base="nobody/nothing", revision="v1", scratch=None)
+    with pytest.raises(UserError, match="the model `nobody/nothing` cannot be loaded"):
+        main()
+
+
+@pytest.mark.parametrize(
+    ("changed", "sentence"),
+    [
+        ({"scratch": None}, "`train_sft.weak.scratch` is None; give vocab_size, hidden_size, layers and heads"),
+        ({"base": "org/model"}, "`train_sft.weak.revision` is None; give the commit or tag"),
+        (
+            {"scratch": PARAMS["scratch"] | {"heads": 3}},
+            "`train_sft.weak.scratch.heads` is 3; give a number that divides half of `hidden_size`",
+        ),
+        ({"save_steps": 25}, "`train_sft.weak.save_steps` is 25; input should be a multiple of 10"),
+    ],
+)
+def test_a_base_that_is_not_fully_told_is_refused(changed: dict[str, Any], sentence: str, folder: Path) -> None:
+    write_params(**changed)
+    with pytest.raises(UserError) as caught:
+        read_params("train_sft.weak", TrainSftParams)
+    assert len(caught.value.sentences) == 1
+    assert sentence in caught.value.sentences[0]
+
+
+def test_a_set_that_changed_after_validation_trains_nothing(folder: Path, sft_rows: pl.DataFrame) -> None:
+    write_table(sft_rows.head(90), Path("sft.parquet"), "sft")
+    with pytest.raises(UserError, match=r"sft.parquet has changed since receipt.json was written"):
+        main()
+    assert not (folder / "models").exists()
