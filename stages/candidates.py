@@ -5,24 +5,19 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import polars as pl
 from pydantic import Field
-from tqdm import tqdm
 
 from stages.errors import UserError, run_stage
 from stages.files import fingerprint, remove_folder, sha256_folder, work_folder, write_json
 from stages.lm.loading import load_model
-from stages.lm.sampling import Decoding, Sample, batches, sample_batch
+from stages.lm.sampling import Decoding, Sample, sample_all
 from stages.params import Params, read_params
 from stages.prompts.questions import prompts_of
 from stages.prompts.render import extract_sql
 from stages.receipts import require_receipts
 from stages.tables import COLUMNS, read_table, write_table
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 
 class CandidatesParams(Params):
@@ -34,6 +29,7 @@ class CandidatesParams(Params):
     max_tokens: int = Field(gt=0)
     seed: int = Field(ge=0)
     batch_size: int = Field(gt=0)
+    max_questions: int | None = Field(gt=0)
 
     def decoding(self) -> Decoding:
         return Decoding(self.n, self.temperature, self.top_p, self.max_tokens, self.seed)
@@ -59,30 +55,21 @@ def candidate_rows(
     return pl.DataFrame(rows, schema=COLUMNS["candidates"])
 
 
-def sample_questions(
-    model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase", questions: pl.DataFrame, params: CandidatesParams,
-    name: str, version: str, work: Path,
-) -> pl.DataFrame:
-    """The candidates of `questions` (columns question_id, prompt). Each finished batch is kept in `work`."""
-    parts, decoding = [], params.decoding()
-    planned = list(batches(questions["prompt"].to_list(), tokenizer, params.batch_size))
-    for number, indices in enumerate(tqdm(planned, desc="candidates", mininterval=5)):
-        part = work / f"{number:06}.parquet"
-        if not part.exists():
-            batch = questions[indices]
-            ids, prompts = batch["question_id"].to_list(), batch["prompt"].to_list()
-            samples = sample_batch(model, tokenizer, ids, prompts, decoding)
-            write_table(candidate_rows(batch, samples, decoding, name, version), part, "candidates")
-        parts.append(read_table(part, "candidates"))
-    return pl.concat(parts)
+def drawn(train: pl.DataFrame, limit: int | None, seed: int) -> pl.DataFrame:
+    """At most `limit` of the questions (all where it is None), the first by a hash of seed and question_id."""
+    if limit is None or train.height <= limit:
+        return train
+    places = [fingerprint(seed, question_id) for question_id in train["question_id"]]
+    chosen = sorted(range(train.height), key=places.__getitem__)[:limit]
+    return train[sorted(chosen)]
 
 
-def report_of(questions: pl.DataFrame, prompts: pl.DataFrame, candidates: pl.DataFrame) -> dict[str, object]:
-    """Counts: questions in and asked, candidates out, how they ended, how many have no SQL."""
+def report_of(questions: pl.DataFrame, train: int, asked: int, candidates: pl.DataFrame) -> dict[str, object]:
+    """Counts: questions in, of split train and asked, candidates out, how they ended, how many have no SQL."""
     return {
         "in": questions.height,
-        "asked": prompts.height,
-        "dropped": {"not_train": questions.height - prompts.height},
+        "asked": asked,
+        "dropped": {"not_train": questions.height - train, "over_max_questions": train - asked},
         "out": candidates.height,
         "distinct_sql": candidates.select("question_id", "sql").n_unique(),
         "finish_reason": dict(sorted(candidates["finish_reason"].value_counts().rows())),
@@ -102,15 +89,16 @@ def main() -> None:
     train = questions.filter(pl.col("split") == "train")
     if train.is_empty():
         raise UserError(f"{args.questions} has no question of split `train` to sample candidates for")
-    prompts = train.with_columns(prompt=prompts_of(train, args.databases))
+    asked = drawn(train, params.max_questions, params.seed)
+    asked = asked.with_columns(prompt=prompts_of(asked, args.databases))
     model, tokenizer = load_model(args.model)
-    version = sha256_folder(args.model)
-    model.eval()
-    key = fingerprint(params.model_dump(), args.model.name, version, prompts.select("question_id", "prompt").rows())
-    work = work_folder(args.candidates, key)
-    candidates = sample_questions(model, tokenizer, prompts, params, args.model.name, version, work)
+    name, version, decoding = args.model.name, sha256_folder(args.model), params.decoding()
+    ids, prompts = asked["question_id"].to_list(), asked["prompt"].to_list()
+    work = work_folder(args.candidates, fingerprint(params.model_dump(), version, ids, prompts))
+    samples = sample_all(model.eval(), tokenizer, ids, prompts, decoding, params.batch_size, work)
+    candidates = candidate_rows(asked, samples, decoding, name, version)
     write_table(candidates, args.candidates, "candidates")
-    write_json(args.report, report_of(questions, prompts, candidates))
+    write_json(args.report, report_of(questions, train.height, asked.height, candidates))
     remove_folder(work)
 
 

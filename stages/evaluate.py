@@ -8,12 +8,11 @@ from typing import Any
 
 import polars as pl
 from pydantic import Field
-from tqdm import tqdm
 
 from stages.errors import UserError, run_stage
-from stages.files import write_json, write_text
+from stages.files import fingerprint, remove_folder, sha256_file, sha256_folder, work_folder, write_json, write_text
 from stages.lm.loading import load_model
-from stages.lm.sampling import Decoding, batches, sample_batch
+from stages.lm.sampling import Decoding, sample_all
 from stages.params import Params, read_params
 from stages.prompts.questions import prompts_of
 from stages.prompts.render import extract_sql
@@ -57,26 +56,28 @@ class EvaluateParams(Params):
         return Limits(self.wall_seconds, self.memory_mb, self.max_rows, self.result_mb)
 
 
-def complete(questions: pl.DataFrame, folder: Path, decoding: Decoding, batch_size: int) -> list[list[str]]:
-    """The SQL of each sample of each question (columns question_id, prompt), in their order; `folder`: the model's."""
-    model, tokenizer = load_model(folder)
-    model.eval()
+def answer(
+    questions: pl.DataFrame, model: Path, decodings: Sequence[Decoding], batch_size: int, work: Path
+) -> list[list[list[str]]]:
+    """For each decoding the SQL of each sample of each question (columns question_id, prompt), in their order."""
+    loaded, tokenizer = load_model(model)
+    loaded.eval()
     ids, prompts = questions["question_id"].to_list(), questions["prompt"].to_list()
-    found: list[list[str]] = [[] for _ in ids]
-    for indices in tqdm(list(batches(prompts, tokenizer, batch_size)), desc=f"n={decoding.n}", mininterval=5):
-        samples = sample_batch(model, tokenizer, [ids[i] for i in indices], [prompts[i] for i in indices], decoding)
-        for index, row in zip(indices, samples, strict=True):
-            found[index] = [extract_sql(sample.completion) for sample in row]
-    return found
+    answers = []
+    for number, decoding in enumerate(decodings):
+        samples = sample_all(loaded, tokenizer, ids, prompts, decoding, batch_size, work / str(number))
+        answers.append([[extract_sql(sample.completion) for sample in row] for row in samples])
+    return answers
 
 
-def judge_rows(
-    known: Sequence[Question], sqls: Sequence[Sequence[str]], databases: Path, params: EvaluateParams, workers: int
+def judge_answers(
+    known: Sequence[Question], answers: Sequence[Sequence[str]], databases: Path, params: EvaluateParams, workers: int,
+    log: Path,
 ) -> list[list[Outcome]]:
-    """The outcome of each sample of each question, in their order."""
-    items = [(question, sql) for question, row in zip(known, sqls, strict=True) for sql in row]
-    outcomes = iter(judge(items, databases, params.budget(), params.limits(), params.contract, workers))
-    return [[next(outcomes) for _ in row] for row in sqls]
+    """The outcome of each sample of each question, in their order. `log`: work that a killed run goes on from."""
+    items = [(question, sql) for question, row in zip(known, answers, strict=True) for sql in row]
+    outcomes = iter(judge(items, databases, params.budget(), params.limits(), params.contract, workers, log))
+    return [[next(outcomes) for _ in row] for row in answers]
 
 
 def metrics_of(
@@ -135,14 +136,20 @@ def main() -> None:
     if usable.is_empty():
         raise UserError(f"{args.questions} has no question of split `{args.split}` with a usable gold; choose another")
     usable = usable.with_columns(prompt=prompts_of(usable, args.databases))
-    sqls = [complete(usable, args.model, decoding, params.batch_size) for decoding in params.decodings()]
     asked = [known[question_id] for question_id in usable["question_id"]]
-    greedy, sampled = (judge_rows(asked, rows, args.databases, params, args.workers) for rows in sqls)
+    inputs = [sha256_folder(args.model), sha256_file(args.questions), sha256_file(args.gold), args.split]
+    work = work_folder(args.metrics, fingerprint(params.model_dump(), inputs, usable["prompt"].to_list()))
+    answers = answer(usable, args.model, params.decodings(), params.batch_size, work)
+    greedy, sampled = (
+        judge_answers(asked, rows, args.databases, params, args.workers, work / f"{number}.jsonl")
+        for number, rows in enumerate(answers)
+    )
     metrics = metrics_of(usable["difficulty"].to_list(), [row[0] for row in greedy], sampled, params)
     write_json(args.metrics, {**metrics, "dropped": {"gold_not_ok": split.height - usable.height}})
     pass_at, maj_at = metrics["pass_at"], metrics["maj_at"]
     write_text(args.samples, csv("k,pass_at_k,maj_at_k", [(k, pass_at[k], maj_at[k]) for k in pass_at]))
     write_text(args.difficulty, csv("difficulty,ex", list(metrics["ex_difficulty"].items())))
+    remove_folder(work)
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ import hashlib
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 from stages.errors import UserError
 
@@ -23,7 +24,7 @@ def sha256_folder(folder: Path) -> str:
 def write_text(path: Path, text: str) -> None:
     """Writes `text` under a temporary name beside `path` and moves it into place."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(path.name + ".partial")
+    temporary = path.with_name(path.name + ".new.partial")  # `work_folder` is `.partial`
     temporary.write_text(text, encoding="utf-8")
     temporary.replace(path)
 
@@ -33,7 +34,7 @@ def write_json(path: Path, value: object) -> None:
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
-def read_json(path: Path) -> dict[str, object]:
+def read_json(path: Path) -> dict[str, Any]:
     """A JSON object from a file. Raises UserError where it is missing or is no JSON object."""
     try:
         value = json.loads(path.read_text(encoding="utf-8"))

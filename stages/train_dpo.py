@@ -1,6 +1,7 @@
 """Preference learning on the pairs, from the strong SFT model, with TRL's DPOTrainer and the cDPO loss."""
 
 import argparse
+from copy import deepcopy
 from pathlib import Path
 from statistics import mean
 from typing import TYPE_CHECKING
@@ -63,7 +64,6 @@ def train_dpo(
     if rows.is_empty():
         raise UserError(f"no pair has at most {params.max_length} tokens on both sides; raise `train_dpo.max_length`")
     trainer = dpo_trainer(model, tokenizer, rows, params, work)
-    score_labels_only(trainer.model)
     history = train(trainer, work)
     save_model(model, tokenizer, work, out)
     report = report_of(pairs.height, rows.height, trainer.state.global_step, history, params.beta)
@@ -85,10 +85,14 @@ def dpo_trainer(
             learning_rate=params.learning_rate, warmup=params.warmup, save_steps=params.save_steps,
         ),
         beta=params.beta, label_smoothing=params.epsilon, loss_type=types, loss_weights=weights,
-        max_length=params.max_length, precompute_ref_log_probs=True, precompute_ref_batch_size=64,
+        max_length=params.max_length,
     )
     data = Dataset.from_dict(pairs.select("prompt", "chosen", "rejected").to_dict(as_series=False))
-    return DPOTrainer(model, args=config, train_dataset=data, processing_class=tokenizer)
+    reference = deepcopy(model)
+    trainer = DPOTrainer(model, reference, args=config, train_dataset=data, processing_class=tokenizer)
+    for scored in (model, reference):
+        score_labels_only(scored)
+    return trainer
 
 
 def report_of(

@@ -97,7 +97,7 @@ def train_sft(sft: pl.DataFrame, params: TrainSftParams, work: Path, out: Path) 
     )
     data = Dataset.from_dict(rows.select("prompt", "completion").to_dict(as_series=False))
     trainer = SFTTrainer(model, args=config, train_dataset=data, processing_class=tokenizer)
-    score_labels_only(trainer.model)
+    score_labels_only(model)
     history = train(trainer, work)
     save_model(model, tokenizer, work, out)
     report = {

@@ -11,15 +11,16 @@ from ruamel.yaml import YAML
 from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
 from stages import candidates
-from stages.candidates import CandidatesParams, candidate_rows, main, report_of
+from stages.candidates import CandidatesParams, candidate_rows, drawn, main, report_of
 from stages.errors import UserError
 from stages.files import read_json
+from stages.lm import sampling
 from stages.lm.sampling import Decoding, Sample, sample_batch
 from stages.tables import COLUMNS, read_table
 from tests.sql.world import make_database, write_dataset, write_questions
 
 PARAMS: dict[str, Any] = {
-    "n": 2, "temperature": 1.0, "top_p": 1.0, "max_tokens": 6, "seed": 3, "batch_size": 4,
+    "n": 2, "temperature": 1.0, "top_p": 1.0, "max_tokens": 6, "seed": 3, "batch_size": 4, "max_questions": None,
 }  # fmt: skip
 DECODING = Decoding(2, 1.0, 1.0, 6, 3)
 QUESTIONS = pl.DataFrame({"question_id": ["demo/train/0000", "demo/train/0001"], "prompt": ["a?", "b?"]})
@@ -69,12 +70,21 @@ def test_a_candidates_id_does_not_depend_on_how_many_samples_there_are() -> None
     assert more["candidate_id"][:2].to_list() == rows_of(["SELECT 1", "SELECT 2"])["candidate_id"].to_list()
 
 
+def test_a_higher_limit_of_questions_only_adds_some() -> None:
+    train = pl.DataFrame({"question_id": [f"demo/train/{number:04}" for number in range(50)]})
+    few, more = (drawn(train, limit, seed=3)["question_id"].to_list() for limit in (10, 20))
+    assert (len(few), len(more)) == (10, 20)
+    assert set(few) < set(more) and more == sorted(more)
+    assert few != drawn(train, 10, seed=4)["question_id"].to_list() != train["question_id"][:10].to_list()
+    assert drawn(train, None, seed=3).equals(train) and drawn(train, 50, seed=3).equals(train)
+
+
 def test_the_report_counts_questions_and_samples() -> None:
     cut = sample(" ", tokens=6, finish_reason="length")
     made = [[sample("SELECT 1"), sample("SELECT 1")], [cut, sample("SELECT 2")]]
-    asked = QUESTIONS.vstack(QUESTIONS.head(1))
-    assert report_of(asked, QUESTIONS, candidate_rows(QUESTIONS, made, DECODING, "weak", "v1")) == {
-        "in": 3, "asked": 2, "dropped": {"not_train": 1}, "out": 4, "distinct_sql": 3,
+    questions = pl.concat([QUESTIONS] * 3)
+    assert report_of(questions, 5, 2, candidate_rows(QUESTIONS, made, DECODING, "weak", "v1")) == {
+        "in": 6, "asked": 2, "dropped": {"not_train": 1, "over_max_questions": 3}, "out": 4, "distinct_sql": 3,
         "finish_reason": {"length": 1, "stop": 3}, "no_sql": 1, "tokens": 15,
     }  # fmt: skip
 
@@ -141,11 +151,10 @@ def test_a_stopped_run_goes_on_with_the_batches_it_kept(folder: Path, monkeypatc
             raise KeyboardInterrupt
         return sample_batch(*given)
 
-    monkeypatch.setattr(candidates, "sample_batch", stops_at_the_third)
+    monkeypatch.setattr(sampling, "sample_batch", stops_at_the_third)
     with pytest.raises(KeyboardInterrupt):
         main()
-    kept = {path: path.stat().st_mtime_ns for path in (folder / "candidates.parquet.partial").glob("*.parquet")}
-    assert len(kept) == 2
+    assert len(list((folder / "candidates.parquet.partial").glob("*.json"))) == 2
     main()
     assert len(calls) == 4  # of three batches, only the third was sampled again
     assert made() == whole
@@ -157,9 +166,9 @@ def test_kept_batches_of_other_params_are_not_used(
     changed: dict[str, Any], folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
-        patched.setattr(candidates, "read_table", stop_at_candidates)
+        patched.setattr(candidates, "write_table", stop)  # all its batches are kept by then
         main()
-    assert len(list((folder / "candidates.parquet.partial").glob("*.parquet"))) == 1
+    assert len(list((folder / "candidates.parquet.partial").glob("*.json"))) == 3
     write_params(**changed)
     main()
     resumed = made()
@@ -167,10 +176,8 @@ def test_kept_batches_of_other_params_are_not_used(
     assert made() == resumed
 
 
-def stop_at_candidates(path: Path, dataset: str) -> pl.DataFrame:
-    if dataset == "candidates":
-        raise KeyboardInterrupt
-    return read_table(path, dataset)
+def stop(*_: Any) -> None:
+    raise KeyboardInterrupt
 
 
 def test_every_missing_database_is_named_and_nothing_is_written(folder: Path) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from ruamel.yaml import YAML
 
+from stages.candidates import CandidatesParams
 from stages.check_params import SECTIONS, check_params
 from stages.errors import UserError
 from stages.params import read_params
@@ -55,7 +56,7 @@ def test_every_mistake_in_the_file_is_named_at_once_and_nothing_is_written(param
         "error: params.yaml: `train_sft.strong.epochs` is True; input should be a valid number",
         "error: params.yaml: `candidates.temperature` is missing; set it",
         "error: params.yaml: `candidates.temprature` is not a param; `candidates` knows: "
-        "n, temperature, top_p, max_tokens, seed, batch_size",
+        f"{', '.join(CandidatesParams.model_fields)}",
         "error: params.yaml: `pairs.neg_limit` is 0; give 1 or more, or null for no limit",
     ]
     assert [path.name for path in Path().iterdir()] == ["params.yaml"]

@@ -1,4 +1,5 @@
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from stages import evaluate, gold
 from stages.errors import UserError
 from stages.evaluate import EvaluateParams, csv, main, metrics_of
 from stages.files import read_json
+from stages.lm import sampling
 from stages.lm.sampling import Decoding
 from stages.sql.compare import CONTRACT_NAMES, Contract
 from stages.sql.judge import Outcome
@@ -124,15 +126,15 @@ def test_a_model_that_knows_nothing_is_right_nowhere_and_gives_the_same_bytes_tw
     assert made() == first
 
 
-def answer_gold(questions: pl.DataFrame, folder: Path, decoding: Decoding, batch_size: int) -> list[list[str]]:
+def answer_gold(questions: pl.DataFrame, model: Path, decodings: Sequence[Decoding], *_: Any) -> list[list[list[str]]]:
     """A model that gives the gold query greedily, and as its first sample; its other samples do not run."""
-    return [[gold_sql, *["SELECT"] * (decoding.n - 1)] for gold_sql in questions["gold_sql"]]
+    return [[[sql, *["SELECT"] * (decoding.n - 1)] for sql in questions["gold_sql"]] for decoding in decodings]
 
 
 def test_a_model_that_answers_with_the_gold_is_right_everywhere(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(evaluate, "complete", answer_gold)
+    monkeypatch.setattr(evaluate, "answer", answer_gold)
     main()
     metrics = read_json(folder / "metrics.json")
     assert (metrics["ex"], metrics["ex_low"], metrics["ex_high"]) == (1.0, 1.0, 1.0)
@@ -141,16 +143,34 @@ def test_a_model_that_answers_with_the_gold_is_right_everywhere(
     assert pl.read_csv("difficulty.csv").rows() == [("easy", 1.0), ("hard", 1.0)]
 
 
-def test_answers_come_back_in_the_order_of_the_questions_whatever_the_batches(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_stopped_run_goes_on_with_what_it_kept(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    main()
+    whole = made()
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(evaluate, "metrics_of", stop)
+        main()
+    assert list(folder.glob("metrics.json.partial/0/*.json")) and list(folder.glob("metrics.json.partial/*.jsonl"))
+    with monkeypatch.context() as patched:
+        patched.setattr(sampling, "sample_batch", stop)
+        main()
+    assert made() == whole
+    assert not (folder / "metrics.json.partial").exists()
+
+
+def stop(*_: Any) -> None:
+    raise KeyboardInterrupt
+
+
+def test_answers_come_back_in_the_order_of_the_questions_whatever_the_batches(folder: Path) -> None:
     questions = pl.DataFrame({
         "question_id": ["a", "b", "c"], "prompt": ["singer(name)\nquestion: Which?\nsql:\n", "x?", "y? y?"],
     })  # fmt: skip
-    _, sampling = params_of().decodings()
-    together, alone = (evaluate.complete(questions, folder / "model", sampling, size) for size in (3, 1))
+    together, alone = (
+        evaluate.answer(questions, folder / "model", params_of().decodings(), size, folder / str(size))
+        for size in (3, 1)
+    )
     assert together == alone
-    assert [len(row) for row in together] == [4, 4, 4]
+    assert [[len(row) for row in rows] for rows in together] == [[1, 1, 1], [4, 4, 4]]
 
 
 def test_a_split_without_a_usable_gold_is_refused(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -28,10 +28,11 @@ PARAMS: dict[str, Any] = {
 def pairs(sft_rows: pl.DataFrame) -> pl.DataFrame:
     """48 pairs: the right completion against one that asks for another column or is cut short."""
     rows = [
-        dict.fromkeys(COLUMNS["pairs"]) | {
+        {
             "pair_id": f"{number:016x}", "question_id": row["question_id"], "db_id": "music", "prompt": row["prompt"],
-            "chosen": row["completion"], "rejected": ("SELECT *", row["completion"].replace("WHERE", "GROUP BY"))[number % 2],
-            "rejected_id": f"{number:016x}", "rejected_verdict": "mismatch", "similarity": 0.5,
+            "chosen": row["completion"], "rejected": row["completion"].replace("WHERE", "GROUP BY")[: 9 + number],
+            "chosen_id": None, "rejected_id": f"{number:016x}", "rejected_verdict": "mismatch", "similarity": 0.5,
+            "witness": None,
         }
         for number, row in enumerate(sft_rows.head(48).to_dicts())
     ]  # fmt: skip
@@ -74,9 +75,10 @@ def losses_of(
     torch.manual_seed(0)
     with torch.no_grad():
         for weights in policy.parameters():
-            weights += 0.1 * torch.randn_like(weights)
-        loss = trainer.compute_loss(policy, next(iter(trainer.get_train_dataloader())))
-    return float(loss), expected_loss(policy, model, tokenizer, pairs, params)
+            weights.add_(torch.randn_like(weights), alpha=0.1)
+        batch = next(iter(trainer.get_train_dataloader()))
+        loss = float(trainer.compute_loss(policy, batch))
+    return loss, expected_loss(policy, model, tokenizer, pairs, params)
 
 
 @pytest.mark.parametrize("sft_weight", [0.0, 0.7])
@@ -147,8 +149,8 @@ def test_training_starts_at_a_log_ratio_of_0_and_widens_it(epsilon: float, folde
     report, curve = read_json(folder / "report.json"), pl.read_csv(folder / "curve.csv")
     assert report["first_loss"] == 0.6931
     assert curve["step"].to_list() == [1, 10, 20] and report["steps"] == 24
-    margins = curve["rewards_chosen"] - curve["rewards_rejected"]
-    assert margins[0] == 0 < min(margins[1:])
+    margins = (curve["rewards_chosen"] - curve["rewards_rejected"]).to_list()
+    assert margins[0] == pytest.approx(0, abs=1e-4) and min(margins[1:]) > 0.1
 
 
 def test_pairs_with_a_side_longer_than_max_length_are_left_out_and_counted(folder: Path, pairs: pl.DataFrame) -> None:

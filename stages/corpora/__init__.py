@@ -1,0 +1,1 @@
+"""Readers of question corpora, one per source."""

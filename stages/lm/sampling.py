@@ -1,10 +1,14 @@
 """Samples of a causal model: n completions a prompt, the prompt read once, each question's randomness its own."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+from tqdm import tqdm
+
+from stages.files import read_json, write_json
 
 if TYPE_CHECKING:
     import torch
@@ -38,6 +42,27 @@ def batches(prompts: Sequence[str], tokenizer: "PreTrainedTokenizerBase", size: 
     order = sorted(range(len(prompts)), key=lambda index: (lengths[index], index))
     for start in range(0, len(order), size):
         yield order[start : start + size]
+
+
+def sample_all(
+    model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase", question_ids: Sequence[str], prompts: Sequence[str],
+    decoding: Decoding, batch_size: int, work: Path,
+) -> list[list[Sample]]:
+    """`decoding.n` samples of each prompt, in the order of the prompts.
+
+    Each finished batch is kept in the folder `work` (of the same model, prompts and decoding), and not sampled again.
+    """
+    found: list[list[Sample]] = [[] for _ in prompts]
+    planned = list(batches(prompts, tokenizer, batch_size))
+    for number, indices in enumerate(tqdm(planned, desc=f"{decoding.n} samples a question", mininterval=5)):
+        part = work / f"{number:06}.json"
+        if not part.exists():
+            ids, texts = [question_ids[i] for i in indices], [prompts[i] for i in indices]
+            rows = sample_batch(model, tokenizer, ids, texts, decoding)
+            write_json(part, {"samples": [[asdict(sample) for sample in row] for row in rows]})
+        for index, row in zip(indices, read_json(part)["samples"], strict=True):
+            found[index] = [Sample(**sample) for sample in row]
+    return found
 
 
 def sample_batch(
@@ -113,11 +138,11 @@ class _Rows:
         return True
 
     def _drop_ended_rows(self) -> bool:
-        """Takes rows whose samples have all ended out of the batch, once they are a quarter of it."""
+        """Takes rows whose samples have all ended out of the batch, once they are a tenth of it."""
         going = ~self.ended[self.alive].all(dim=1)
         if not going.any():
             return False
-        if going.sum() <= 0.75 * len(going):
+        if going.sum() <= 0.9 * len(going):
             kept = going.nonzero()[:, 0]
             self.alive, self.prefix, self.lengths = self.alive[kept], self.prefix[kept], self.lengths[kept]
             self.cache.batch_select_indices(kept)
@@ -133,14 +158,15 @@ class _Rows:
         return torch.cat([prefix, own[None, None].expand(rows, 1, -1, -1)], dim=-1)
 
     def _draw(self, logits: "torch.Tensor") -> None:
-        logprobs = logits.float().log_softmax(dim=-1)
-        chosen = _choose(logprobs, self.uniforms[self.alive, :, self.time], self.decoding)
-        going = ~self.ended[self.alive]
-        self.tokens[self.alive, :, self.time] = chosen.where(going, self.end)
-        self.counts[self.alive] += going
-        drawn = logprobs.gather(-1, chosen[..., None])[..., 0].double()
-        self.logprobs[self.alive] += drawn.where(going, 0.0)
-        self.ended[self.alive] |= chosen == self.end
+        """Draws the next token of each sample that goes on, from the logits (rows, n, vocabulary)."""
+        row, sample = (~self.ended[self.alive]).nonzero(as_tuple=True)
+        where = (self.alive[row], sample)
+        logprobs = logits[row, sample].float().log_softmax(dim=-1)
+        chosen = _choose(logprobs, self.uniforms[(*where, self.time)], self.decoding)
+        self.tokens[(*where, self.time)] = chosen
+        self.counts[where] += 1
+        self.logprobs[where] += logprobs.gather(-1, chosen[:, None])[:, 0].double()
+        self.ended[where] = chosen == self.end
         self.time += 1
 
     def samples(self, tokenizer: "PreTrainedTokenizerBase") -> list[list[Sample]]:
@@ -163,14 +189,18 @@ class _Rows:
 
 def _choose(logprobs: "torch.Tensor", uniforms: "torch.Tensor", decoding: Decoding) -> "torch.Tensor":
     """The drawn token of each sample: argmax where the temperature is 0, else the inverse of the cumulated nucleus."""
+    import torch
+
     if decoding.temperature == 0:
         return logprobs.argmax(dim=-1)
-    probabilities = (logprobs / decoding.temperature).softmax(dim=-1)
+    cool = logprobs if decoding.temperature == 1 else (logprobs / decoding.temperature).log_softmax(dim=-1)
+    probabilities = cool.exp()
     order = None
     if decoding.top_p < 1:
         probabilities, order = probabilities.sort(dim=-1, descending=True, stable=True)
         before = probabilities.cumsum(dim=-1) - probabilities
         probabilities = probabilities.where(before < decoding.top_p, 0.0)
-    cumulated = probabilities.double().cumsum(dim=-1)
-    drawn = (cumulated <= uniforms[..., None] * cumulated[..., -1:]).sum(dim=-1).clamp(max=logprobs.shape[-1] - 1)
-    return drawn if order is None else order.gather(-1, drawn[..., None])[..., 0]
+    cumulated = probabilities.cumsum(dim=-1)
+    drawn = torch.searchsorted(cumulated, uniforms[:, None].float() * cumulated[:, -1:], right=True)
+    drawn = drawn.clamp(max=logprobs.shape[-1] - 1)  # for a draw that rounding puts past the last token
+    return (drawn if order is None else order.gather(-1, drawn))[:, 0]

@@ -1,4 +1,4 @@
-"""Scores only the tokens that a loss counts, on a CPU too: TRL does so on a GPU, but elsewhere projects every position."""
+"""Scores only the tokens that a loss counts, on a CPU too: elsewhere than on a GPU, TRL projects every position."""
 
 from types import MethodType
 from typing import TYPE_CHECKING, Any
@@ -11,8 +11,8 @@ if TYPE_CHECKING:
 def score_labels_only(model: "PreTrainedModel") -> None:
     """Replaces the fused LM head that TRL's trainers gave a Llama on a CPU; any other model stays as it is.
 
-    The same log-probabilities, and zeros where no label is. Most tokens of a text-to-SQL example are its prompt, so most of
-    the projections to the vocabulary are saved.
+    The same log-probabilities, and zeros where no label is. Most tokens of a text-to-SQL example are its prompt, so
+    most of the projections to the vocabulary are saved.
     """
     from transformers import LlamaForCausalLM
     from trl.trainer.utils import FusedCausalLMOutput
@@ -22,7 +22,11 @@ def score_labels_only(model: "PreTrainedModel") -> None:
     original = model.forward
 
     def forward(
-        self: LlamaForCausalLM, *args: Any, labels: "torch.Tensor | None" = None, fused_lm_head: bool = False, **kwargs: Any
+        self: LlamaForCausalLM,
+        *args: Any,
+        labels: "torch.Tensor | None" = None,
+        fused_lm_head: bool = False,
+        **kwargs: Any,
     ) -> Any:
         if not fused_lm_head or labels is None:
             return original(*args, labels=labels, **kwargs)

@@ -1,4 +1,4 @@
-"""The base model `scratch`: a small Llama with a tokenizer trained on the SFT set, for machines without a GPU or a network."""
+"""The base model `scratch`: a small Llama with a tokenizer trained on the SFT set, for a machine without GPU or network."""
 
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
@@ -14,8 +14,8 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int, max_length: int) -> "
     """A BPE tokenizer in which a word is the same tokens wherever it stands, so that names and values can be copied.
 
     Words are runs of ASCII letters and digits. What stands between two words (` = '`, `, `, `_`) is a token of its own,
-    and a single space between two words is no token: decoding puts it back. Decoding an encoded text gives the same text,
-    but for `▁` and for characters that neither `texts` hold nor printable ASCII: those are unknown.
+    and a single space between two words is no token: decoding puts it back. Decoding an encoded text gives the same
+    text, but for `▁` and for characters that are neither printable ASCII nor in `texts`: those are unknown.
     """
     from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
     from transformers import PreTrainedTokenizerFast
@@ -29,7 +29,7 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int, max_length: int) -> "
     tokenizer.decoder = decoders.Sequence([
         decoders.Fuse(), decoders.Replace(Regex(f"(?<={_WORD}){_START}"), " "), decoders.Replace(_START, ""),
     ])
-    # Not `continuing_subword_prefix`: with it the trainer numbers the characters in an order that differs from run to run.
+    # Not `continuing_subword_prefix`: with it the trainer numbers the characters in another order in each run.
     trainer = trainers.BpeTrainer(
         vocab_size=vocab_size,
         special_tokens=[_PAD, _END, _UNKNOWN],
@@ -46,10 +46,10 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int, max_length: int) -> "
 def new_model(
     tokenizer: "PreTrainedTokenizerFast", hidden_size: int, layers: int, heads: int, seed: int
 ) -> "LlamaForCausalLM":
-    """A Llama with tied embeddings and weights drawn from `seed`; the feed-forward is three times as wide as `hidden_size`.
+    """A Llama with tied embeddings and weights drawn from `seed`; its feed-forward is three times `hidden_size` wide.
 
-    Text-to-SQL is mostly copying names and values, which a small model learns late. So attention starts out able to: see
-    `_start_copying`. The other weights have standard deviation 1/√hidden_size, not the 0.02 that suits wide models.
+    Text-to-SQL is mostly copying names and values, which a small model learns late. So attention starts out able to:
+    see `_start_copying`. The other weights have standard deviation 1/√hidden_size, not the 0.02 of wide models.
     """
     from transformers import LlamaConfig, LlamaForCausalLM, set_seed
 

@@ -34,6 +34,7 @@ def trainer_settings(
         "learning_rate": learning_rate,
         "lr_scheduler_type": "cosine",
         "warmup_steps": warmup,
+        "adam_beta2": 0.98,  # 0.999 averages over a thousand steps: longer than these trainings take to change
         "save_strategy": "steps",
         "save_steps": save_steps,
         "save_total_limit": 2,

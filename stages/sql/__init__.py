@@ -1,0 +1,1 @@
+"""Running SQL safely, comparing results, and figures over verdicts."""
