@@ -85,11 +85,15 @@ def dpo_trainer(
             learning_rate=params.learning_rate, warmup=params.warmup, save_steps=params.save_steps,
         ),
         beta=params.beta, label_smoothing=params.epsilon, loss_type=types, loss_weights=weights,
-        max_length=params.max_length,
+        max_length=params.max_length, train_sampling_strategy="group_by_length", remove_unused_columns=False,
     )
-    data = Dataset.from_dict(pairs.select("prompt", "chosen", "rejected").to_dict(as_series=False))
+    texts = pairs.select("prompt", "chosen", "rejected")
+    lengths = [len(ids) for ids in tokenizer((texts["prompt"] + texts["chosen"]).to_list())["input_ids"]]
+    data = Dataset.from_dict(texts.to_dict(as_series=False))
     reference = deepcopy(model)
     trainer = DPOTrainer(model, reference, args=config, train_dataset=data, processing_class=tokenizer)
+    assert isinstance(trainer.train_dataset, Dataset)
+    trainer.train_dataset = trainer.train_dataset.add_column("length", lengths)  # what batches are grouped by
     for scored in (model, reference):
         score_labels_only(scored)
     return trainer

@@ -1,4 +1,4 @@
-"""The base model `scratch`: a small Llama with a tokenizer trained on the SFT set, for a machine without GPU or network."""
+"""The base model `scratch`: a small Llama with a tokenizer trained on the SFT set; needs no GPU and no network."""
 
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
