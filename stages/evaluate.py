@@ -17,11 +17,14 @@ from stages.params import Params, read_params
 from stages.prompts.questions import prompts_of
 from stages.prompts.render import extract_sql
 from stages.receipts import require_receipts
+from stages.sql.cache import Cache, default_folder
 from stages.sql.compare import CONTRACT_NAMES, Contract
-from stages.sql.judge import Budget, Outcome, Question, judge, read_questions
+from stages.sql.judge import Outcome, judge
 from stages.sql.metrics import bootstrap_interval, majority_at_k, pass_at_k
-from stages.sql.pool import usable_cpus, worker_count
-from stages.sql.sandbox import Limits
+from stages.sql.pool import local, usable_cpus, worker_count
+from stages.sql.questions import read_questions
+from stages.sql.referee import DIGEST_ROWS, Budget, Question, Rules
+from stages.sql.sandbox import Limits, check_databases
 from stages.sql.verdicts import VERDICTS
 from stages.tables import read_table
 
@@ -49,11 +52,9 @@ class EvaluateParams(Params):
         sampling = Decoding(self.n, self.temperature, self.top_p, self.max_tokens, self.seed)
         return Decoding(1, 0.0, 1.0, self.max_tokens, self.seed), sampling
 
-    def budget(self) -> Budget:
-        return Budget(self.budget_floor, self.budget_factor)
-
-    def limits(self) -> Limits:
-        return Limits(self.wall_seconds, self.memory_mb, self.max_rows, self.result_mb)
+    def rules(self) -> Rules:
+        limits = Limits(self.wall_seconds, self.memory_mb, self.max_rows, self.result_mb)
+        return Rules(self.contract, Budget(self.budget_floor, self.budget_factor), limits, DIGEST_ROWS)
 
 
 def answer(
@@ -71,12 +72,11 @@ def answer(
 
 
 def judge_answers(
-    known: Sequence[Question], answers: Sequence[Sequence[str]], databases: Path, params: EvaluateParams, workers: int,
-    log: Path,
+    known: Sequence[Question], answers: Sequence[Sequence[str]], params: EvaluateParams, workers: int, cache: Cache
 ) -> list[list[Outcome]]:
-    """The outcome of each sample of each question, in their order. `log`: work that a killed run goes on from."""
+    """The outcome of each sample of each question, in their order."""
     items = [(question, sql) for question, row in zip(known, answers, strict=True) for sql in row]
-    outcomes = iter(judge(items, databases, params.budget(), params.limits(), params.contract, workers, log))
+    outcomes = iter(judge(items, params.rules(), local(workers), cache))
     return [[next(outcomes) for _ in row] for row in answers]
 
 
@@ -97,7 +97,7 @@ def metrics_of(
         "ex_low": round(low, 4),
         "ex_high": round(high, 4),
         "ex_contract": {
-            name: round(_mean([outcome.verdicts[name] == "match" for outcome in greedy]), 4) for name in CONTRACT_NAMES
+            name: round(_mean([outcome.under(name) == "match" for outcome in greedy]), 4) for name in CONTRACT_NAMES
         },
         "ex_difficulty": {
             name: round(_mean([hit for hit, level in zip(right, difficulties, strict=True) if level == name]), 4)
@@ -126,24 +126,24 @@ def main() -> None:
     for name in ("metrics", "samples", "difficulty"):
         parser.add_argument(f"--{name}", type=Path, required=True)
     parser.add_argument("--workers", type=worker_count, default=usable_cpus(), help="number of processes")
+    parser.add_argument("--cache", type=Path, default=default_folder(), help="folder of the result cache")
     args = parser.parse_args()
     params = read_params("evaluate", EvaluateParams)
     require_receipts({args.questions_receipt: args.questions, args.gold_receipt: args.gold})
     questions = read_table(args.questions, "questions")
-    known = read_questions(questions, read_table(args.gold, "gold"))
+    known = read_questions(questions, read_table(args.gold, "gold"), args.databases)
     split = questions.filter(pl.col("split") == args.split)
     usable = split.filter(pl.Series([known[i].gold_verdict == "ok" for i in split["question_id"]], dtype=pl.Boolean))
     if usable.is_empty():
         raise UserError(f"{args.questions} has no question of split `{args.split}` with a usable gold; choose another")
+    check_databases(usable["db_id"], args.databases)
     usable = usable.with_columns(prompt=prompts_of(usable, args.databases))
     asked = [known[question_id] for question_id in usable["question_id"]]
     inputs = [sha256_folder(args.model), sha256_file(args.questions), sha256_file(args.gold), args.split]
     work = work_folder(args.metrics, fingerprint(params.model_dump(), inputs, usable["prompt"].to_list()))
     answers = answer(usable, args.model, params.decodings(), params.batch_size, work)
-    greedy, sampled = (
-        judge_answers(asked, rows, args.databases, params, args.workers, work / f"{number}.jsonl")
-        for number, rows in enumerate(answers)
-    )
+    cache = Cache(args.cache)
+    greedy, sampled = (judge_answers(asked, rows, params, args.workers, cache) for rows in answers)
     metrics = metrics_of(usable["difficulty"].to_list(), [row[0] for row in greedy], sampled, params)
     write_json(args.metrics, {**metrics, "dropped": {"gold_not_ok": split.height - usable.height}})
     pass_at, maj_at = metrics["pass_at"], metrics["maj_at"]

@@ -11,13 +11,16 @@ import polars as pl
 from pydantic import Field
 
 from stages.errors import UserError, run_stage
-from stages.files import fingerprint, remove_folder, sha256_file, work_folder, write_json
+from stages.files import write_json
 from stages.params import Params, read_params
 from stages.receipts import require_receipts
+from stages.sql.cache import Cache, default_folder
 from stages.sql.compare import CONTRACT_NAMES, Contract
-from stages.sql.judge import Budget, Outcome, judge, read_questions
-from stages.sql.pool import usable_cpus, worker_count
-from stages.sql.sandbox import Limits, check_databases
+from stages.sql.judge import Outcome, judge
+from stages.sql.pool import local, usable_cpus, worker_count
+from stages.sql.questions import read_questions
+from stages.sql.referee import DIGEST_ROWS, Budget, Rules
+from stages.sql.sandbox import Limits, check_databases, database_sha256
 from stages.sql.verdicts import VERDICTS
 from stages.tables import COLUMNS, read_table, write_table
 
@@ -33,11 +36,9 @@ class ExecResultsParams(Params):
     max_rows: int = Field(gt=0)
     result_mb: int = Field(gt=0)
 
-    def budget(self) -> Budget:
-        return Budget(self.budget_floor, self.budget_factor)
-
-    def limits(self) -> Limits:
-        return Limits(self.wall_seconds, self.memory_mb, self.max_rows, self.result_mb)
+    def rules(self) -> Rules:
+        limits = Limits(self.wall_seconds, self.memory_mb, self.max_rows, self.result_mb)
+        return Rules(self.contract, Budget(self.budget_floor, self.budget_factor), limits, DIGEST_ROWS)
 
 
 def candidates_with_questions(candidates: pl.DataFrame, questions: pl.DataFrame) -> pl.DataFrame:
@@ -82,7 +83,7 @@ def report_of(candidates: pl.DataFrame, outcomes: Sequence[Outcome], contract: C
         "contract": contract,
         "verdicts": {verdict: verdicts[verdict] for verdict in VERDICTS},
         "error_classes": dict(sorted(classes.items())),
-        "matches": {name: sum(outcome.verdicts[name] == "match" for outcome in outcomes) for name in CONTRACT_NAMES},
+        "matches": {name: sum(outcome.under(name) == "match" for outcome in outcomes) for name in CONTRACT_NAMES},
         "flips": {f"{one}_{other}": _flips(outcomes, one, other) for one, other in combinations(CONTRACT_NAMES, 2)},
         "difficulties": {
             difficulty: {verdict: count for verdict in VERDICTS if (count := per_difficulty[difficulty, verdict])}
@@ -92,7 +93,7 @@ def report_of(candidates: pl.DataFrame, outcomes: Sequence[Outcome], contract: C
 
 
 def _flips(outcomes: Sequence[Outcome], one: Contract, other: Contract) -> int:
-    return sum((outcome.verdicts[one] == "match") != (outcome.verdicts[other] == "match") for outcome in outcomes)
+    return sum((outcome.under(one) == "match") != (outcome.under(other) == "match") for outcome in outcomes)
 
 
 def main() -> None:
@@ -101,27 +102,23 @@ def main() -> None:
     for name in (*tables, *(f"{table}-receipt" for table in tables), "databases", "exec-results", "report"):
         parser.add_argument(f"--{name}", type=Path, required=True)
     parser.add_argument("--workers", type=worker_count, default=usable_cpus(), help="number of processes")
+    parser.add_argument("--cache", type=Path, default=default_folder(), help="folder of the result cache")
     arguments = vars(parser.parse_args())
     params = read_params("exec_results", ExecResultsParams)
 
     require_receipts({arguments[f"{table}_receipt"]: arguments[table] for table in tables})
     questions = read_table(arguments["questions"], "questions")
-    known = read_questions(questions, read_table(arguments["gold"], "gold"))
+    databases = arguments["databases"]
+    known = read_questions(questions, read_table(arguments["gold"], "gold"), databases)
     candidates = candidates_with_questions(read_table(arguments["candidates"], "candidates"), questions)
-    paths = check_databases(candidates["db_id"], arguments["databases"])
-    hashes = {db_id: sha256_file(path) for db_id, path in paths.items()}
-    inputs = [sha256_file(arguments[table]) for table in tables]
-    work = work_folder(arguments["exec_results"], fingerprint(params, inputs, hashes, apsw.sqlite_lib_version()))
+    paths = check_databases(candidates["db_id"], databases)
     items = [(known[question_id], sql) for question_id, sql in candidates.select("question_id", "sql").iter_rows()]
-    outcomes = judge(
-        items, arguments["databases"], params.budget(), params.limits(), params.contract, arguments["workers"],
-        work / "done.jsonl",
-    )  # fmt: skip
+    outcomes = judge(items, params.rules(), local(arguments["workers"]), Cache(arguments["cache"]))
+    hashes = {db_id: database_sha256(str(path)) for db_id, path in paths.items()}
 
     frame = result_rows(candidates, outcomes, hashes, params.contract)
     write_table(frame, arguments["exec_results"], "exec_results")
     write_json(arguments["report"], report_of(candidates, outcomes, params.contract))
-    remove_folder(work)
 
 
 if __name__ == "__main__":

@@ -18,14 +18,18 @@ import polars as pl
 from pydantic import Field
 
 from stages.errors import run_stage
-from stages.files import fingerprint, remove_folder, sha256_file, work_folder, write_json
+from stages.files import fingerprint, write_json
 from stages.params import Params, read_params
 from stages.receipts import require_receipts
-from stages.sql.compare import Result, Row, digest
-from stages.sql.judge import HANG_GRACE_SECONDS
-from stages.sql.pool import Job, Record, run, usable_cpus, worker_count
-from stages.sql.sandbox import Execution, Limits, OpenDatabases, check_databases, limit_process
-from stages.sql.text import orders, ties_reversed
+from stages.sql.audit import flags_of
+from stages.sql.cache import Cache, default_folder
+from stages.sql.compare import digest
+from stages.sql.judge import HANG_GRACE_SECONDS, code_sha256
+from stages.sql.pool import Job, Kept, Record, local, run, usable_cpus, worker_count
+from stages.sql.process import limit_process
+from stages.sql.sandbox import Execution, Limits, OpenDatabases, check_databases, database_path, database_sha256
+from stages.sql.text import ties_reversed
+from stages.sql.verdicts import MACHINE_MADE
 from stages.tables import COLUMNS, read_table, write_table
 
 VERDICTS = ("ok", "exec_error", "over_budget", "undecided")
@@ -45,58 +49,59 @@ class GoldParams(Params):
         return Limits(self.wall_seconds, self.memory_mb, self.max_rows, self.result_mb)
 
 
+Query = tuple[str, str]
+"""A database file and a query."""
+
+
 def audit(
-    questions: pl.DataFrame, databases: Path, params: GoldParams, workers: int, log: Path | None = None
+    questions: pl.DataFrame, databases: Path, params: GoldParams, workers: int, cache: Cache | None = None
 ) -> list[Record]:
     """For each question the values of its gold row, and `audited`: whether the second run came to its end.
 
-    Equal queries of a database are executed once. `log`: finished work that a killed run goes on from.
+    Equal queries of a database are executed once.
     """
-    pairs = list(questions.select("db_id", "gold_sql").iter_rows())
-    distinct = sorted(set(pairs))
+    columns = questions.select("db_id", "gold_sql").iter_rows()
+    queries = [(str(database_path(databases, db_id)), sql) for db_id, sql in columns]
+    distinct = sorted(set(queries))
     job = Job(
-        make_work=partial(_make_work, databases, params),
+        make_work=partial(_make_work, params),
         patience=2 * params.wall_seconds + HANG_GRACE_SECONDS,
-        lost=lambda pair: _record(Execution("undecided", 0, 0, error="its process was lost twice", error_class="lost")),
+        lost=lambda query: _record(Execution("undecided", 0, error="its process was lost twice", error_class="lost")),
         again=lambda record: bool(record["again"]),
     )
-    records = dict(zip(distinct, run(job, distinct, workers, log, label="gold"), strict=True))
-    return [records[pair] for pair in pairs]
+    kept = Kept(cache, partial(_key, params), _lasting) if cache else None
+    records = dict(zip(distinct, run(job, distinct, local(workers), kept, label="gold"), strict=True))
+    return [records[query] for query in queries]
 
 
-def _make_work(databases: Path, params: GoldParams) -> Callable[[tuple[str, str]], Record]:
+def _key(params: GoldParams, query: Query) -> bytes:
+    """What a record depends on, hashed: see `stages.sql.cache`."""
+    database, sql = query
+    code = code_sha256(Path(__file__))
+    known = fingerprint("gold", params.model_dump(), apsw.sqlite_lib_version(), code, database_sha256(database), sql)
+    return bytes.fromhex(known)[:20]
+
+
+def _lasting(record: Record) -> bool:
+    return not record["again"] and record["audited"]
+
+
+def _make_work(params: GoldParams) -> Callable[[Query], Record]:
     limit_process(params.memory_mb)
-    return partial(_audited, OpenDatabases(databases), params.step_budget, params.limits())
+    return partial(_audited, OpenDatabases(), params.step_budget, params.limits())
 
 
-def _audited(databases: OpenDatabases, budget: int, limits: Limits, pair: tuple[str, str]) -> Record:
-    db_id, sql = pair
+def _audited(databases: OpenDatabases, budget: int, limits: Limits, query: Query) -> Record:
+    database, sql = query
     try:
-        forward = databases.get(db_id).execute(sql, budget, limits)
+        forward = databases.get(database).execute(sql, budget, limits)
         if forward.result is None:
             return _record(forward)
-        other = databases.get(db_id, other_way=True)
+        other = databases.get(database, other_way=True)
         backward = other.execute(ties_reversed(sql), 4 * budget, limits)  # the other way may take more steps
         return _record(forward, flags_of(sql, forward.result, backward.result), backward.result is not None)
     except MemoryError:
-        return _record(Execution("undecided", 0, 0, error="out of memory", error_class="memory"))
-
-
-def flags_of(sql: str, forward: Result, backward: Result | None) -> list[str]:
-    """The audit flags, sorted, of a query from its result and that of the second run (None: it had none)."""
-    flags = [] if forward.rows else ["empty"]
-    if backward is None:
-        return flags
-    there, back = _rounded(forward.rows), _rounded(backward.rows)
-    if Counter(there) != Counter(back):
-        flags.append("limit_tie")
-    elif there != back and orders(sql):
-        flags.append("order_unstable")
-    return flags
-
-
-def _rounded(rows: list[Row]) -> list[Row]:
-    return [tuple(float(f"{cell:.12g}") if isinstance(cell, float) else cell for cell in row) for row in rows]
+        return _record(Execution("undecided", 0, error="out of memory", error_class="memory"))
 
 
 def _record(execution: Execution, flags: Sequence[str] = (), audited: bool = True) -> Record:
@@ -104,13 +109,13 @@ def _record(execution: Execution, flags: Sequence[str] = (), audited: bool = Tru
     return {
         "verdict": "exec_error" if execution.status == "no_sql" else execution.status,
         "error": execution.error,
-        "steps": execution.steps,
+        "steps": None if execution.error_class in MACHINE_MADE else execution.steps,
         "rows": len(result.rows) if result else None,
         "columns": result.columns if result else None,
         "digest": digest(result) if result else None,
         "flags": ",".join(flags),
         "audited": audited,
-        "again": execution.error_class in ("time", "memory"),
+        "again": execution.error_class in MACHINE_MADE,
     }
 
 
@@ -132,21 +137,18 @@ def main() -> None:
     for name in ("questions", "questions-receipt", "databases", "gold", "report"):
         parser.add_argument(f"--{name}", type=Path, required=True)
     parser.add_argument("--workers", type=worker_count, default=usable_cpus(), help="number of processes")
+    parser.add_argument("--cache", type=Path, default=default_folder(), help="folder of the result cache")
     arguments = parser.parse_args()
     params = read_params("gold", GoldParams)
 
     require_receipts({arguments.questions_receipt: arguments.questions})
     questions = read_table(arguments.questions, "questions")
-    paths = check_databases(questions["db_id"], arguments.databases)
-    hashes = {db_id: sha256_file(path) for db_id, path in paths.items()}
-    key = fingerprint(params, sha256_file(arguments.questions), hashes, apsw.sqlite_lib_version())
-    work = work_folder(arguments.gold, key)
-    records = audit(questions, arguments.databases, params, arguments.workers, work / "done.jsonl")
+    check_databases(questions["db_id"], arguments.databases)
+    records = audit(questions, arguments.databases, params, arguments.workers, Cache(arguments.cache))
 
     rows = [{"question_id": name, **record} for name, record in zip(questions["question_id"], records, strict=True)]
     write_table(pl.DataFrame(rows, schema=COLUMNS["gold"]), arguments.gold, "gold")
     write_json(arguments.report, report_of(questions, records))
-    remove_folder(work)
 
 
 if __name__ == "__main__":

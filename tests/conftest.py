@@ -1,6 +1,7 @@
 """What several tests share: a tiny SFT set, and a model and tokenizer small enough to make anew."""
 
 import os
+from pathlib import Path
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["CUDA_VISIBLE_DEVICES"] = ""
@@ -14,6 +15,14 @@ from stages.lm.scratch import new_model, train_tokenizer
 from stages.tables import COLUMNS
 
 DDL = "singer(singer_id, name, age, country)\nalbum(album_id, singer_id -> singer, title, year)"
+
+
+@pytest.fixture(autouse=True)
+def cache_folder(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where the result cache of this test lies, and of the processes it starts: not in the user's home."""
+    folder = tmp_path_factory.mktemp("cache")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(folder))
+    return folder / "sense"
 
 
 @pytest.fixture(scope="session")

@@ -1,5 +1,5 @@
 import json
-import shutil
+import sqlite3
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -7,9 +7,11 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from stages import gold
 from stages.errors import UserError
 from stages.gold import GoldParams, main
 from stages.params import read_params
+from stages.sql.sandbox import database_sha256
 from tests.sql.world import CROSS_JOIN, ENDLESS, make_database, write_questions
 
 PARAMS = """
@@ -110,15 +112,20 @@ def test_questions_changed_after_validation_are_refused(folder: Path, monkeypatc
         run(monkeypatch)
 
 
-def test_an_unfinished_run_of_other_questions_is_not_taken_up(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (first,) = gold_of(folder, ["SELECT 1"], monkeypatch)
-    (folder / "gold.parquet.partial").mkdir()
-    (folder / "gold.parquet.partial" / "key").write_text("of another run")
-    (folder / "gold.parquet.partial" / "done.jsonl").write_text('{"0": {"verdict": "exec_error"}}\n')
-    shutil.rmtree(folder / "databases")
-    make_database(folder / "databases")
-    (again,) = gold_of(folder, ["SELECT 1"], monkeypatch)
-    assert again == first
+def test_a_query_is_executed_anew_only_where_its_database_changed(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, cache_folder: Path
+) -> None:
+    (first,) = gold_of(folder, ["SELECT count(*) FROM singer"], monkeypatch)
+    with monkeypatch.context() as patched:
+        patched.setattr(gold, "local", lambda workers: None)  # nothing can be executed
+        assert gold_of(folder, ["SELECT count(*) FROM singer"], monkeypatch) == [first]
+    connection = sqlite3.connect(folder / "databases" / "music" / "music.sqlite")
+    connection.execute("DELETE FROM singer")
+    connection.commit()
+    connection.close()
+    database_sha256.cache_clear()
+    (other,) = gold_of(folder, ["SELECT count(*) FROM singer"], monkeypatch)
+    assert other["digest"] != first["digest"]
 
 
 @pytest.mark.parametrize(

@@ -1,12 +1,14 @@
 """The comparison contracts: is a result what the gold's result is?
 
-Each contract is a pure function of two results. Cells are compared as Python compares them: 1 equals 1.0, NULL equals
-NULL, text never equals a number or a BLOB, and there is no tolerance between floats. SQLite makes NULL of a NaN.
+Each contract is a pure function of two results, and `parted` tells from the first rows of a result alone that no
+contract can find it equal any more. Cells are compared as Python compares them: 1 equals 1.0, NULL equals NULL, text
+never equals a number or a BLOB, and there is no tolerance between floats. SQLite makes NULL of a NaN.
 """
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from hashlib import sha256
 from typing import Literal, get_args
 
@@ -17,12 +19,28 @@ Contract = Literal["spider", "bird", "strict"]
 CONTRACT_NAMES: tuple[Contract, ...] = get_args(Contract)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Result:
-    """What a query returned: the number of columns (also where there is no row) and the rows in order."""
+    """What a query returned: the number of columns (also where there is no row) and the rows in order. Do not change
+    the rows once they are compared: what was worked out of them is kept."""
 
     columns: int
     rows: list[Row]
+
+    @cached_property
+    def bag(self) -> Counter[Row]:
+        """How often each row occurs."""
+        return Counter(self.rows)
+
+    @cached_property
+    def cells(self) -> Counter[frozenset[Cell]]:
+        """How often each set of cells occurs as a row: the same for any order of the columns."""
+        return Counter(map(frozenset, self.rows))
+
+    @cached_property
+    def has_floats(self) -> bool:
+        """Whether any cell is a float."""
+        return any(float in map(type, row) for row in self.rows)
 
 
 def spider(gold: Result, result: Result, ordered: bool) -> bool:
@@ -34,14 +52,12 @@ def spider(gold: Result, result: Result, ordered: bool) -> bool:
     """
     if not gold.rows and not result.rows:
         return True
-    if not _same_table(gold, result, ordered):
-        return False
-    return _spider_row_texts_agree(gold.rows, result.rows, ordered)
+    return _same_table(gold, result, ordered) and _spider_row_texts_agree(gold, result, ordered)
 
 
 def bird(gold: Result, result: Result, ordered: bool) -> bool:
     """BIRD's rule: the sets of rows are equal. Order and duplicates do not count, the order of columns does."""
-    return set(gold.rows) == set(result.rows)
+    return gold.bag.keys() == result.bag.keys()
 
 
 def strict(gold: Result, result: Result, ordered: bool) -> bool:
@@ -51,6 +67,16 @@ def strict(gold: Result, result: Result, ordered: bool) -> bool:
 
 
 CONTRACTS: dict[Contract, Callable[[Result, Result, bool], bool]] = {"spider": spider, "bird": bird, "strict": strict}
+
+
+def parted(contract: Contract, gold: Result, columns: int, rows: Sequence[Row], count: int) -> bool:
+    """Whether a result of so many columns differs from the gold's under the contract however it goes on, seen from
+    `rows`, some of the first `count` ones. False says nothing: it may differ still."""
+    if columns != gold.columns and (gold.rows or rows or contract == "strict"):
+        return True
+    if contract == "bird":
+        return not all(map(gold.bag.__contains__, rows))
+    return count > len(gold.rows) or not all(map(gold.cells.__contains__, map(frozenset, rows)))
 
 
 def digest(result: Result) -> str:
@@ -68,18 +94,21 @@ def _integral(row: Row) -> Row:
 def _same_table(gold: Result, result: Result, ordered: bool) -> bool:
     if gold.columns != result.columns or len(gold.rows) != len(result.rows):
         return False
-    if ordered:  # the same rows in the same order, columns in any: the bags of whole columns are equal
-        return gold.rows == result.rows or _bag(zip(*gold.rows, strict=True)) == _bag(zip(*result.rows, strict=True))
-    gold_bag, bag = Counter(gold.rows), Counter(result.rows)
-    if gold_bag == bag:
+    if gold.rows == result.rows:
         return True
-    if gold.columns == 1 or sorted(gold_bag.values()) != sorted(bag.values()):
+    if ordered:  # the same rows in the same order, columns in any: the bags of whole columns are equal
+        return gold.columns > 1 and gold.cells == result.cells and _columns(gold.rows) == _columns(result.rows)
+    if gold.bag == result.bag:
+        return True
+    if gold.columns == 1 or gold.cells != result.cells:
         return False
-    return _isomorphic(_Table.of(gold_bag), _Table.of(bag))
+    return sorted(gold.bag.values()) == sorted(result.bag.values()) and _isomorphic(
+        _Table.of(gold.bag), _Table.of(result.bag)
+    )
 
 
-def _bag(columns: "zip[tuple[Cell, ...]]") -> Counter[tuple[Cell, ...]]:
-    return Counter(columns)
+def _columns(rows: Iterable[Row]) -> Counter[tuple[Cell, ...]]:
+    return Counter(zip(*rows, strict=True))
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,21 +124,30 @@ class _Table:
         columns = Counter(zip(*bag, strict=True))
         return _Table(list(bag.values()), list(columns), list(columns.values()))
 
+    def colours(self, names: dict[object, int]) -> list[int]:
+        """Columns told apart by what they hold, without looking at whole rows. `names` numbers what was seen."""
+        bags = [_bag(zip(self.counts, column, strict=True)) for column in self.columns]
+        return [names.setdefault(seen, len(names)) for seen in zip(self.copies, bags, strict=True)]
+
 
 def _isomorphic(gold: _Table, table: _Table) -> bool:
     """Whether some order of the columns makes the two bags of rows equal.
 
-    Columns get colours that no right order can mix: by how often they occur, then by the values they hold in rows that
-    look alike, until colours part no further. Only columns that still share a colour are tried against each other.
+    Columns get colours that no right order can mix: by how often they occur and the values they hold, then by the
+    values they hold in rows that look alike, until colours part no further. Only columns that still share a colour are
+    tried against each other.
     """
-    return len(gold.columns) == len(table.columns) and _search(gold, table, gold.copies, table.copies)
+    names: dict[object, int] = {}
+    left, right = gold.colours(names), table.colours(names)
+    return sorted(left) == sorted(right) and _search(gold, table, left, right)
 
 
 def _search(gold: _Table, table: _Table, left: Sequence[int], right: Sequence[int]) -> bool:
-    colours = _refined(gold, table, left, right)
-    if colours is None:
-        return False
-    left, right = colours
+    if len(set(left)) < len(left):
+        colours = _refined(gold, table, left, right)
+        if colours is None:
+            return False
+        left, right = colours
     shared = Counter(left)
     if len(shared) == len(left):
         return _placed(gold, left) == _placed(table, right)
@@ -147,18 +185,26 @@ def _recoloured(table: _Table, colours: Sequence[int], names: dict[object, int])
     """One round: rows are told apart by their cells' colours and values, then columns by their rows and values.
     `names` numbers what was seen, alike for both tables."""
     rows = [
-        names.setdefault((count, frozenset(Counter(zip(colours, row, strict=True)).items())), len(names))
+        names.setdefault((count, _bag(zip(colours, row, strict=True))), len(names))
         for count, row in zip(table.counts, zip(*table.columns, strict=True), strict=True)
     ]
     return [
-        names.setdefault((colour, frozenset(Counter(zip(rows, column, strict=True)).items())), len(names))
+        names.setdefault((colour, _bag(zip(rows, column, strict=True))), len(names))
         for colour, column in zip(colours, table.columns, strict=True)
     ]
 
 
-def _spider_row_texts_agree(gold: list[Row], rows: list[Row], ordered: bool) -> bool:
-    if not any(isinstance(cell, float) for row in (*gold, *rows) for cell in row):
+def _bag(things: Iterable[object]) -> frozenset[tuple[object, int]]:
+    return frozenset(Counter(things).items())
+
+
+def _spider_row_texts_agree(gold: Result, result: Result, ordered: bool) -> bool:
+    if not gold.has_floats and not result.has_floats:
         return True
-    left = [tuple(sorted(row, key=lambda cell: str(cell) + str(type(cell)))) for row in gold]
-    right = [tuple(sorted(row, key=lambda cell: str(cell) + str(type(cell)))) for row in rows]
+    left = [tuple(sorted(row, key=_text_and_type)) for row in gold.rows]
+    right = [tuple(sorted(row, key=_text_and_type)) for row in result.rows]
     return left == right if ordered else set(left) == set(right)
+
+
+def _text_and_type(cell: Cell) -> str:
+    return str(cell) + str(type(cell))

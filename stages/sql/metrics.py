@@ -1,10 +1,12 @@
 """Figures over the verdicts of several samples a question."""
 
 from collections.abc import Sequence
-from math import comb
+from math import comb, sqrt
+from statistics import fmean, mean, pstdev
 
 import numpy as np
 
+from stages.sql.compare import Row
 from stages.sql.verdicts import Verdict
 
 Sample = tuple[Verdict, str | None]
@@ -50,3 +52,70 @@ def bootstrap_interval(values: Sequence[float], seed: int, resamples: int = 2000
     means = [given[generator.integers(0, len(given), len(given))].mean() for _ in range(resamples)]
     low, high = np.percentile(means, [2.5, 97.5])
     return float(low), float(high)
+
+
+def soft_f1(gold: Sequence[Row], rows: Sequence[Row]) -> float:
+    """BIRD mini-dev's Soft F1 (its `evaluation_f1.py`) of two results: from 0 to 1, without regard to the order of
+    columns, but with regard to that of rows.
+
+    Of equal rows in a result the first is kept. The first row is compared with the gold's first, and so on. Counted are
+    cells, each as 1 / (cells of the gold's row): tp, those that occur in the gold's row; fp, those that do not; fn,
+    those of the gold's row that do not occur in the row. A row without a partner counts 1, as fp or as fn.
+    F1 = 2·tp / (2·tp + fp + fn); two empty results score 1.
+
+    The evaluator's first version put rows into a set, so its pairs of rows hung on hashes and could differ from run to
+    run; the later one keeps the order, as here.
+    """
+    if not gold and not rows:
+        return 1.0
+    gold, rows = list(dict.fromkeys(gold)), list(dict.fromkeys(rows))
+    tp, fp, fn = 0.0, float(max(0, len(rows) - len(gold))), float(max(0, len(gold) - len(rows)))
+    for wanted, got in zip(gold, rows, strict=False):
+        found = sum(cell in wanted for cell in got)
+        tp += found / len(wanted)
+        fp += (len(got) - found) / len(wanted)
+        fn += sum(cell not in got for cell in wanted) / len(wanted)
+    return 2 * tp / (2 * tp + fp + fn)
+
+
+def ves(ratios: Sequence[float]) -> float:
+    """BIRD's valid efficiency score (its `evaluation_ves.py`, 2023): the mean over all questions of √ratio.
+
+    `ratios`: one a question, the gold's time / the prediction's time, 0 where the prediction is wrong. 1 is "all right
+    and as fast as the gold"; BIRD prints 100 times this. Raises ValueError where there are none.
+    """
+    if not ratios:
+        raise ValueError("VES needs at least one question")
+    return fmean(map(sqrt, ratios))
+
+
+def r_ves(ratios: Sequence[float]) -> float:
+    """BIRD mini-dev's reward-based VES (its `evaluation_ves.py`): the mean over all questions of √reward.
+
+    `ratios`: as for `ves`. Reward: 1.25 from a ratio of 2 on, 1 from 1, 0.75 from 0.5, 0.5 from 0.25, 0.25 below, and 0
+    for a wrong prediction. So the best score is √1.25; BIRD prints 100 times this. Raises ValueError where there are
+    none.
+    """
+    if not ratios:
+        raise ValueError("R-VES needs at least one question")
+    return fmean(sqrt(_reward(ratio)) for ratio in ratios)
+
+
+def _reward(ratio: float) -> float:
+    if ratio == 0:
+        return 0
+    steps = ((2, 1.25), (1, 1), (0.5, 0.75), (0.25, 0.5))
+    return next((reward for least, reward in steps if ratio >= least), 0.25)
+
+
+def without_outliers(values: Sequence[float]) -> list[float]:
+    """The values within three standard deviations (of the population) of their mean, in their order; never none of
+    some.
+
+    BIRD's `clean_abnormal`, except that it also drops what lies on the border, and so every value where all are equal.
+    Among ten values or fewer none lies beyond the border.
+    """
+    if not values:
+        return []
+    middle, most = mean(values), 3 * pstdev(values)
+    return [value for value in values if abs(value - middle) <= most]

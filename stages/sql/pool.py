@@ -6,28 +6,32 @@ result of `lost`. Workers end when their parent dies. Results do not depend on t
 """
 
 import argparse
-import json
 import multiprocessing
 import os
 import signal
 import threading
 import time
+import traceback
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
-from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from tqdm import tqdm
 
-Record = dict[str, Any]
+from stages.sql.cache import Cache
+
+Record = Any
 """The result of a task: only what JSON holds."""
 
 T = TypeVar("T")
 _SPAWN = multiprocessing.get_context("spawn")
 _CHUNK = 200
+_LARGEST_GROUP = 10_000
+_SECONDS_UNSENT = 1.0
 _DEATHS_AT_START = 10
 
 
@@ -43,6 +47,21 @@ class Job(Generic[T]):
     again: Callable[[Record], bool]
 
 
+Engine = Callable[[Job[T], Sequence[T], list[list[int]]], Iterator[dict[int, Record]]]
+"""What runs a job: given the tasks and chunks of their indices it gives, in any order and bit by bit, the record of
+each index. Tasks of one chunk are run one after the other by one worker."""
+
+
+@dataclass(frozen=True, slots=True)
+class Kept(Generic[T]):
+    """What a run keeps for the next: `key` of a task, under which its record lies in `cache`, and `lasting`: whether a
+    record says the same on every machine."""
+
+    cache: Cache
+    key: Callable[[T], bytes]
+    lasting: Callable[[Record], bool]
+
+
 def usable_cpus() -> int:
     """The processors this process may use: the default number of workers."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -55,32 +74,50 @@ def worker_count(text: str) -> int:
     return int(text)
 
 
-def run(job: Job[T], tasks: Sequence[T], workers: int, log: Path | None = None, label: str = "") -> list[Record]:
-    """The record of every task, in the order of `tasks`. `log`: a file that keeps finished records; tasks that it
-    already holds are not run (it must be of the same tasks). Raises RuntimeError where the work itself fails."""
-    done = _read_log(log) if log else {}
+def run(
+    job: Job[T], tasks: Sequence[T], engine: Engine[T], kept: Kept[T] | None = None,
+    group: Callable[[T], object] | None = None, label: str = "",
+) -> list[Record]:
+    """The record of every task, in the order of `tasks`. `group`: tasks that follow each other with an equal group go
+    to one worker. Raises RuntimeError where the work itself fails."""
+    keys = [kept.key(task) for task in tasks] if kept else []
+    done: dict[int, Record] = kept.cache.get(keys) if kept else {}
     todo = [index for index in range(len(tasks)) if index not in done]
     with tqdm(total=len(tasks), initial=len(done), desc=label, unit="query", disable=None) as progress:
-        for records in _records(job, tasks, todo, workers):
+        for records in engine(job, tasks, _chunks(tasks, todo, group)) if todo else ():
             done.update(records)
             progress.update(len(records))
-            if log:
-                _append_log(log, records)
+            if kept:
+                kept.cache.put((keys[index], record) for index, record in records.items() if kept.lasting(record))
     return [done[index] for index in range(len(tasks))]
 
 
-def _records(job: Job[T], tasks: Sequence[T], todo: list[int], workers: int) -> Iterator[dict[int, Record]]:
-    size = max(1, min(_CHUNK, len(todo) // (4 * workers)))
-    chunks = [todo[start : start + size] for start in range(0, len(todo), size)]
-    alone: list[int] = []
-    for lost, records in _pass(job, tasks, chunks, workers):
-        tried_again = [index for index, record in records.items() if job.again(record)]
-        alone += [*lost, *tried_again]
-        yield {index: record for index, record in records.items() if index not in tried_again}
-    for lost, records in _pass(job, tasks, [[index] for index in sorted(alone)], 1):
-        yield {**records, **{index: job.lost(tasks[index]) for index in lost}}
+def _chunks(tasks: Sequence[T], todo: list[int], group: Callable[[T], object] | None) -> list[list[int]]:
+    size = max(1, min(_CHUNK, len(todo) // 32))
+    groups = [group(tasks[index]) for index in todo] if group else todo
+    same = [one == other for one, other in pairwise(groups)]
+    chunks, start = [], 0
+    for end in range(1, len(todo) + 1):
+        length = end - start
+        if end == len(todo) or (length >= size and not same[end - 1]) or length >= _LARGEST_GROUP:
+            chunks.append(todo[start:end])
+            start = end
+    return chunks
 
 
+def local(workers: int) -> Engine[T]:
+    """The engine of so many processes on this machine."""
+
+    def records(job: Job[T], tasks: Sequence[T], chunks: list[list[int]]) -> Iterator[dict[int, Record]]:
+        alone: list[int] = []
+        for lost, some in _pass(job, tasks, chunks, workers):
+            tried_again = [index for index, record in some.items() if job.again(record)]
+            alone += [*lost, *tried_again]
+            yield {index: record for index, record in some.items() if index not in tried_again}
+        for lost, some in _pass(job, tasks, [[index] for index in sorted(alone)], 1):
+            yield {**some, **{index: job.lost(tasks[index]) for index in lost}}
+
+    return records
 @dataclass(slots=True)
 class _Worker:
     process: BaseProcess
@@ -138,13 +175,15 @@ def _give(worker: _Worker, chunk: list[int], tasks: Sequence[T]) -> None:
 
 
 def _take(worker: _Worker, patience: float) -> dict[int, Record] | None:
-    """The records of a finished chunk, or None. A worker that stands still is killed here."""
+    """Records of a chunk, or None. A worker that stands still is killed here."""
     if not worker.chunk:
         return None
     try:
         if worker.connection.poll():
-            records: dict[int, Record] = worker.connection.recv()
-            worker.chunk = []
+            records: dict[int, Record] | str = worker.connection.recv()
+            if isinstance(records, str):
+                raise RuntimeError(f"a worker failed:\n{records}")
+            worker.chunk = [index for index in worker.chunk if index not in records]
             return records
     except (EOFError, ConnectionResetError):
         worker.process.join()
@@ -161,8 +200,7 @@ def _take(worker: _Worker, patience: float) -> dict[int, Record] | None:
 def _bury(worker: _Worker, queue: deque[list[int]]) -> list[int]:
     """Puts the rest of a dead worker's chunk back; returns the task that it died of, if it had begun one."""
     worker.connection.close()
-    code = worker.process.exitcode
-    if code is not None and code >= 0:
+    if worker.process.exitcode is not None and worker.process.exitcode >= 0:
         raise RuntimeError("a worker ended by itself; its own error is printed above")
     lost = [index for index in worker.chunk if index == worker.current.value]
     rest = [index for index in worker.chunk if index not in lost]
@@ -174,19 +212,29 @@ def _bury(worker: _Worker, queue: deque[list[int]]) -> list[int]:
 def _serve(connection: Connection, current: Any, make_work: Callable[[], Callable[[T], Record]]) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which ends its workers
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    work = make_work()
+    try:
+        _work(connection, current, make_work())
+    except BaseException:  # told to the parent, since this process may be allowed no file for its own words
+        connection.send(traceback.format_exc())
+        raise
+
+
+def _work(connection: Connection, current: Any, work: Callable[[T], Record]) -> None:
     while True:
         try:
             chunk = connection.recv()
         except EOFError:
             return
-        records = {}
+        records, sent = {}, time.monotonic()
         for index, task in chunk:
             current.value = index
             try:
                 records[index] = work(task)
             except MemoryError:  # not even an answer could be made: as if the system had killed it
                 os.kill(os.getpid(), signal.SIGKILL)
+            if time.monotonic() - sent > _SECONDS_UNSENT:  # what is slow is not to be lost with this process
+                connection.send(records)
+                records, sent = {}, time.monotonic()
         current.value = -1
         connection.send(records)
 
@@ -196,17 +244,3 @@ def _end_with_parent() -> None:
     if parent:
         parent.join()
         os.kill(os.getpid(), signal.SIGKILL)
-
-
-def _read_log(log: Path) -> dict[int, Record]:
-    if not log.exists():
-        return {}
-    content = log.read_bytes()
-    whole = content[: content.rfind(b"\n") + 1]
-    os.truncate(log, len(whole))  # a kill cut the last line off
-    return {int(index): record for line in whole.splitlines() for index, record in json.loads(line).items()}
-
-
-def _append_log(log: Path, records: dict[int, Record]) -> None:
-    with log.open("a", encoding="utf-8") as file:
-        file.write(json.dumps(records) + "\n")

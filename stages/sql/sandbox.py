@@ -8,23 +8,23 @@ every machine: the SQLite version is pinned, `now` is 2020-01-01 00:00 UTC, and 
 
 Not covered: a single long operation inside SQLite (an `instr` of two huge strings) is not interrupted here; the
 process that runs it is killed (`stages.sql.pool`). What a `-wal` file beside the database holds is not read, and locks
-of other processes are not looked at. Against bugs in SQLite itself there is no defence but the limits of the process.
+of other processes are not looked at. Against bugs in SQLite itself there is no defence but the limits of the process
+(`stages.sql.process`).
 """
 
-import os
 import random
-import resource
-import sys
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from itertools import islice
+from functools import cache
+from itertools import chain, islice
 from pathlib import Path
 
 import apsw
 
 from stages.errors import UserError
+from stages.files import sha256_file
 from stages.sql.compare import Cell, Result, Row
 from stages.sql.text import statements
 from stages.sql.verdicts import ErrorClass, Status, error_class
@@ -33,9 +33,13 @@ STEPS_PER_TICK = 1000
 """Steps between two looks at the budget and the clock. The budget itself is exact: a query that ends with more steps
 than it had is over budget, however it ended."""
 
-Enough = Callable[[list[Row], int], bool]
+NOTHING = Result(0, [])
 
-_BLOCK_ROWS = 100
+Enough = Callable[[int, list[Row], int], bool]
+"""Given the number of columns, the rows that came since it was last asked, and the number of all rows so far: whether
+no more are needed."""
+
+BLOCK_ROWS = 100
 _OPEN_DATABASES = 16
 _ERROR_LENGTH = 300
 _LIMITS = {
@@ -80,15 +84,25 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Execution:
-    """How a query ended. `result` is there only if it is `ok` and was read to its end; `rows` counts what was read;
-    `steps` are SQLite VM steps. `error` and `error_class` say why it is not `ok`."""
+    """How a query ended. `read` is what was read of its result (no columns: it was never begun), `whole` whether that
+    is all of it; `steps` are SQLite VM steps. `error` and `error_class` say why it is not `ok`."""
 
     status: Status
     steps: int
-    rows: int
-    result: Result | None = None
+    read: Result = NOTHING
+    whole: bool = False
     error: str | None = None
     error_class: ErrorClass | None = None
+
+    @property
+    def result(self) -> Result | None:
+        """The result, of a query that is `ok` and was read to its end."""
+        return self.read if self.whole else None
+
+    @property
+    def rows(self) -> int:
+        """The number of rows that were read."""
+        return len(self.read.rows)
 
 
 class _FixedClock(apsw.VFS):
@@ -126,62 +140,65 @@ class Database:
     def close(self) -> None:
         self._connection.close()
 
-    def execute(
-        self, sql: str, budget: int, limits: Limits, enough: Enough | None = None
-    ) -> Execution:
-        """Runs `sql`, at most `budget` VM steps. `enough` is called after every hundred rows with those rows and the
-        number read so far, and ends the query early where it returns True: it is `ok` then, without a result."""
+    def execute(self, sql: str, budget: int, limits: Limits, enough: Enough | None = None) -> Execution:
+        """Runs `sql`, at most `budget` VM steps. `enough` is asked before the first row and after every hundred, and
+        ends the query where it returns True: it is `ok` then, and not whole."""
         found = statements(sql)
         if not found:
-            return Execution("no_sql", 0, 0, error="there is no SQL")
+            return Execution("no_sql", 0, error="there is no SQL")
         if len(found) > 1:
-            return Execution("exec_error", 0, 0, error=f"{len(found)} statements", error_class="several_statements")
-        self._begin(budget, limits.wall_seconds)
+            return Execution("exec_error", 0, error=f"{len(found)} statements", error_class="several_statements")
+        self._begin(budget, limits.wall_seconds, enough)
         rows: list[Row] = []
         try:
-            whole = self._read(sql, rows, limits, enough)
+            whole = self._read(sql, rows, limits)
         except (apsw.Error, MemoryError, ValueError) as error:  # ValueError: text that is not Unicode, or holds NUL
-            return self._failed(error, budget, len(rows))
+            return self._failed(error, rows)
         if self._steps > budget:
-            return self._over(budget, len(rows))
-        return Execution("ok", self._steps, len(rows), Result(self._columns, rows) if whole else None)
+            return self._over(rows)
+        return Execution("ok", self._steps, Result(self._columns, rows), whole)
 
-    def _read(
-        self, sql: str, rows: list[Row], limits: Limits, enough: Enough | None
-    ) -> bool:
+    def _read(self, sql: str, rows: list[Row], limits: Limits) -> bool:
         cursor = self._connection.cursor()
         try:
             cells: Iterable[Row] = cursor.execute(sql)
             size = 0
-            while block := list(islice(cells, _BLOCK_ROWS)):
-                rows += block
-                if enough and len(block) == _BLOCK_ROWS and enough(block, len(rows)):
+            while True:
+                before = len(rows)
+                rows.extend(islice(cells, BLOCK_ROWS))  # keeps the rows before an error
+                if len(rows) < before + BLOCK_ROWS:
+                    return True
+                block = rows[before:]
+                if self._enough and self._enough(self._columns, block, len(rows)):
                     return False
-                size += sum(len(cell) for row in block for cell in row if isinstance(cell, str | bytes))
+                size += sum(len(cell) for cell in chain.from_iterable(block) if isinstance(cell, str | bytes))
                 if len(rows) > limits.max_rows or size > limits.result_mb * 1_000_000:
                     raise apsw.TooBigError(f"more than {limits.max_rows} rows or {limits.result_mb} MB of result")
-            return True
         finally:
             cursor.close(True)
 
-    def _failed(self, error: Exception, budget: int, rows: int) -> Execution:
-        if self._steps > budget or self._stopped == "budget":
-            return self._over(budget, rows)
+    def _failed(self, error: Exception, rows: list[Row]) -> Execution:
+        read = Result(self._columns, rows)
+        if self._stopped == "enough":
+            return Execution("ok", self._steps, read)
+        if self._steps > self._budget or self._stopped == "budget":
+            return self._over(rows)
         if self._stopped == "time":
-            return Execution("undecided", self._steps, rows, error="met the wall clock", error_class="time")
+            return Execution("undecided", self._steps, read, error="met the wall clock", error_class="time")
         text = str(error)[:_ERROR_LENGTH] or type(error).__name__
         for kind, name in _NETS.items():
             if isinstance(error, kind):
-                return Execution("undecided", self._steps, rows, error=text, error_class=name)
+                return Execution("undecided", self._steps, read, error=text, error_class=name)
         if isinstance(error, apsw.ExecTraceAbort):
             text = "not authorized: no query"
-        return Execution("exec_error", self._steps, rows, error=text, error_class=error_class(text))
+        return Execution("exec_error", self._steps, read, error=text, error_class=error_class(text))
 
-    def _over(self, budget: int, rows: int) -> Execution:
-        return Execution("over_budget", self._steps, rows, error=f"needs more than {budget} steps")
+    def _over(self, rows: list[Row]) -> Execution:
+        read = Result(self._columns, rows)
+        return Execution("over_budget", self._steps, read, error=f"needs more than {self._budget} steps")
 
-    def _begin(self, budget: int, seconds: float) -> None:
-        self._budget, self._deadline = budget, time.monotonic() + seconds
+    def _begin(self, budget: int, seconds: float, enough: Enough | None = None) -> None:
+        self._budget, self._deadline, self._enough = budget, time.monotonic() + seconds, enough
         self._ticks = self._steps = self._columns = self._countdown = 0
         self._stopped = ""
         self._random: random.Random | None = None
@@ -204,8 +221,12 @@ class Database:
         connection.trace_v2(apsw.SQLITE_TRACE_PROFILE, self._on_end)
 
     def _on_statement(self, cursor: apsw.Cursor, sql: str, bindings: object) -> bool:
+        if cursor.is_explain:
+            return False
         self._columns = len(cursor.get_description())
-        return self._columns > 0 and not cursor.is_explain
+        if self._columns and self._enough and self._enough(self._columns, [], 0):
+            self._stopped = "enough"
+        return self._columns > 0 and not self._stopped
 
     def _on_tick(self) -> bool:
         self._ticks += 1
@@ -236,17 +257,16 @@ class Database:
 
 
 class OpenDatabases:
-    """The databases of a folder that were used last, open."""
+    """The databases that were used last, open."""
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+    def __init__(self) -> None:
         self._open: OrderedDict[tuple[str, bool], Database] = OrderedDict()
 
-    def get(self, db_id: str, other_way: bool = False) -> Database:
+    def get(self, path: str, other_way: bool = False) -> Database:
         """See `Database` for `other_way`."""
-        key = (db_id, other_way)
+        key = (path, other_way)
         if key not in self._open:
-            self._open[key] = Database(database_path(self._folder, db_id), other_way)
+            self._open[key] = Database(Path(path), other_way)
             if len(self._open) > _OPEN_DATABASES:
                 self._open.popitem(last=False)[1].close()
         self._open.move_to_end(key)
@@ -257,18 +277,6 @@ def _authorize(action: int, first: str | None, second: str | None, schema: str |
     if action in _ALLOWED or (action == apsw.SQLITE_FUNCTION and second not in _FORBIDDEN_FUNCTIONS):
         return apsw.SQLITE_OK
     return apsw.SQLITE_DENY
-
-
-def limit_process(memory_mb: int) -> None:
-    """Puts this process, for good, under the memory net: SQLite's heap, and its address space beyond what it has now.
-    Also sets its time zone to UTC, or `localtime` in a query would depend on the machine."""
-    os.environ["TZ"] = "UTC"
-    time.tzset()
-    apsw.hard_heap_limit(memory_mb * 1_000_000)
-    if sys.platform == "linux":
-        pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0])
-        most = pages * resource.getpagesize() + memory_mb * 1_000_000
-        resource.setrlimit(resource.RLIMIT_AS, (most, most))
 
 
 def database_path(folder: Path, db_id: str) -> Path:
@@ -283,6 +291,12 @@ def check_databases(db_ids: Iterable[str], folder: Path) -> dict[str, Path]:
     if problems:
         raise UserError(*problems)
     return paths
+
+
+@cache
+def database_sha256(path: str) -> str:
+    """The hex sha256 of a database file. It is read once in a process: big ones take seconds."""
+    return sha256_file(Path(path))
 
 
 def _problem(path: Path) -> str | None:

@@ -3,10 +3,10 @@
 Rules, in this order:
 1. the gold failed or went over its budget -> `gold_error`; the gold was undecided -> `undecided`;
 2. there is no statement to run -> `no_sql`;
-3. more rows than the gold has were read before the step budget or a result cap ended the query, under a contract that
-   counts rows -> `mismatch`: no further row can make the two equal;
-4. it failed, went over its step budget or met a safety net -> `exec_error`, `over_budget`, `undecided`;
-5. otherwise the contract compares the two results -> `match` or `mismatch`.
+3. it was read to its end within its budget -> the contract compares the two results: `match` or `mismatch`;
+4. what was read of it before it ended cannot begin a result that is equal to the gold's (other columns, more rows, or a
+   row that the gold has not) -> `mismatch`, whatever ended it: an error, the budget, a net, or we, for that reason;
+5. it failed, went over its step budget or met a safety net -> `exec_error`, `over_budget`, `undecided`.
 
 An error is never a value: without a result there is nothing to compare, so two errors or two time-outs never match.
 """
@@ -26,6 +26,8 @@ ErrorClass = Literal[
     "time", "memory", "size", "text", "file", "lost",  # of an undecided: which safety net it met
 ]  # fmt: skip
 ERROR_CLASSES: tuple[ErrorClass, ...] = get_args(ErrorClass)
+MACHINE_MADE: tuple[ErrorClass, ...] = ("time", "memory", "lost")
+"""The nets that another machine, or a quieter moment, may not meet: tried again alone, and never kept in the cache."""
 
 _MESSAGES: tuple[tuple[str, ErrorClass], ...] = (
     (r"syntax error|unrecognized token|incomplete input|SQL variables|variable number|null character|surrogates",

@@ -1,37 +1,40 @@
+import sqlite3
 from dataclasses import replace
 from pathlib import Path
 
+import apsw
 import pytest
 
-from stages.errors import UserError
 from stages.sql import judge as judge_module
+from stages.sql.cache import Cache
 from stages.sql.compare import Contract
-from stages.sql.judge import DIGEST_ROWS, Budget, Outcome, Question, judge
-from stages.sql.sandbox import Limits
+from stages.sql.judge import Outcome, judge
+from stages.sql.pool import local
+from stages.sql.referee import DIGEST_ROWS, Budget, Item, Question, Rules
+from stages.sql.sandbox import Limits, database_sha256
 from stages.sql.verdicts import VERDICTS
 from tests.sql.world import CROSS_JOIN, ENDLESS, LIMITS, counting, make_database
 
-BUDGET = Budget(floor=1_000_000, factor=10)
+RULES = Rules("strict", Budget(floor=1_000_000, factor=10, gold=1_000_000), LIMITS, DIGEST_ROWS)
 STUCK = "SELECT instr(h, substr(h, 1, 4000000) || 'b') FROM (SELECT replace(hex(zeroblob(4000000)), '0', 'a') AS h)"
 NAMES = "SELECT name FROM singer"
 
 
 @pytest.fixture
-def databases(tmp_path: Path) -> Path:
-    make_database(tmp_path)
-    return tmp_path
+def music(tmp_path: Path) -> str:
+    return str(make_database(tmp_path))
 
 
 def outcome_of(
-    databases: Path, sql: str, gold: str = NAMES, contract: Contract = "strict", limits: Limits = LIMITS,
-    verdict: str = "ok", flags: str = "",
+    music: str, sql: str, gold: str = NAMES, contract: Contract = "strict", limits: Limits = LIMITS,
+    verdict: str | None = "ok", flags: str = "",
 ) -> Outcome:  # fmt: skip
-    question = Question("music", gold, verdict, 100, flags)
-    return judge([(question, sql)], databases, BUDGET, limits, contract, 1)[0]
+    question = Question(music, gold, verdict, 100, flags)
+    return judge([(question, sql)], replace(RULES, contract=contract, limits=limits), local(1))[0]
 
 
-def test_each_candidate_gets_its_verdict(databases: Path) -> None:
-    question = Question("music", NAMES, "ok", 100, "")
+def test_each_candidate_gets_its_verdict(music: str) -> None:
+    question = Question(music, NAMES, "ok", 100, "")
     expected = {
         "SELECT name FROM singer ORDER BY age": "match",
         "SELECT s.name FROM singer AS s;": "match",
@@ -50,56 +53,56 @@ def test_each_candidate_gets_its_verdict(databases: Path) -> None:
         "SELECT hex(zeroblob(500000000))": "undecided",
         "SELECT printf('%.*c', 1000000000, 'x')": "undecided",
     }
-    outcomes = judge([(question, sql) for sql in expected], databases, BUDGET, LIMITS, "strict", 2)
+    outcomes = judge([(question, sql) for sql in expected], RULES, local(2))
     assert [outcome.verdict for outcome in outcomes] == list(expected.values())
     assert set(expected.values()) < set(VERDICTS)
     for outcome in outcomes:
         assert (outcome.error is None) == (outcome.verdict in ("match", "mismatch"))
         assert (outcome.error_class is None) == (outcome.verdict not in ("exec_error", "undecided"))
-    assert [path.name for path in (databases / "music").iterdir()] == ["music.sqlite"]
+    assert [path.name for path in Path(music).parent.iterdir()] == ["music.sqlite"]
 
 
 @pytest.mark.parametrize("verdict", ["exec_error", "over_budget"])
 @pytest.mark.parametrize("sql", ["SELECT absent", ENDLESS, "", NAMES])
-def test_nothing_matches_a_gold_that_fails_not_even_the_same_text(databases: Path, verdict: str, sql: str) -> None:
-    outcome = outcome_of(databases, sql, gold=sql, verdict=verdict)
-    assert set(outcome.verdicts.values()) == {outcome.verdict} == {"gold_error"}
+def test_nothing_matches_a_gold_that_fails_not_even_the_same_text(music: str, verdict: str, sql: str) -> None:
+    outcome = outcome_of(music, sql, gold=sql, verdict=verdict)
+    assert set(outcome.verdicts) == {outcome.verdict} == {"gold_error"}
 
 
-def test_nothing_is_decided_by_an_undecided_gold(databases: Path) -> None:
-    assert outcome_of(databases, NAMES, verdict="undecided").verdict == "undecided"
+def test_nothing_is_decided_by_an_undecided_gold(music: str) -> None:
+    assert outcome_of(music, NAMES, verdict="undecided").verdict == "undecided"
 
 
 @pytest.mark.parametrize("sql", ["SELECT absent FROM singer", "SELECT 1; SELECT 1", ENDLESS])
-def test_two_equal_failures_do_not_match(databases: Path, sql: str) -> None:
-    outcome = outcome_of(databases, sql, gold=sql)  # the gold dataset says ok, yet it fails here
+def test_two_equal_failures_do_not_match(music: str, sql: str) -> None:
+    outcome = outcome_of(music, sql, gold=sql)  # the gold dataset says ok, yet it fails here
     assert outcome.verdict == "gold_error"
 
 
-def test_two_time_outs_do_not_match(databases: Path) -> None:
+def test_two_time_outs_do_not_match(music: str) -> None:
     limits = replace(LIMITS, wall_seconds=0.1)
-    question = Question("music", ENDLESS, "ok", 10**12, "")
-    outcome = judge([(question, ENDLESS)], databases, BUDGET, limits, "strict", 1)[0]
+    question = Question(music, ENDLESS, "ok", 10**12, "")
+    outcome = judge([(question, ENDLESS)], replace(RULES, limits=limits), local(1))[0]
     assert (outcome.verdict, outcome.error_class) == ("undecided", "time")
 
 
 def test_a_query_that_hangs_inside_sqlite_is_undecided_and_the_run_goes_on(
-    databases: Path, monkeypatch: pytest.MonkeyPatch
+    music: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(judge_module, "HANG_GRACE_SECONDS", 0.5)
-    question = Question("music", NAMES, "ok", 100, "")
+    question = Question(music, NAMES, "ok", 100, "")
     limits = replace(LIMITS, wall_seconds=0.5)
-    outcomes = judge([(question, STUCK), (question, NAMES)], databases, BUDGET, limits, "strict", 1)
+    outcomes = judge([(question, STUCK), (question, NAMES)], replace(RULES, limits=limits), local(1))
     assert [(outcome.verdict, outcome.error_class) for outcome in outcomes] == [("undecided", "lost"), ("match", None)]
 
 
-def test_a_query_that_needs_more_memory_than_it_may_is_undecided(databases: Path) -> None:
+def test_a_query_that_needs_more_memory_than_it_may_is_undecided(music: str) -> None:
     sql = f"SELECT zeroblob(1000000) AS z FROM ({counting(500).replace('count(*)', 'x')}) ORDER BY z, x"
-    outcome = outcome_of(databases, sql, limits=replace(LIMITS, memory_mb=64))
+    outcome = outcome_of(music, sql, limits=replace(LIMITS, memory_mb=64))
     assert (outcome.verdict, outcome.error_class) == ("undecided", "memory")
 
 
-def test_contracts_part_where_their_rules_do(databases: Path) -> None:
+def test_contracts_part_where_their_rules_do(music: str) -> None:
     golds = {
         "SELECT country FROM singer": ("SELECT DISTINCT country FROM singer", "match", "match", "mismatch"),
         "SELECT name, age FROM singer": ("SELECT age, name FROM singer", "match", "mismatch", "match"),
@@ -109,32 +112,106 @@ def test_contracts_part_where_their_rules_do(databases: Path) -> None:
         ),
     }  # fmt: skip
     for gold, (sql, *expected) in golds.items():
-        assert list(outcome_of(databases, sql, gold).verdicts.values()) == expected
+        assert list(outcome_of(music, sql, gold).verdicts) == expected
 
 
-def test_an_unstable_order_does_not_count_in_strict(databases: Path) -> None:
+def test_an_unstable_order_does_not_count_in_strict(music: str) -> None:
     gold, sql = "SELECT name FROM singer ORDER BY age", "SELECT name FROM singer ORDER BY age, name DESC"
-    assert outcome_of(databases, sql, gold).verdict == "mismatch"
-    assert outcome_of(databases, sql, gold, flags="order_unstable").verdict == "match"
+    assert outcome_of(music, sql, gold).verdict == "mismatch"
+    assert outcome_of(music, sql, gold, flags="order_unstable").verdict == "match"
 
 
-def test_the_row_tells_of_the_text_that_its_contract_ran(databases: Path) -> None:
+def test_the_row_tells_of_the_text_that_its_contract_ran(music: str) -> None:
     sql = "SELECT DISTINCT country FROM singer"
-    strict, spider = (outcome_of(databases, sql, contract=contract) for contract in ("strict", "spider"))
+    strict, spider = (outcome_of(music, sql, contract=contract) for contract in ("strict", "spider"))
     assert (strict.rows, spider.rows) == (3, 4)
 
 
-def test_a_result_of_too_many_rows_is_a_mismatch_also_past_the_budget(databases: Path) -> None:
+def test_a_result_of_too_many_rows_is_a_mismatch_also_past_the_budget(music: str) -> None:
     sql = "SELECT a.name FROM singer a" + "".join(f", singer b{number}" for number in range(12))
-    outcome = outcome_of(databases, sql, limits=replace(LIMITS, max_rows=10**7))
-    assert outcome.verdicts == {"spider": "mismatch", "bird": "over_budget", "strict": "mismatch"}
+    outcome = outcome_of(music, sql, limits=replace(LIMITS, max_rows=10**7))
+    assert outcome.verdicts == ("mismatch", "over_budget", "mismatch")  # the set of its rows may be the gold's
     assert (outcome.error, outcome.digest) == (None, None)
 
 
-def test_a_wrong_result_has_a_digest_unless_reading_it_stopped(databases: Path) -> None:
+EARLY = {
+    "another number of columns": f"SELECT name, ({ENDLESS}) FROM singer",
+    "one row more": f"SELECT name FROM singer UNION ALL SELECT 'Ada' UNION ALL SELECT * FROM ({ENDLESS})",
+    "a row that the gold has not": f"SELECT 'Eve' UNION ALL SELECT * FROM ({ENDLESS})",
+}
+
+
+@pytest.mark.parametrize("sql", EARLY.values(), ids=EARLY)
+def test_a_query_that_was_wrong_before_it_failed_is_a_mismatch(music: str, sql: str) -> None:
+    assert outcome_of(music, sql).verdict == "mismatch"
+
+
+def test_whether_digests_are_read_changes_no_verdict(music: str) -> None:
+    texts = [*EARLY.values(), NAMES, CROSS_JOIN, ENDLESS, "SELECT name FROM singer, album", "SELECT 1, 2", "SELECT x"]
+    items: list[Item] = [(Question(music, gold), sql) for gold in (NAMES, "SELECT 1", CROSS_JOIN) for sql in texts]
+    with_digests, without = (judge(items, replace(RULES, digest_rows=rows), local(1)) for rows in (1000, 0))
+    assert [one.verdicts for one in with_digests] == [other.verdicts for other in without]
+
+
+def test_a_query_ends_before_its_first_row_when_its_columns_are_too_many(music: str) -> None:
+    question = Question(music, NAMES)
+    (outcome,) = judge([(question, "SELECT name, age FROM singer")], replace(RULES, digest_rows=0), local(1))
+    assert (outcome.verdict, outcome.rows) == ("mismatch", 0)
+
+
+@pytest.mark.parametrize("sql", ["SELECT absent", ENDLESS, "", "DROP TABLE singer"])
+def test_a_gold_that_was_not_executed_before_and_fails_is_a_gold_error(music: str, sql: str) -> None:
+    outcome = outcome_of(music, sql, gold=sql, verdict=None)
+    assert set(outcome.verdicts) == {"gold_error"}
+    assert (outcome.error or "").startswith("the gold query: ")
+
+
+def test_a_gold_that_was_not_executed_before_is_audited(music: str) -> None:
+    gold, sql = "SELECT name FROM singer ORDER BY age", "SELECT name FROM singer ORDER BY age, name DESC"
+    assert outcome_of(music, sql, gold, verdict=None).verdict == "match"
+    stable = "SELECT name FROM singer ORDER BY name"
+    assert outcome_of(music, sql, stable, verdict=None).verdict == "mismatch"
+
+
+def test_the_cache_changes_no_outcome_and_keeps_nothing_that_a_net_decided(music: str, tmp_path: Path) -> None:
+    question = Question(music, NAMES)
+    slow = replace(RULES, limits=replace(LIMITS, wall_seconds=0.2), budget=Budget(10**10, 1))
+    items: list[Item] = [(question, sql) for sql in (NAMES, "SELECT 1", "SELECT x", ENDLESS, "")]
+    cache = Cache(tmp_path / "cache")
+    first, second = (judge(items, slow, local(1), cache) for _ in range(2))
+    assert first == second == judge(items, slow, local(1))
+    assert [outcome.error_class for outcome in first] == [None, None, "no_such_column", "time", None]
+    rows = list(cache.get(keys_of(cache)).values())
+    assert sorted(row[0] for row in rows) == ["exec_error", "match", "mismatch", "no_sql"]
+
+
+def keys_of(cache: Cache) -> list[bytes]:
+    return [key for (key,) in apsw.Connection(str(cache.file)).execute("SELECT key FROM record")]
+
+
+def test_a_changed_database_contract_budget_limit_or_gold_is_executed_anew(music: str, tmp_path: Path) -> None:
+    cache, question = Cache(tmp_path / "cache"), Question(music, NAMES)
+    changed = [
+        replace(RULES, contract="bird"), replace(RULES, budget=Budget(7, 1)), replace(RULES, digest_rows=0),
+        replace(RULES, limits=replace(LIMITS, max_rows=5)),
+    ]  # fmt: skip
+    for rules in (RULES, *changed, RULES):
+        judge([(question, "SELECT 1")], rules, local(1), cache)
+    assert len(keys_of(cache)) == 5
+    judge([(Question(music, NAMES, "ok", 9), "SELECT 1")], RULES, local(1), cache)
+    connection = sqlite3.connect(music)
+    connection.execute("DELETE FROM album")
+    connection.commit()
+    connection.close()
+    database_sha256.cache_clear()
+    judge([(question, "SELECT 1")], RULES, local(1), cache)
+    assert len(keys_of(cache)) == 7
+
+
+def test_a_wrong_result_has_a_digest_unless_reading_it_stopped(music: str) -> None:
     some, many = f"SELECT x FROM ({numbers(DIGEST_ROWS)})", f"SELECT x FROM ({numbers(10 * DIGEST_ROWS)})"
-    assert outcome_of(databases, some).digest
-    stopped = outcome_of(databases, many)
+    assert outcome_of(music, some).digest
+    stopped = outcome_of(music, many)
     assert (stopped.verdict, stopped.digest, stopped.rows) == ("mismatch", None, DIGEST_ROWS + 100)
 
 
@@ -142,16 +219,10 @@ def numbers(count: int) -> str:
     return counting(count).replace("count(*)", "x")
 
 
-def test_outcomes_do_not_depend_on_workers_or_on_the_order_of_items(databases: Path) -> None:
-    golds = [Question("music", gold, "ok", 100, "") for gold in (NAMES, "SELECT count(*) FROM album")]
+def test_outcomes_do_not_depend_on_workers_or_on_the_order_of_items(music: str) -> None:
+    golds = [Question(music, gold, "ok", 100, "") for gold in (NAMES, "SELECT count(*) FROM album")]
     texts = (NAMES, "SELECT 4", "SELECT 1 +", ENDLESS, CROSS_JOIN, "SELECT random()", "SELECT name FROM singer LIMIT 2")
     items = [(question, sql) for sql in texts for question in golds] * 3
-    one = judge(items, databases, BUDGET, LIMITS, "strict", 1)
-    many = judge(items[::-1], databases, BUDGET, LIMITS, "strict", 4)
+    one = judge(items, RULES, local(1))
+    many = judge(items[::-1], RULES, local(4))
     assert one == many[::-1]
-
-
-def test_missing_databases_are_named_before_any_work(databases: Path) -> None:
-    items = [(Question(db_id, NAMES, "ok", 1, ""), NAMES) for db_id in ("lost", "music", "gone")]
-    with pytest.raises(UserError, match=r"gone\.sqlite does not exist.*\n.*lost\.sqlite does not exist"):
-        judge(items, databases, BUDGET, LIMITS, "strict", 1)

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from stages.sql.pool import Job, Record, run
+from stages.sql.cache import Cache
+from stages.sql.pool import Job, Kept, Record, local, run
 
 ROOT = Path(__file__).parents[2]
 
@@ -46,56 +47,70 @@ def runs(folder: Path, task: str) -> list[str]:
 @pytest.mark.parametrize("workers", [1, 3])
 def test_records_come_in_the_order_of_the_tasks(workers: int, tmp_path: Path) -> None:
     tasks = [f"t{number}" for number in range(50)]
-    assert [record["task"] for record in run(job(tmp_path), tasks, workers)] == tasks
+    assert [record["task"] for record in run(job(tmp_path), tasks, local(workers))] == tasks
 
 
 def test_a_killed_worker_costs_its_task_one_more_try(tmp_path: Path) -> None:
     tasks = ["a", "once", "b", "c"]
-    assert [record["task"] for record in run(job(tmp_path), tasks, 1)] == tasks
+    assert [record["task"] for record in run(job(tmp_path), tasks, local(1))] == tasks
     assert len(runs(tmp_path, "once")) == 2
 
 
 def test_a_task_that_kills_its_worker_twice_is_lost_and_the_others_are_not(tmp_path: Path) -> None:
     tasks = [f"t{number}" for number in range(20)] + ["die", "die2", "z"]
-    records = run(job(tmp_path), tasks, 2)
+    records = run(job(tmp_path), tasks, local(2))
     assert [record["task"] for record in records] == tasks
     assert [record["task"] for record in records if "lost" in record] == ["die", "die2"]
     assert len(runs(tmp_path, "die")) == 2
 
 
 def test_a_task_that_stands_still_is_killed_and_lost(tmp_path: Path) -> None:
-    records = run(job(tmp_path, patience=0.5), ["a", "hang", "b"], 1)
+    records = run(job(tmp_path, patience=0.5), ["a", "hang", "b"], local(1))
     assert [record.get("lost", False) for record in records] == [False, True, False]
 
 
 def test_a_doubtful_record_is_tried_again_alone(tmp_path: Path) -> None:
-    records = run(job(tmp_path), ["a", "again", "b"], 2)
+    records = run(job(tmp_path), ["a", "again", "b"], local(2))
     assert records[1] == {"task": "again", "alone": False}
     first, second = runs(tmp_path, "again")
     assert first != second
 
 
-def test_a_defect_of_the_work_stops_the_run(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(RuntimeError, match="ended by itself"):
-        run(job(tmp_path), ["a", "fail"], 1)
-    assert "ValueError: a defect" in capfd.readouterr().err
+def test_a_defect_of_the_work_stops_the_run_and_is_shown(tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError, match=r"a worker failed:\n(.|\n)*ValueError: a defect"):
+        run(job(tmp_path), ["a", "fail"], local(1))
 
 
-def test_finished_work_in_the_log_is_not_done_again(tmp_path: Path) -> None:
-    log, tasks = tmp_path / "log", ["a", "b", "c"]
-    first = run(job(tmp_path), tasks, 1, log)
-    log.write_text(log.read_text().splitlines(keepends=True)[0] + '{"1": {"ta')  # a kill cut the second line off
-    assert run(job(tmp_path), tasks, 1, log) == first
-    assert (len(runs(tmp_path, "a")), len(runs(tmp_path, "b"))) == (1, 2)
-    assert run(job(tmp_path), tasks, 1, log) == first
-    assert len(runs(tmp_path, "b")) == 2
+def test_tasks_of_one_group_go_to_one_worker(tmp_path: Path) -> None:
+    tasks = [f"{group}-{number}" for group in "abcdefgh" for number in range(10)]
+    run(job(tmp_path), tasks, local(4), group=lambda task: task[0])
+    for group in "abcdefgh":
+        assert len({runs(tmp_path, task)[0] for task in tasks if task[0] == group}) == 1
+
+
+def kept(cache: Cache) -> Kept[str]:
+    return Kept(cache, key=str.encode, lasting=lambda record: not record["task"].startswith("doubt"))
+
+
+def test_what_the_cache_holds_is_not_done_again(tmp_path: Path) -> None:
+    cache, tasks = Cache(tmp_path / "cache"), ["a", "doubt", "b"]
+    first = run(job(tmp_path), tasks, local(1), kept(cache))
+    assert run(job(tmp_path), [*tasks, "c"], local(1), kept(cache))[:3] == first
+    assert [len(runs(tmp_path, task)) for task in ("a", "doubt", "b", "c")] == [1, 2, 1, 1]
+
+
+def test_finished_records_are_kept_when_the_run_is_killed(tmp_path: Path) -> None:
+    cache = Cache(tmp_path / "cache")
+    with pytest.raises(RuntimeError):
+        run(job(tmp_path), [*(f"t{number}" for number in range(40)), "fail"], local(1), kept(cache))
+    assert len(cache.get([b"t%d" % number for number in range(40)])) == 40
 
 
 def test_workers_end_when_their_parent_is_killed(tmp_path: Path) -> None:
     script = tmp_path / "parent.py"
     script.write_text(
-        "from pathlib import Path\nfrom stages.sql.pool import run\nfrom tests.sql.test_pool import job\n"
-        f"if __name__ == '__main__':\n    run(job(Path({str(tmp_path)!r})), ['hang1', 'hang2'], 2)\n"
+        "from pathlib import Path\nfrom stages.sql.pool import local, run\nfrom tests.sql.test_pool import job\n"
+        f"if __name__ == '__main__':\n    run(job(Path({str(tmp_path)!r})), ['hang1', 'hang2'], local(2))\n"
     )
     parent = subprocess.Popen([sys.executable, str(script)], cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)})
     notes = [tmp_path / "hang1", tmp_path / "hang2"]

@@ -1,0 +1,62 @@
+"""The result cache: what was executed once, under this key, is not executed again.
+
+A key is a hash of everything that a record depends on (`stages.sql.judge`, `stages.gold`): the bytes of the database,
+the texts, the contract, the budget, the limits, the SQLite version and the code itself. So no record grows stale, and
+the cache can be deleted at any time without changing a byte of any output. It is one SQLite file with a write-ahead
+log: several runs may use it at once, on one machine, and a kill leaves it whole. What a safety net decided (time,
+memory, a lost process) is never kept: another machine, or a quieter moment, may decide it.
+"""
+
+import json
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import apsw
+
+from stages.errors import UserError
+
+_BUSY_MS = 60_000
+_SCHEMA = "CREATE TABLE IF NOT EXISTS record (key BLOB PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID"
+
+
+def default_folder() -> Path:
+    """Where the cache lies unless a flag says otherwise: `sense` in the user's cache folder."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "sense"
+
+
+class Cache:
+    """The records in a folder, made where it is missing. Raises UserError where the folder cannot be used."""
+
+    def __init__(self, folder: Path) -> None:
+        self.file = folder / "records.sqlite"
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            self._connection = apsw.Connection(str(self.file))
+            self._connection.set_busy_timeout(_BUSY_MS)
+            for pragma, value in (("journal_mode", "wal"), ("synchronous", "normal"), ("cache_size", -65_536)):
+                self._connection.pragma(pragma, value)
+            self._connection.execute(_SCHEMA)
+        except (OSError, apsw.Error) as error:
+            fix = "delete it, or give another folder with --cache"
+            raise UserError(f"the cache {self.file} cannot be used ({error}); {fix}") from error
+
+    def get(self, keys: Sequence[bytes]) -> dict[int, Any]:
+        """The records that are there: position in `keys` to record."""
+        found = {}
+        cursor = self._connection.cursor()
+        for index, key in enumerate(keys):
+            row = cursor.execute("SELECT value FROM record WHERE key = ?", (key,)).fetchone()
+            if row:
+                found[index] = json.loads(row[0])
+        return found
+
+    def put(self, records: Iterable[tuple[bytes, Any]]) -> None:
+        """Keeps records, which hold only what JSON holds; one that is there already stays."""
+        rows = [(key, json.dumps(record, separators=(",", ":"))) for key, record in records]
+        with self._connection:
+            self._connection.executemany("INSERT OR IGNORE INTO record VALUES (?, ?)", rows)
+
+    def close(self) -> None:
+        self._connection.close()

@@ -1,0 +1,66 @@
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from stages.errors import UserError
+from stages.sql.cache import Cache, default_folder
+
+ROOT = Path(__file__).parents[2]
+WRITER = """
+import sys
+from pathlib import Path
+from stages.sql.cache import Cache
+cache = Cache(Path(sys.argv[1]))
+for start in range(0, 2000, 50):
+    cache.put((b"%d" % number, [number, sys.argv[2]]) for number in range(start, start + 50))
+"""
+
+
+def test_records_come_back_at_the_place_of_their_key(tmp_path: Path) -> None:
+    cache = Cache(tmp_path / "new" / "cache")
+    cache.put([(b"a", ["match", None, 1.5]), (b"b", {"x": "é"})])
+    assert cache.get([b"b", b"c", b"a"]) == {0: {"x": "é"}, 2: ["match", None, 1.5]}
+
+
+def test_the_first_record_of_a_key_stays(tmp_path: Path) -> None:
+    cache = Cache(tmp_path)
+    cache.put([(b"a", 1)])
+    cache.put([(b"a", 2)])
+    assert cache.get([b"a"]) == {0: 1}
+
+
+def test_runs_at_once_do_not_corrupt_it(tmp_path: Path) -> None:
+    runs = [subprocess.Popen([sys.executable, "-c", WRITER, str(tmp_path), str(name)], cwd=ROOT) for name in range(3)]
+    assert [run.wait() for run in runs] == [0, 0, 0]
+    found = Cache(tmp_path).get([b"%d" % number for number in range(2000)])
+    assert [found[number][0] for number in range(2000)] == list(range(2000))
+
+
+def test_a_killed_run_leaves_whole_records(tmp_path: Path) -> None:
+    run = subprocess.Popen([sys.executable, "-c", WRITER, str(tmp_path), "0"], cwd=ROOT)
+    while not (tmp_path / "records.sqlite").exists():
+        assert run.poll() is None
+    run.kill()
+    run.wait()
+    cache = Cache(tmp_path)
+    found = cache.get([b"%d" % number for number in range(2000)])
+    assert all(record == [number, "0"] for number, record in found.items())
+    cache.put([(b"more", 1)])
+
+
+def test_a_folder_or_file_that_cannot_be_used_is_named_with_the_way_out(tmp_path: Path) -> None:
+    (tmp_path / "records.sqlite").write_bytes(b"no database at all" * 100)
+    with pytest.raises(UserError, match=r"records\.sqlite cannot be used .* delete it, or .* --cache"):
+        Cache(tmp_path)
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match="cannot be used"):
+        Cache(tmp_path / "file")
+
+
+def test_it_lies_in_the_cache_folder_of_the_user(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", "/somewhere")
+    assert default_folder() == Path("/somewhere/sense")
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    assert default_folder() == Path.home() / ".cache" / "sense"
