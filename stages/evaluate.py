@@ -17,13 +17,14 @@ from stages.params import Params, read_params
 from stages.prompts.questions import prompts_of
 from stages.prompts.render import extract_sql
 from stages.receipts import require_receipts
-from stages.sql.cache import Cache, default_folder
+from stages.sql.cache import Cache
 from stages.sql.compare import CONTRACT_NAMES, Contract
+from stages.sql.flags import add_execution_flags, database_of, engine_of
 from stages.sql.judge import Outcome, judge
 from stages.sql.metrics import bootstrap_interval, majority_at_k, pass_at_k
-from stages.sql.pool import local, usable_cpus, worker_count
+from stages.sql.pool import Engine
 from stages.sql.questions import read_questions
-from stages.sql.referee import DIGEST_ROWS, Budget, Question, Rules
+from stages.sql.referee import DIGEST_ROWS, Budget, Item, Question, Rules
 from stages.sql.sandbox import Limits, check_databases
 from stages.sql.verdicts import VERDICTS
 from stages.tables import read_table
@@ -72,11 +73,11 @@ def answer(
 
 
 def judge_answers(
-    known: Sequence[Question], answers: Sequence[Sequence[str]], params: EvaluateParams, workers: int, cache: Cache
+    known: Sequence[Question], answers: Sequence[Sequence[str]], rules: Rules, engine: Engine[Item], cache: Cache
 ) -> list[list[Outcome]]:
     """The outcome of each sample of each question, in their order."""
     items = [(question, sql) for question, row in zip(known, answers, strict=True) for sql in row]
-    outcomes = iter(judge(items, params.rules(), local(workers), cache))
+    outcomes = iter(judge(items, rules, engine, cache))
     return [[next(outcomes) for _ in row] for row in answers]
 
 
@@ -125,8 +126,7 @@ def main() -> None:
         parser.add_argument(f"--{name}", type=Path, required=True)
     for name in ("metrics", "samples", "difficulty"):
         parser.add_argument(f"--{name}", type=Path, required=True)
-    parser.add_argument("--workers", type=worker_count, default=usable_cpus(), help="number of processes")
-    parser.add_argument("--cache", type=Path, default=default_folder(), help="folder of the result cache")
+    add_execution_flags(parser)
     args = parser.parse_args()
     params = read_params("evaluate", EvaluateParams)
     require_receipts({args.questions_receipt: args.questions, args.gold_receipt: args.gold})
@@ -142,8 +142,9 @@ def main() -> None:
     inputs = [sha256_folder(args.model), sha256_file(args.questions), sha256_file(args.gold), args.split]
     work = work_folder(args.metrics, fingerprint(params.model_dump(), inputs, usable["prompt"].to_list()))
     answers = answer(usable, args.model, params.decodings(), params.batch_size, work)
-    cache = Cache(args.cache)
-    greedy, sampled = (judge_answers(asked, rows, params, args.workers, cache) for rows in answers)
+    rules, cache = params.rules(), Cache(args.cache)
+    engine: Engine[Item] = engine_of(args, database_of)
+    greedy, sampled = (judge_answers(asked, rows, rules, engine, cache) for rows in answers)
     metrics = metrics_of(usable["difficulty"].to_list(), [row[0] for row in greedy], sampled, params)
     write_json(args.metrics, {**metrics, "dropped": {"gold_not_ok": split.height - usable.height}})
     pass_at, maj_at = metrics["pass_at"], metrics["maj_at"]

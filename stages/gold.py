@@ -11,6 +11,7 @@ import argparse
 from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import partial
+from operator import itemgetter
 from pathlib import Path
 
 import apsw
@@ -22,10 +23,11 @@ from stages.files import fingerprint, write_json
 from stages.params import Params, read_params
 from stages.receipts import require_receipts
 from stages.sql.audit import flags_of
-from stages.sql.cache import Cache, default_folder
+from stages.sql.cache import Cache
 from stages.sql.compare import digest
+from stages.sql.flags import add_execution_flags, engine_of
 from stages.sql.judge import HANG_GRACE_SECONDS, code_sha256
-from stages.sql.pool import Job, Kept, Record, local, run, usable_cpus, worker_count
+from stages.sql.pool import Engine, Job, Kept, Record, run
 from stages.sql.process import limit_process
 from stages.sql.sandbox import Execution, Limits, OpenDatabases, check_databases, database_path, database_sha256
 from stages.sql.text import ties_reversed
@@ -54,7 +56,7 @@ Query = tuple[str, str]
 
 
 def audit(
-    questions: pl.DataFrame, databases: Path, params: GoldParams, workers: int, cache: Cache | None = None
+    questions: pl.DataFrame, databases: Path, params: GoldParams, engine: Engine[Query], cache: Cache | None = None
 ) -> list[Record]:
     """For each question the values of its gold row, and `audited`: whether the second run came to its end.
 
@@ -70,7 +72,7 @@ def audit(
         again=lambda record: bool(record["again"]),
     )
     kept = Kept(cache, partial(_key, params), _lasting) if cache else None
-    records = dict(zip(distinct, run(job, distinct, local(workers), kept, label="gold"), strict=True))
+    records = dict(zip(distinct, run(job, distinct, engine, kept, label="gold"), strict=True))
     return [records[query] for query in queries]
 
 
@@ -136,15 +138,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Executes and audits every gold query.")
     for name in ("questions", "questions-receipt", "databases", "gold", "report"):
         parser.add_argument(f"--{name}", type=Path, required=True)
-    parser.add_argument("--workers", type=worker_count, default=usable_cpus(), help="number of processes")
-    parser.add_argument("--cache", type=Path, default=default_folder(), help="folder of the result cache")
+    add_execution_flags(parser)
     arguments = parser.parse_args()
     params = read_params("gold", GoldParams)
 
     require_receipts({arguments.questions_receipt: arguments.questions})
     questions = read_table(arguments.questions, "questions")
     check_databases(questions["db_id"], arguments.databases)
-    records = audit(questions, arguments.databases, params, arguments.workers, Cache(arguments.cache))
+    records = audit(questions, arguments.databases, params, engine_of(arguments, itemgetter(0)), Cache(arguments.cache))
 
     rows = [{"question_id": name, **record} for name, record in zip(questions["question_id"], records, strict=True)]
     write_table(pl.DataFrame(rows, schema=COLUMNS["gold"]), arguments.gold, "gold")

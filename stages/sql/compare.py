@@ -102,9 +102,7 @@ def _same_table(gold: Result, result: Result, ordered: bool) -> bool:
         return True
     if gold.columns == 1 or gold.cells != result.cells:
         return False
-    return sorted(gold.bag.values()) == sorted(result.bag.values()) and _isomorphic(
-        _Table.of(gold.bag), _Table.of(result.bag)
-    )
+    return sorted(gold.bag.values()) == sorted(result.bag.values()) and _isomorphic(gold.bag, result.bag)
 
 
 def _columns(rows: Iterable[Row]) -> Counter[tuple[Cell, ...]]:
@@ -113,44 +111,43 @@ def _columns(rows: Iterable[Row]) -> Counter[tuple[Cell, ...]]:
 
 @dataclass(frozen=True, slots=True)
 class _Table:
-    """Distinct rows with their counts; columns that are equal in every row are kept once (`copies` says how often)."""
+    """Distinct rows with their counts; columns that are equal in every row are kept once (`copies` says how often).
+    Cells are numbered, so that values made to share a hash cannot slow the search down."""
 
     counts: list[int]
-    columns: list[tuple[Cell, ...]]
+    columns: list[tuple[int, ...]]
     copies: list[int]
 
     @staticmethod
-    def of(bag: Counter[Row]) -> "_Table":
-        columns = Counter(zip(*bag, strict=True))
+    def of(bag: Counter[Row], numbers: dict[Cell, int]) -> "_Table":
+        numbered = (tuple(numbers.setdefault(cell, len(numbers)) for cell in column) for column in zip(*bag, strict=True))
+        columns = Counter(numbered)
         return _Table(list(bag.values()), list(columns), list(columns.values()))
 
-    def colours(self, names: dict[object, int]) -> list[int]:
-        """Columns told apart by what they hold, without looking at whole rows. `names` numbers what was seen."""
-        bags = [_bag(zip(self.counts, column, strict=True)) for column in self.columns]
-        return [names.setdefault(seen, len(names)) for seen in zip(self.copies, bags, strict=True)]
 
-
-def _isomorphic(gold: _Table, table: _Table) -> bool:
+def _isomorphic(gold: Counter[Row], bag: Counter[Row]) -> bool:
     """Whether some order of the columns makes the two bags of rows equal.
 
     Columns get colours that no right order can mix: by how often they occur and the values they hold, then by the
     values they hold in rows that look alike, until colours part no further. Only columns that still share a colour are
-    tried against each other.
+    tried against each other. Colours are hashes: should two collide, an order more is tried, and compared exactly.
     """
-    names: dict[object, int] = {}
-    left, right = gold.colours(names), table.colours(names)
-    return sorted(left) == sorted(right) and _search(gold, table, left, right)
+    numbers: dict[Cell, int] = {}
+    left, right = _Table.of(gold, numbers), _Table.of(bag, numbers)
+    return _search(left, right, _first_colours(left), _first_colours(right))
 
 
-def _search(gold: _Table, table: _Table, left: Sequence[int], right: Sequence[int]) -> bool:
-    if len(set(left)) < len(left):
-        colours = _refined(gold, table, left, right)
-        if colours is None:
+def _search(gold: _Table, table: _Table, left: list[int], right: list[int]) -> bool:
+    while True:
+        if sorted(left) != sorted(right):
             return False
-        left, right = colours
-    shared = Counter(left)
-    if len(shared) == len(left):
-        return _placed(gold, left) == _placed(table, right)
+        shared = Counter(left)
+        if len(shared) == len(left):
+            return _placed(gold, left) == _placed(table, right)
+        finer = _recoloured(gold, left)
+        if len(set(finer)) == len(shared):
+            break
+        left, right = finer, _recoloured(table, right)
     colour = min((c for c in shared if shared[c] > 1), key=lambda c: (shared[c], c))
     fresh = max(left) + 1
     chosen = _replaced(left, left.index(colour), fresh)
@@ -158,44 +155,34 @@ def _search(gold: _Table, table: _Table, left: Sequence[int], right: Sequence[in
     return any(_search(gold, table, chosen, _replaced(right, i, fresh)) for i in tries)
 
 
-def _replaced(colours: Sequence[int], index: int, colour: int) -> list[int]:
+def _replaced(colours: list[int], index: int, colour: int) -> list[int]:
     return [*colours[:index], colour, *colours[index + 1 :]]
 
 
-def _placed(table: _Table, colours: Sequence[int]) -> Counter[tuple[int, Row]]:
+def _placed(table: _Table, colours: list[int]) -> Counter[tuple[int, Row]]:
     columns = [column for _, column in sorted(zip(colours, table.columns, strict=True), key=lambda pair: pair[0])]
     return Counter(zip(table.counts, zip(*columns, strict=True), strict=True))
 
 
-def _refined(
-    gold: _Table, table: _Table, left: Sequence[int], right: Sequence[int]
-) -> tuple[Sequence[int], Sequence[int]] | None:
-    """The finest colours that looking at whole rows gives, or None where they show the tables to be different."""
-    while True:
-        names: dict[object, int] = {}
-        new_left, new_right = _recoloured(gold, left, names), _recoloured(table, right, names)
-        if sorted(new_left) != sorted(new_right):
-            return None
-        if len(set(new_left)) == len(set(left)):
-            return new_left, new_right
-        left, right = new_left, new_right
+def _first_colours(table: _Table) -> list[int]:
+    """Columns told apart by what they hold, without looking at whole rows."""
+    return [
+        hash((copies, sum(map(hash, zip(table.counts, column, strict=True)))))
+        for copies, column in zip(table.copies, table.columns, strict=True)
+    ]
 
 
-def _recoloured(table: _Table, colours: Sequence[int], names: dict[object, int]) -> list[int]:
-    """One round: rows are told apart by their cells' colours and values, then columns by their rows and values.
-    `names` numbers what was seen, alike for both tables."""
+def _recoloured(table: _Table, colours: list[int]) -> list[int]:
+    """One round: rows are told apart by their cells' colours and values, then columns by their rows and values. Sums
+    of hashes: the order of columns and of rows does not count."""
     rows = [
-        names.setdefault((count, _bag(zip(colours, row, strict=True))), len(names))
+        hash((count, sum(map(hash, zip(colours, row, strict=True)))))
         for count, row in zip(table.counts, zip(*table.columns, strict=True), strict=True)
     ]
     return [
-        names.setdefault((colour, _bag(zip(rows, column, strict=True))), len(names))
+        hash((colour, sum(map(hash, zip(rows, column, strict=True)))))
         for colour, column in zip(colours, table.columns, strict=True)
     ]
-
-
-def _bag(things: Iterable[object]) -> frozenset[tuple[object, int]]:
-    return frozenset(Counter(things).items())
 
 
 def _spider_row_texts_agree(gold: Result, result: Result, ordered: bool) -> bool:

@@ -37,7 +37,7 @@ def limit_process(memory_mb: int) -> None:
     sys.dont_write_bytecode = True
     _lower(resource.RLIMIT_CORE, 0)
     _lower(resource.RLIMIT_FSIZE, 0)
-    _lower(resource.RLIMIT_NOFILE, max(map(int, os.listdir("/dev/fd"))) + _MORE_FILES)  # noqa: PTH208
+    _lower(resource.RLIMIT_NOFILE, max(int(path.name) for path in Path("/dev/fd").iterdir()) + _MORE_FILES)
     apsw.hard_heap_limit(memory_mb * 1_000_000)
     if sys.platform == "linux":
         _refuse_privileges()

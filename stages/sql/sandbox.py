@@ -284,6 +284,11 @@ def database_path(folder: Path, db_id: str) -> Path:
     return folder / db_id / f"{db_id}.sqlite"
 
 
+def suite_paths(suite: Path, db_id: str) -> list[str]:
+    """The further databases of one schema, in a folder laid out as the distilled test suites are."""
+    return sorted(map(str, (suite / db_id).glob("*.sqlite")))
+
+
 def check_databases(db_ids: Iterable[str], folder: Path) -> dict[str, Path]:
     """The file of each database, sorted by db_id. Raises UserError naming every one that is missing or not SQLite."""
     paths = {db_id: database_path(folder, db_id) for db_id in sorted(set(db_ids))}

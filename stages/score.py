@@ -1,0 +1,211 @@
+"""Scores a predictions file against a gold file by executing both.
+
+EX under each contract and difficulty, the verdicts, and, where asked for, Soft F1, VES, R-VES and TS; pass@k and maj@k
+where every question has several predictions. Reads the files as Spider's and BIRD's authors ship them. What was
+executed once lies in the result cache and is not executed again; a run that was stopped goes on from there.
+"""
+
+import argparse
+import os
+import sys
+from collections import Counter
+from collections.abc import Callable, Sequence
+from functools import cache, partial
+from pathlib import Path
+
+import apsw
+import polars as pl
+
+from stages.errors import UserError, run_stage
+from stages.files import write_json, write_text
+from stages.sql.cache import Cache
+from stages.sql.compare import CONTRACT_NAMES
+from stages.sql.flags import add_execution_flags, check_paths, database_of, engine_of
+from stages.sql.judge import Outcome, judge
+from stages.sql.measure import soft_f1_scores, time_ratios
+from stages.sql.predictions import Gold, read_gold, read_predictions
+from stages.sql.referee import DIGEST_ROWS, Budget, Item, Question, Rules
+from stages.sql.sandbox import Database, Limits, database_path, suite_paths
+from stages.sql.scoring import metrics_of, table_of
+from stages.sql.summary import outcome_columns
+
+LIMITS = Limits(wall_seconds=60, memory_mb=1024, max_rows=500_000, result_mb=200)
+BUDGET_FACTOR = 50
+GOLD_BUDGET = 200_000_000
+TASK = ("database", "gold_sql", "sql")
+
+Predicted = tuple[int, Gold, list[str]]
+"""The position of a question in the gold file, the question, and its predictions."""
+
+
+def with_databases(given: Sequence[Predicted], databases: Path, suite: Path | None, leave_out: bool) -> list[Predicted]:
+    """The questions whose databases are there. Raises UserError naming every missing one, unless their questions are to
+    be left out, and every file that is no database; also where no question is left."""
+    counts = Counter(gold.db_id for _, gold, _ in given)
+    missing: dict[str, list[str]] = {}
+    wrong = []
+    for db_id in sorted(counts):
+        needed = {str(database_path(databases, db_id)): [database_path(databases, db_id)]}
+        if suite:
+            needed[f"{suite / db_id}/*.sqlite"] = [Path(path) for path in suite_paths(suite, db_id)]
+        absent = [name for name, paths in needed.items() if not any(path.is_file() for path in paths)]
+        if absent:
+            missing[db_id] = absent
+        else:
+            wrong += [fault for paths in needed.values() for path in paths if (fault := database_fault(path))]
+    if not leave_out:
+        fix = "put the database there, or leave its questions out with --allow-missing"
+        for db_id, names in missing.items():
+            wrong += [f"{name} does not exist (questions: {counts[db_id]}); {fix}" for name in names]
+    elif len(missing) == len(counts):
+        folders = " and ".join(map(str, filter(None, (databases, suite))))
+        wrong.append(f"--allow-missing leaves no question: {folders} has none of the databases; give another folder")
+    if wrong:
+        raise UserError(*wrong)
+    return [each for each in given if each[1].db_id not in missing]
+
+
+def database_fault(path: Path) -> str | None:
+    """Why a file cannot be used as a database."""
+    try:
+        Database(path).close()
+        reason = "" if path.stat().st_size else "it is empty"  # SQLite takes that for a database without tables
+    except apsw.Error as error:
+        reason = str(error)
+    return f"{path} is not an SQLite database ({reason}); replace it" if reason else None
+
+
+def table_of_predictions(predicted: Sequence[Predicted], databases: Path) -> pl.DataFrame:
+    """One row a prediction, in the order of the questions: index (of the question), sample, database (its file), db_id,
+    source, difficulty, gold_sql, sql."""
+    path = cache(lambda db_id: str(database_path(databases, db_id).absolute()))  # as a cluster needs it
+    rows = [
+        (index, sample, path(gold.db_id), gold.db_id, gold.source, gold.difficulty, gold.sql, sql)
+        for index, gold, texts in predicted
+        for sample, sql in enumerate(texts)
+    ]
+    names = ("index", "sample", "database", "db_id", "source", "difficulty", "gold_sql", "sql")
+    return pl.DataFrame(rows, schema=names, orient="row")
+
+
+def items_of(frame: pl.DataFrame) -> list[Item]:
+    """Each row as what is judged; rows of one gold share their Question."""
+    question = cache(Question)
+    return [(question(database, gold_sql), sql) for database, gold_sql, sql in frame.select(*TASK).iter_rows()]
+
+
+def on_suite(frame: pl.DataFrame, suite: Path, judged: Callable[[list[Item]], list[Outcome]]) -> pl.Series:
+    """Whether each prediction matches on its own database and on all those of the suite: test-suite accuracy (Zhong et
+    al. 2020). Only what matches on its own is executed on the others."""
+    right = frame.with_row_index("row").filter(pl.col("verdict") == "match")
+    further = pl.Series([suite_paths(suite.absolute(), db_id) for db_id in right["db_id"]], dtype=pl.List(pl.String))
+    asked = right.with_columns(database=further).explode("database")
+    outcomes = judged(items_of(asked))
+    failed = {row for row, outcome in zip(asked["row"], outcomes, strict=True) if outcome.verdict != "match"}
+    matched = set(right["row"]) - failed
+    return pl.Series("ts", [row in matched for row in range(frame.height)])
+
+
+def times(frame: pl.DataFrame, repeats: int) -> pl.Series:
+    """How many times as long as the prediction its gold took; 0 for what does not match."""
+    right = frame["verdict"] == "match"
+    measured = iter(time_ratios(frame.filter(right).select(*TASK).rows(), LIMITS, GOLD_BUDGET, repeats))
+    return pl.Series("time_ratio", [next(measured) if matches else 0.0 for matches in right])
+
+
+def heading(given: Sequence[Predicted], predicted: Sequence[Predicted], args: argparse.Namespace) -> str:
+    left_out = Counter(gold.db_id for _, gold, _ in given) - Counter(gold.db_id for _, gold, _ in predicted)
+    missing = ", ".join(f"{db_id} {count}" for db_id, count in sorted(left_out.items()))
+    lines = [f"{args.predictions} against {args.gold}"]
+    if missing:
+        lines.append(f"left out, as there is no database: {left_out.total()} questions ({missing})")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    args = arguments()
+    check_paths(
+        {"--gold": args.gold, "--predictions": args.predictions},
+        {"--databases": args.databases, "--suite": args.suite},
+        {"--per-item": args.per_item, "--json": args.json},
+    )
+    try:
+        show(score(args))
+    except KeyboardInterrupt:
+        print("stopped; the same command goes on with what is in the cache", file=sys.stderr)
+        sys.exit(130)  # as a shell says that Ctrl-C ended a command
+
+
+def score(args: argparse.Namespace) -> str:
+    """Scores, writes what was asked for, and returns what is printed."""
+    engine, cache = engine_of(args, database_of), Cache(args.cache)
+    golds = read_gold(args.gold)
+    texts = read_predictions(args.predictions, golds)
+    given = [(index, gold, some) for index, (gold, some) in enumerate(zip(golds, texts, strict=True))]
+    predicted = with_databases(given, args.databases, args.suite, args.allow_missing)
+    several = max(len(some) for _, _, some in predicted) > 1
+    budget = Budget(args.budget, BUDGET_FACTOR, max(args.budget, GOLD_BUDGET))
+    rules = Rules(args.contract, budget, LIMITS, DIGEST_ROWS if several else 0)
+    judged = partial(judge, rules=rules, engine=engine, cache=cache)
+
+    frame = table_of_predictions(predicted, args.databases)
+    frame = frame.with_columns(outcome_columns(judged(items_of(frame))))
+    if args.soft_f1:
+        scores = soft_f1_scores(frame.select(*TASK).rows(), LIMITS, GOLD_BUDGET, args.workers)
+        frame = frame.with_columns(soft_f1=pl.Series(scores))
+    if args.ves:
+        frame = frame.with_columns(times(frame, args.ves))
+    if args.suite:
+        frame = frame.with_columns(on_suite(frame, args.suite, judged))
+    metrics = metrics_of(frame)
+    if args.per_item:
+        write_items(frame, several, args.per_item)
+    if args.json:
+        about = {"contract": args.contract, "budget": args.budget, "sqlite_version": apsw.sqlite_lib_version()}
+        write_json(args.json, {**about, "left_out": len(given) - len(predicted), **metrics})
+    return f"{heading(given, predicted, args)}\n{table_of(metrics, args.contract)}"
+
+
+def show(text: str) -> None:
+    """Prints, to a reader that may have gone, as `head` does."""
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # so that nothing is flushed into it at exit
+
+
+def write_items(frame: pl.DataFrame, several: bool, path: Path) -> None:
+    """One JSON object a line for each prediction."""
+    names = ["index", *(["sample"] if several else []), "db_id", "verdict", "error", "steps", "rows"]
+    write_text(path, frame.select(names).write_ndjson())
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m stages.score", description=__doc__)
+    parser.add_argument("--gold", type=Path, required=True, help="text of SQL<TAB>db_id lines, JSON, JSONL or Parquet")
+    parser.add_argument("--predictions", type=Path, required=True, help="text of lines, JSON, JSONL or Parquet")
+    parser.add_argument("--databases", type=Path, required=True, help="folder of <db_id>/<db_id>.sqlite")
+    contract = "decides the verdicts, and all figures but EX, given under each, and Soft F1 (strict)"
+    parser.add_argument("--contract", choices=CONTRACT_NAMES, default="strict", help=contract)
+    budget = f"VM steps a prediction may take, or {BUDGET_FACTOR} times its gold's where that is more (20000000)"
+    parser.add_argument("--budget", type=above_zero, default=20_000_000, help=budget)
+    parser.add_argument("--allow-missing", action="store_true", help="leave questions without a database out")
+    parser.add_argument("--suite", type=Path, help="folder of further databases, <db_id>/*.sqlite: gives TS")
+    parser.add_argument("--soft-f1", action="store_true", help="gives Soft F1; runs on this machine, to the end")
+    ves = "gives VES and R-VES, timed on this machine; BIRD repeats 100 times"
+    parser.add_argument("--ves", type=above_zero, metavar="REPEATS", help=ves)
+    parser.add_argument("--per-item", type=Path, metavar="FILE.jsonl", help="writes one object a prediction")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="writes the metrics")
+    add_execution_flags(parser)
+    return parser.parse_args()
+
+
+def above_zero(text: str) -> int:
+    """A whole number above 0. Raises argparse's error for another text."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
+    return int(text)
+
+
+if __name__ == "__main__":
+    run_stage(main)

@@ -1,0 +1,245 @@
+"""Runs a job on the machines of a Ray cluster: the records that `stages.sql.pool.local` gives, from more processors.
+
+The driver sends parts of the tasks. Each part is a Ray task of one CPU, and there the pool runs it in a process of its
+own, limited and killed as on one machine. A part whose node dies is run again on another, with the same records. What
+took its process down or is doubtful is tried again alone: after all others, one part at a time in the whole cluster.
+
+The nodes run the driver's code, which is sent to them. What else decides a record, the versions of SQLite and the bytes
+of the databases, is compared with the driver's before any work, and again with each part, since nodes come and go.
+"""
+
+import logging
+import os
+import shutil
+import socket
+import sys
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, Generic, TypeVar
+
+import apsw
+
+from stages.errors import UserError
+from stages.sql.judge import code_sha256
+from stages.sql.pool import Engine, Job, Record, _pass, usable_cpus
+from stages.sql.sandbox import database_sha256
+
+T = TypeVar("T")
+_STAGES = Path(__file__).parents[1]
+_LARGEST_PART = 5_000  # tasks: about a second of work, so that the 0.1 s to start its process hardly count
+_PARTS_PER_CPU = 4
+_RETRIES = 10  # of a part whose node dies
+_SECONDS = 10.0
+_AGAIN = "start the same command again: what is in the cache is not executed again"
+
+
+@dataclass(frozen=True, slots=True)
+class _Part(Generic[T]):
+    """Tasks, one list for each chunk, and what must be the same where they run: versions, and the sha256 by path."""
+
+    chunks: list[list[T]]
+    versions: dict[str, str]
+    databases: dict[str, str]
+
+
+def cluster(address: str, database: Callable[[T], str]) -> Engine[T]:
+    """The engine of a running Ray cluster.
+
+    `address`: `host:port` of its head, on a machine that is a node of it, or `local`, which starts a Ray of this
+    machine only. `database`: the absolute path of the file that a task reads, which every node has at the same place.
+    `make_work` of the job must be importable from `stages`. The engine raises UserError where Ray is not installed, the
+    cluster does not answer, a node has other versions or another file, or no node is left.
+    """
+
+    def records(job: Job[T], tasks: Sequence[T], chunks: list[list[int]]) -> Iterator[dict[int, Record]]:
+        hashes = _hashes({database(tasks[index]) for index in chain.from_iterable(chunks)})
+        versions = _versions()
+
+        def part_of(indices: list[list[int]]) -> _Part[T]:
+            parted = [[tasks[index] for index in chunk] for chunk in indices]
+            read = {database(task) for task in chain.from_iterable(parted)}
+            return _Part(parted, versions, {path: hashes[path] for path in sorted(read)})
+
+        with _connected(address):
+            _check_nodes(_Part([], versions, hashes))
+            alone: list[int] = []
+            for lost, some in _results(job, part_of, _grouped(chunks, _cpus()), None):
+                tried_again = [index for index, record in some.items() if job.again(record)]
+                alone += [*lost, *tried_again]
+                yield {index: record for index, record in some.items() if index not in tried_again}
+            for lost, some in _results(job, part_of, _grouped([[index] for index in sorted(alone)], 1), 1):
+                yield {**some, **{index: job.lost(tasks[index]) for index in lost}}
+
+    return records
+
+
+def _hashes(paths: set[str]) -> dict[str, str]:
+    relative = sorted(path for path in paths if not Path(path).is_absolute())
+    if relative:
+        raise UserError(*(f"{path} is no absolute path: on other machines it may be another file" for path in relative))
+    return {path: database_sha256(path) for path in sorted(paths)}
+
+
+def _versions() -> dict[str, str]:
+    return {"apsw": apsw.apsw_version(), "SQLite": apsw.sqlite_lib_version(), "code of": code_sha256()}
+
+
+def _grouped(chunks: list[list[int]], cpus: int) -> list[list[list[int]]]:
+    """Whole chunks, so many together that each CPU gets some parts."""
+    size = min(_LARGEST_PART, sum(map(len, chunks)) // (_PARTS_PER_CPU * max(1, cpus)))
+    parts: list[list[list[int]]] = []
+    room = 0
+    for chunk in chunks:
+        if room <= 0:
+            parts.append([])
+            room = size
+        parts[-1].append(chunk)
+        room -= len(chunk)
+    return parts
+
+
+@contextmanager
+def _connected(address: str) -> Iterator[None]:
+    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    try:
+        import ray
+        from ray.exceptions import RayError, RayTaskError
+    except ImportError:
+        raise UserError(
+            "Ray is not installed; install it with `python -m pip install --constraint constraints.txt '.[ray]'`"
+        ) from None
+    if address != "local":
+        _reach(address)
+    with TemporaryDirectory() as folder:  # Ray sends a whole folder
+        shutil.copytree(_STAGES, Path(folder) / "stages", ignore=shutil.ignore_patterns("__pycache__"))
+        try:
+            ray.init(
+                address, num_cpus=usable_cpus() if address == "local" else None, include_dashboard=False,
+                runtime_env={"working_dir": folder}, log_to_driver=False, logging_level=logging.ERROR,
+            )  # fmt: skip
+        except (RuntimeError, ValueError, OSError, RayError) as error:
+            raise UserError(
+                f"the Ray cluster at {address} cannot be used ({error}); run this on a machine that is a node of it, "
+                "with the same versions of Ray and Python on all nodes"
+            ) from error
+    try:
+        yield
+    except RayTaskError:  # of the work itself: a RuntimeError as from the local engine
+        raise
+    except RayError as error:
+        raise UserError(f"the Ray cluster at {address} failed ({error}); when it runs again, {_AGAIN}") from error
+    finally:
+        ray.shutdown()
+
+
+def _reach(address: str) -> None:
+    """Raises UserError where no Ray answers: `ray.init` itself would try for minutes."""
+    from ray._raylet import GcsClient
+    from ray.exceptions import RpcError
+
+    host, _, port = address.rpartition(":")
+    try:
+        socket.create_connection((host, int(port)), _SECONDS).close()
+        GcsClient(address=address)
+    except (OSError, ValueError, OverflowError, RpcError) as error:
+        raise UserError(
+            f"no Ray cluster answers at {address!r} ({error}); give the host:port that `ray start --head` printed"
+        ) from error
+
+
+def _nodes() -> list[dict[str, Any]]:
+    """The living nodes that take work."""
+    import ray
+
+    return [node for node in ray.nodes() if node["Alive"] and node["Resources"].get("CPU", 0) >= 1]
+
+
+def _cpus() -> int:
+    return sum(int(node["Resources"]["CPU"]) for node in _nodes())
+
+
+def _check_nodes(everything: _Part[T]) -> None:
+    """Raises UserError naming all that differs on any node."""
+    import ray
+    from ray.exceptions import RayTaskError
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    faults: list[str] = []
+    asked = {
+        ray.remote(_faults)
+        .options(num_cpus=0, scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False))
+        .remote(everything): node["NodeManagerAddress"]
+        for node in _nodes()
+    }
+    for answer, name in asked.items():
+        try:
+            faults += ray.get(answer)
+        except RayTaskError as error:
+            faults.append(f"node {name} cannot run the stages; install the same packages there as here\n{error}")
+    if faults:
+        raise UserError(*dict.fromkeys(faults))
+
+
+def _faults(part: _Part[T]) -> list[str]:
+    """On a node: what it lacks."""
+    import ray
+
+    node, here, faults = ray.util.get_node_ip_address(), _versions(), []
+    for name, version in part.versions.items():
+        if here[name] != version:
+            fix = "install the packages of constraints.txt on both"
+            faults.append(f"node {node} has {name} {here[name]}, this machine {version}; {fix}")
+    for path, sha256 in part.databases.items():
+        try:
+            if database_sha256(path) != sha256:
+                faults.append(f"{path} on node {node} is not the file of this machine; copy it there")
+        except OSError as error:
+            faults.append(f"{path} cannot be read on node {node} ({error.strerror}); each node needs it at this path")
+    return faults
+
+
+def _results(
+    job: Job[T], part_of: Callable[[list[list[int]]], _Part[T]], parts: list[list[list[int]]], at_once: int | None
+) -> Iterator[tuple[list[int], dict[int, Record]]]:
+    """What `_pass` of the pool gives, of each part. `at_once`: parts that run at a time (None: one for each CPU)."""
+    import ray
+
+    run = ray.remote(_run_part).options(num_cpus=1, max_retries=_RETRIES, scheduling_strategy="SPREAD")
+    queue, running, shared = deque(parts), dict[Any, list[int]](), ray.put(job)
+    while queue or running:
+        cpus = _cpus()
+        while queue and len(running) < (at_once or cpus + len(_nodes())):  # one more each: no node waits for the driver
+            part = queue.popleft()
+            running[run.remote(shared, part_of(part))] = list(chain.from_iterable(part))
+        done, _ = ray.wait(list(running), timeout=_SECONDS) if running else ([], [])
+        if not cpus and not done:
+            raise UserError(f"the Ray cluster has no node left that takes work; start one, and {_AGAIN}")
+        for reference in done:
+            indices = running.pop(reference)
+            faults, lost, records = ray.get(reference)
+            if faults:
+                raise UserError(*faults)
+            yield [indices[place] for place in lost], {indices[place]: record for place, record in records.items()}
+
+
+def _run_part(job: Job[T], part: _Part[T]) -> tuple[list[str], list[int], dict[int, Record]]:
+    """On a node: what it lacks, and by their places in the part the tasks that took their process down and the records
+    of the others."""
+    faults = _faults(part)
+    if faults:
+        return faults, [], {}
+    tasks, chunks = list(chain.from_iterable(part.chunks)), list[list[int]]()
+    for chunk in part.chunks:
+        start = chunks[-1][-1] + 1 if chunks else 0
+        chunks.append(list(range(start, start + len(chunk))))
+    vars(sys.modules["__main__"]).pop("__file__", None)  # Ray's own: a process started from here would run it first
+    lost, records = list[int](), dict[int, Record]()
+    for some_lost, some in _pass(job, tasks, chunks, 1):
+        lost += some_lost
+        records.update(some)
+    return [], lost, records

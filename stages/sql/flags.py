@@ -1,0 +1,79 @@
+"""The flags of what executes SQL: how fast and where. None of them changes a result, so none is a param."""
+
+import argparse
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from tempfile import TemporaryFile
+from typing import TypeVar
+
+from stages.errors import UserError
+from stages.sql.cache import default_folder
+from stages.sql.pool import Engine, local, usable_cpus, worker_count
+from stages.sql.referee import Item
+
+T = TypeVar("T")
+
+
+def add_execution_flags(parser: argparse.ArgumentParser) -> None:
+    """Adds `--workers`, `--cache`, `--engine` and `--ray-address`."""
+    parser.add_argument("--workers", type=worker_count, default=usable_cpus(), help="number of processes")
+    parser.add_argument("--cache", type=Path, default=default_folder(), help="folder of the result cache")
+    parser.add_argument(
+        "--engine", choices=["local", "ray"], default=os.environ.get("SENSE_ENGINE", "local"),
+        help="where queries run: on this machine, or on a Ray cluster (default: $SENSE_ENGINE, or local)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--ray-address", default=os.environ.get("RAY_ADDRESS"),
+        help="of the cluster, host:port (default: $RAY_ADDRESS)",
+    )  # fmt: skip
+
+
+def engine_of(args: argparse.Namespace, database: Callable[[T], str]) -> Engine[T]:
+    """The engine that the flags ask for. `database`: the file that a task reads. Raises UserError where the flags do
+    not fit together."""
+    if args.engine == "local":
+        return local(args.workers)
+    if args.engine != "ray":  # from the environment: argparse does not check a default
+        raise UserError(f"SENSE_ENGINE is `{args.engine}`; set it to local or ray")
+    if not args.ray_address:
+        raise UserError("--engine ray needs --ray-address (or RAY_ADDRESS): the host:port of the cluster")
+    from stages.sql.cluster import cluster
+
+    return cluster(args.ray_address, database)
+
+
+def database_of(item: Item) -> str:
+    """The file that a candidate is executed on."""
+    return item[0].database
+
+
+def check_paths(
+    files: Mapping[str, Path], folders: Mapping[str, Path | None], outputs: Mapping[str, Path | None]
+) -> None:
+    """Raises UserError naming every path that is not what its flag needs: files and folders that must be there, and
+    files to write, none of them another one. The folders of the latter are made."""
+    fix = "give the path of one"
+    wrong = [f"{flag} {path} is no file; {fix}" for flag, path in files.items() if not path.is_file()]
+    wrong += [f"{flag} {path} is no folder; {fix}" for flag, path in folders.items() if path and not path.is_dir()]
+    taken = {path.resolve(): flag for flag, path in files.items()}
+    for flag, path in outputs.items():
+        if path and (reason := _unwritable(path, taken)):
+            wrong.append(f"{flag} {path} cannot be written: {reason}; give the path of another file")
+        if path:
+            taken[path.resolve()] = flag
+    if wrong:
+        raise UserError(*wrong)
+
+
+def _unwritable(path: Path, taken: Mapping[Path, str]) -> str:
+    if path.resolve() in taken:
+        return f"it is the file of {taken[path.resolve()]}"
+    if path.exists() and not path.is_file():
+        return "it is there, and no file"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with TemporaryFile(dir=path.parent):
+            return ""
+    except OSError as error:
+        return str(error.strerror)

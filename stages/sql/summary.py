@@ -1,0 +1,56 @@
+"""What the verdicts of many candidates come to: counts that several reports share."""
+
+from collections.abc import Sequence
+from itertools import combinations
+from typing import Any
+
+import polars as pl
+
+from stages.sql.compare import CONTRACT_NAMES
+from stages.sql.judge import Outcome
+from stages.sql.verdicts import VERDICTS
+
+_SLOWEST = 10
+
+
+def outcome_columns(outcomes: Sequence[Outcome]) -> list[pl.Series]:
+    """The outcomes as columns: verdict, error_class, error, digest, steps, rows, and for each contract, under its name,
+    the verdict under it."""
+    texts, numbers = ("verdict", "error_class", "error", "digest"), ("steps", "rows")
+    columns = [pl.Series(name, [getattr(outcome, name) for outcome in outcomes], pl.String) for name in texts]
+    columns += [pl.Series(name, [getattr(outcome, name) for outcome in outcomes], pl.Int64) for name in numbers]
+    for place, contract in enumerate(CONTRACT_NAMES):
+        columns.append(pl.Series(contract, [outcome.verdicts[place] for outcome in outcomes], pl.String))
+    return columns
+
+
+def summary(candidates: pl.DataFrame, key: str) -> dict[str, Any]:
+    """Counts over candidates, one a row: columns db_id, sql, source, difficulty, those of `outcome_columns`, and `key`.
+
+    Per verdict and error class; `matches` under each contract; `flips`: for each two contracts, the candidates that
+    match under exactly one of them; the verdicts of each difficulty and source; `slowest`: the candidates that took the
+    most VM steps. Nothing in it depends on the machine.
+    """
+    classes = candidates.drop_nulls("error_class").group_by("error_class").len().sort("error_class")
+    matches = {name: candidates[name] == "match" for name in CONTRACT_NAMES}
+    slowest = candidates.drop_nulls("steps").sort("steps", key, descending=[True, False], maintain_order=True)
+    return {
+        "distinct_queries": candidates.select("db_id", "sql").n_unique(),
+        "verdicts": _verdicts(candidates),
+        "error_classes": dict(classes.iter_rows()),
+        "matches": {name: int(matched.sum()) for name, matched in matches.items()},
+        "flips": {f"{a}_{b}": int((matches[a] ^ matches[b]).sum()) for a, b in combinations(CONTRACT_NAMES, 2)},
+        "difficulties": _verdicts_by(candidates, "difficulty"),
+        "sources": _verdicts_by(candidates, "source"),
+        "slowest": slowest.head(_SLOWEST).select(key, "db_id", "verdict", "steps", "sql").to_dicts(),
+    }
+
+
+def _verdicts(candidates: pl.DataFrame) -> dict[str, int]:
+    counts = dict(candidates.group_by("verdict").len().iter_rows())
+    return {verdict: counts.get(verdict, 0) for verdict in VERDICTS}
+
+
+def _verdicts_by(candidates: pl.DataFrame, column: str) -> dict[str, dict[str, int]]:
+    groups = candidates.sort(column).partition_by(column, as_dict=True, maintain_order=True)
+    return {str(name): {v: n for v, n in _verdicts(group).items() if n} for (name,), group in groups.items()}
