@@ -86,7 +86,7 @@ WIDE: dict[str, Callable[[random.Random], list[Row]]] = {
     "few values": lambda generator: [tuple(generator.choices("abc", k=12)) for _ in range(ROWS)],
     "one cell set in each row": lambda _: [tuple(int(i == number % 12) for i in range(12)) for number in range(ROWS)],
     "values that share a hash": lambda generator: [
-        tuple(generator.choices([0, 2**61 - 1, 2**62 - 2], k=12)) for _ in range(ROWS)
+        (*generator.choices([0, 2**61 - 1, 2**62 - 2], k=12), number) for number in range(ROWS)
     ],
 }
 
@@ -99,7 +99,7 @@ def test_twelve_columns_of_a_hundred_thousand_rows_do_not_explode(made: Callable
     places = generator.sample(range(12), 12)
     turned: list[Row] = [tuple(row[i] for i in places) for row in reversed(gold)]
     assert strict(result(gold), result(turned), False)
-    changed = turned[-1][:-1] + (turned[0][-1],)
+    changed = (*turned[-1][:-1], turned[0][-1])
     wrong = [*turned[:-1], changed if changed != turned[-1] else (*turned[-1][:-1], "other")]
     assert not strict(result(gold), result(wrong), False)
 
