@@ -139,7 +139,7 @@ def _connected(address: str) -> Iterator[None]:
 
 def _reach(address: str) -> None:
     """Raises UserError where no Ray answers: `ray.init` itself would try for minutes."""
-    from ray._raylet import GcsClient
+    from ray._raylet import GcsClient  # type: ignore[attr-defined]
     from ray.exceptions import RpcError
 
     host, _, port = address.rpartition(":")
@@ -156,43 +156,43 @@ def _nodes() -> list[dict[str, Any]]:
     """The living nodes that take work."""
     import ray
 
-    return [node for node in ray.nodes() if node["Alive"] and node["Resources"].get("CPU", 0) >= 1]
+    nodes: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
+    return [node for node in nodes if node["Alive"] and node["Resources"].get("CPU", 0) >= 1]
 
 
 def _cpus() -> int:
     return sum(int(node["Resources"]["CPU"]) for node in _nodes())
 
 
-def _check_nodes(everything: _Part[T]) -> None:
+def _check_nodes(everything: _Part[Any]) -> None:
     """Raises UserError naming all that differs on any node."""
     import ray
     from ray.exceptions import RayTaskError
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-    faults: list[str] = []
-    asked = {
-        ray.remote(_faults)
-        .options(num_cpus=0, scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False))
-        .remote(everything): node["NodeManagerAddress"]
-        for node in _nodes()
-    }
+    ask, asked, faults = ray.remote(_faults), dict[Any, str](), list[str]()
+    for node in _nodes():
+        there = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
+        asked[ask.options(num_cpus=0, scheduling_strategy=there).remote(everything)] = node["NodeManagerAddress"]
     for answer, name in asked.items():
         try:
             faults += ray.get(answer)
         except RayTaskError as error:
-            faults.append(f"node {name} cannot run the stages; install the same packages there as here\n{error}")
+            reason = str(error).splitlines()[-1]
+            faults.append(f"node {name} cannot run the stages ({reason}); install what constraints.txt names there")
     if faults:
         raise UserError(*dict.fromkeys(faults))
 
 
-def _faults(part: _Part[T]) -> list[str]:
+def _faults(part: _Part[Any]) -> list[str]:
     """On a node: what it lacks."""
     import ray
 
-    node, here, faults = ray.util.get_node_ip_address(), _versions(), []
+    node = ray.util.get_node_ip_address()  # type: ignore[no-untyped-call]
+    here, faults = _versions(), list[str]()
     for name, version in part.versions.items():
         if here[name] != version:
-            fix = "install the packages of constraints.txt on both"
+            fix = "install what constraints.txt names on both"
             faults.append(f"node {node} has {name} {here[name]}, this machine {version}; {fix}")
     for path, sha256 in part.databases.items():
         try:
@@ -227,7 +227,7 @@ def _results(
             yield [indices[place] for place in lost], {indices[place]: record for place, record in records.items()}
 
 
-def _run_part(job: Job[T], part: _Part[T]) -> tuple[list[str], list[int], dict[int, Record]]:
+def _run_part(job: Job[Any], part: _Part[Any]) -> tuple[list[str], list[int], dict[int, Record]]:
     """On a node: what it lacks, and by their places in the part the tasks that took their process down and the records
     of the others."""
     faults = _faults(part)

@@ -120,8 +120,9 @@ class _Table:
 
     @staticmethod
     def of(bag: Counter[Row], numbers: dict[Cell, int]) -> "_Table":
-        numbered = (tuple(numbers.setdefault(cell, len(numbers)) for cell in column) for column in zip(*bag, strict=True))
-        columns = Counter(numbered)
+        columns = Counter(
+            tuple(numbers.setdefault(cell, len(numbers)) for cell in column) for column in zip(*bag, strict=True)
+        )
         return _Table(list(bag.values()), list(columns), list(columns.values()))
 
 

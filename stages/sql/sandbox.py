@@ -2,14 +2,15 @@
 
 Covered: the file is opened read-only and immutable and is never created; exactly one statement runs; an authorizer lets
 it read and nothing else (no write, ATTACH, PRAGMA, transaction, extension, VACUUM INTO; no EXPLAIN either); SQLite's
-run-time limits are tight; no temporary files. A budget in SQLite VM steps decides (`over_budget`); wall clock, memory
-and result size are nets (`undecided`). The same query on the same file takes the same steps and gives the same rows on
-every machine: the SQLite version is pinned, `now` is 2020-01-01 00:00 UTC, and `random()` starts anew with each query.
+run-time limits are tight; there are no virtual tables but json_each and json_tree, and no temporary files. A budget in
+SQLite VM steps decides (`over_budget`); wall clock, memory and result size are nets (`undecided`). The same query on the
+same file takes the same steps and gives the same rows on every machine: the SQLite version is pinned, `now` is
+2020-01-01 00:00 UTC, and `random()` starts anew with each query.
 
 Not covered: a single long operation inside SQLite (an `instr` of two huge strings) is not interrupted here; the
 process that runs it is killed (`stages.sql.pool`). What a `-wal` file beside the database holds is not read, and locks
 of other processes are not looked at. Against bugs in SQLite itself there is no defence but the limits of the process
-(`stages.sql.process`).
+(`stages.sql.process`). `sin`, `pow` and their like may come from the machine's C library, and differ in the last bit.
 """
 
 import random
@@ -56,7 +57,11 @@ _LIMITS = {
     apsw.SQLITE_LIMIT_WORKER_THREADS: 0,
 }
 _ALLOWED = {apsw.SQLITE_SELECT, apsw.SQLITE_READ, apsw.SQLITE_RECURSIVE}
-_FORBIDDEN_FUNCTIONS = {"load_extension", "fts3_tokenizer"}
+_FORBIDDEN_FUNCTIONS = {
+    "load_extension", "fts3_tokenizer", "sqlite_log", "rtreecheck", "rtreenode", "rtreedepth",
+    "sqlite_compileoption_get", "sqlite_compileoption_used",  # tell of the compiler, so not the same everywhere
+}  # fmt: skip
+_TABLE_FUNCTIONS = ["json_each", "json_tree"]
 _NOW_JULIAN_DAY = 2458849.5  # 2020-01-01 00:00 UTC: the year that the Spider evaluator puts for the current one
 _NETS: dict[type[Exception], ErrorClass] = {
     apsw.TooBigError: "size",
@@ -129,13 +134,17 @@ class Database:
     def __init__(self, path: Path, other_way: bool = False) -> None:
         self._other_way = other_way
         self._connection = apsw.Connection(
-            f"{path.absolute().as_uri()}?mode=ro&immutable=1",
+            f"{path.resolve().as_uri()}?mode=ro&immutable=1",
             flags=apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI,
             vfs="fixed-clock",
             statementcachesize=0,
         )
         self._begin(0, 0)
-        self._harden()
+        try:
+            self._harden()
+        except apsw.Error:
+            self._connection.close()  # or its file stays open
+            raise
 
     def close(self) -> None:
         self._connection.close()
@@ -166,14 +175,15 @@ class Database:
             while True:
                 before = len(rows)
                 rows.extend(islice(cells, BLOCK_ROWS))  # keeps the rows before an error
-                if len(rows) < before + BLOCK_ROWS:
-                    return True
                 block = rows[before:]
-                if self._enough and self._enough(self._columns, block, len(rows)):
+                ended = len(block) < BLOCK_ROWS
+                if not ended and self._enough and self._enough(self._columns, block, len(rows)):
                     return False
                 size += sum(len(cell) for cell in chain.from_iterable(block) if isinstance(cell, str | bytes))
                 if len(rows) > limits.max_rows or size > limits.result_mb * 1_000_000:
                     raise apsw.TooBigError(f"more than {limits.max_rows} rows or {limits.result_mb} MB of result")
+                if ended:
+                    return True
         finally:
             cursor.close(True)
 
@@ -206,12 +216,16 @@ class Database:
     def _harden(self) -> None:
         connection = self._connection
         connection.config(apsw.SQLITE_DBCONFIG_DEFENSIVE, 1)
+        connection.config(apsw.SQLITE_DBCONFIG_TRUSTED_SCHEMA, 0)
+        connection.drop_modules(_TABLE_FUNCTIONS)
+        connection.pragma("cell_size_check", 1)
         connection.pragma("temp_store", 2)  # in memory: no query fills the disk
         connection.pragma("reverse_unordered_selects", int(self._other_way))
         if self._other_way:
             connection.create_scalar_function("tie_breaker", self._tie_breaker, 0)
-        connection.create_scalar_function("random", self._random_integer, 0)
-        connection.create_scalar_function("randomblob", self._random_blob, 1)
+        harmless = apsw.SQLITE_INNOCUOUS  # views may use them
+        connection.create_scalar_function("random", self._random_integer, 0, flags=harmless)
+        connection.create_scalar_function("randomblob", self._random_blob, 1, flags=harmless)
         for limit, value in _LIMITS.items():
             connection.limit(limit, value)
         connection.execute("SELECT count(*) FROM sqlite_schema").fetchall()  # reads the schema before steps are counted

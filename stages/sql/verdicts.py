@@ -30,8 +30,8 @@ MACHINE_MADE: tuple[ErrorClass, ...] = ("time", "memory", "lost")
 """The nets that another machine, or a quieter moment, may not meet: tried again alone, and never kept in the cache."""
 
 _MESSAGES: tuple[tuple[str, ErrorClass], ...] = (
-    (r"syntax error|unrecognized token|incomplete input|SQL variables|variable number|null character|surrogates",
-     "syntax"),
+    (r"syntax error|unrecognized token|incomplete input|JOIN clause is required|unknown join type|"
+     r"clause should come after|SQL variables|variable number|null character|surrogates", "syntax"),
     (r"not authorized|authorization denied|prohibited|access to .* is", "forbidden"),
     (r"no such table", "no_such_table"),
     (r"no such column|cannot join using column|no tables specified", "no_such_column"),
@@ -40,7 +40,7 @@ _MESSAGES: tuple[tuple[str, ErrorClass], ...] = (
     (r"misuse of|aggregate functions are not allowed|HAVING clause on a non-aggregate", "aggregate_misuse"),
     (r"wrong number of arguments|number of result columns|sub-select returns|should be between 1 and|"
      r"all VALUES must have|has \d+ values for|row value misused|must match any column in", "wrong_count"),
-    (r"too many|too large|too deep|too complex|stack overflow|at most \d+ tables", "too_complex"),
+    (r"too many|too large|too deep|too complex|stack overflow|at most \d+ tables|recursion limit", "too_complex"),
 )  # fmt: skip
 
 

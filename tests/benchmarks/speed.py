@@ -184,8 +184,8 @@ def part_all(turns: int, folder: Path) -> str:
     ratio = median(walls(ours)) / median(walls(theirs))
     return (
         f"{len(items)} predictions of {len(predicted)} systems: score {said(walls(ours))}; sqlite3 on {len(distinct)} "
-        f"distinct statements {said(walls(theirs))}; ratio {ratio:.3f} (at most 0.25); of processor time, all processes "
-        f"together, {median(used(ours)) / median(used(theirs)):.3f}"
+        f"distinct statements {said(walls(theirs))}; ratio {ratio:.3f} (at most 0.25); of processor time, all "
+        f"processes together, {median(used(ours)) / median(used(theirs)):.3f}"
     )
 
 

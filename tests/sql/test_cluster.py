@@ -18,7 +18,7 @@ from stages.sql import cluster as cluster_module
 from stages.sql import judge as judge_module
 from stages.sql.cluster import cluster
 from stages.sql.judge import judge
-from stages.sql.pool import Engine, Job, Record, local, run
+from stages.sql.pool import Job, Record, local, run
 from stages.sql.predictions import read_gold, read_predictions
 from stages.sql.referee import DIGEST_ROWS, Budget, Item, Question, Rules
 from stages.sql.sandbox import Limits, database_path

@@ -1,6 +1,7 @@
 import sqlite3
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import apsw
 import pytest
@@ -10,8 +11,8 @@ from stages.sql.cache import Cache
 from stages.sql.compare import Contract
 from stages.sql.judge import Outcome, judge
 from stages.sql.pool import local
-from stages.sql.referee import DIGEST_ROWS, Budget, Item, Question, Rules
-from stages.sql.sandbox import Limits, database_sha256
+from stages.sql.referee import DIGEST_ROWS, Budget, Item, Question, Referee, Rules
+from stages.sql.sandbox import Database, Execution, Limits, database_sha256
 from stages.sql.verdicts import VERDICTS
 from tests.sql.world import CROSS_JOIN, ENDLESS, LIMITS, counting, make_database
 
@@ -226,3 +227,33 @@ def test_outcomes_do_not_depend_on_workers_or_on_the_order_of_items(music: str) 
     one = judge(items, RULES, local(1))
     many = judge(items[::-1], RULES, local(4))
     assert one == many[::-1]
+
+
+@pytest.fixture
+def executed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Every text that a Referee of this process executes."""
+    texts: list[str] = []
+    execute = Database.execute
+
+    def noting(self: Database, sql: str, *arguments: Any) -> Execution:
+        texts.append(sql)
+        return execute(self, sql, *arguments)
+
+    monkeypatch.setattr(Database, "execute", noting)
+    return texts
+
+
+def test_each_text_runs_once_on_a_database_and_the_gold_once(music: str, executed: list[str]) -> None:
+    referee, texts = Referee(RULES), [NAMES, "SELECT title FROM album", "SELECT 1", "SELECT x"]
+    for gold in (NAMES, "SELECT title FROM album"):
+        for sql in texts:
+            referee((Question(music, gold), sql))
+    assert sorted(executed) == sorted(texts)
+
+
+def test_a_remembered_result_says_what_a_fresh_execution_would(music: str) -> None:
+    texts = [NAMES, "SELECT name, age FROM singer", "SELECT 1", "SELECT x", counting(5000), "SELECT 1 FROM album"]
+    items = [(Question(music, gold), sql) for gold in texts for sql in texts]
+    for rules in (RULES, replace(RULES, digest_rows=0, budget=Budget(20_000, 1))):
+        referee = Referee(rules)
+        assert [referee(item) for item in items] == [Referee(rules)(item) for item in items]

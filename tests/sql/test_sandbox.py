@@ -128,7 +128,7 @@ def test_the_wall_clock_makes_a_query_undecided(database: Database) -> None:
 
 
 def test_reading_stops_when_enough_was_read(database: Database) -> None:
-    execution = database.execute(CROSS_JOIN, 10**9, LIMITS, lambda block, count: count > 250)
+    execution = database.execute(CROSS_JOIN, 10**9, LIMITS, lambda columns, block, count: count > 250)
     assert (execution.status, execution.rows, execution.result) == ("ok", 300, None)
 
 

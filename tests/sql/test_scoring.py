@@ -8,13 +8,18 @@ from stages.sql.scoring import metrics_of, table_of
 from stages.sql.summary import outcome_columns
 from stages.sql.verdicts import Verdict
 
-RIGHT, WRONG, FAILED = "match", "mismatch", "exec_error"
+Sample = tuple[int, Verdict, str | None]
+"""The index of the question, the verdict under every contract, and the digest."""
+
+RIGHT: Verdict = "match"
+WRONG: Verdict = "mismatch"
+FAILED: Verdict = "exec_error"
 
 
 def predictions(
-    *samples: tuple[int, Verdict, str | None], difficulties: tuple[str, ...] = ("easy",) * 9, **measured: list[float]
+    *samples: Sample, difficulties: tuple[str, ...] = ("easy",) * 9, **measured: list[float]
 ) -> pl.DataFrame:
-    """One row for each of (index of the question, verdict under every contract, digest)."""
+    """One row for each sample."""
     indices = [index for index, _, _ in samples]
     outcomes = [Outcome(verdict, (verdict,) * 3, None, None, 10, 1, made) for _, verdict, made in samples]
     frame = pl.DataFrame({
@@ -38,7 +43,7 @@ def test_ex_is_the_share_of_matches_under_each_contract() -> None:
 
 
 def test_ex_of_a_set_weighs_every_question_the_same() -> None:
-    three_of_four = [(0, RIGHT, "a"), (0, RIGHT, "a"), (0, RIGHT, "a"), (0, WRONG, "b")]
+    three_of_four: list[Sample] = [(0, RIGHT, "a"), (0, RIGHT, "a"), (0, RIGHT, "a"), (0, WRONG, "b")]
     frame = predictions(*three_of_four, (1, WRONG, "c"), (1, WRONG, "c"))
     metrics = metrics_of(frame)
     assert metrics["ex"]["strict"] == metrics["pass_at"]["1"] == 0.375
@@ -46,7 +51,7 @@ def test_ex_of_a_set_weighs_every_question_the_same() -> None:
 
 
 def test_each_difficulty_counts_its_questions_not_its_predictions() -> None:
-    samples = [(0, RIGHT, "a"), (0, WRONG, "b"), (1, FAILED, None), (1, RIGHT, "c"), (2, RIGHT, "d"), (2, RIGHT, "d")]
+    samples: list[Sample] = [(0, RIGHT, "a"), (0, WRONG, "b"), (1, FAILED, None), (1, RIGHT, "c"), (2, RIGHT, "d"), (2, RIGHT, "d")]
     metrics = metrics_of(predictions(*samples, difficulties=("easy", "hard", "easy")))
     assert {name: (each["questions"], each["strict"]) for name, each in metrics["ex_difficulty"].items()} == {
         "easy": (2, 0.75), "hard": (1, 0.5),
@@ -54,8 +59,8 @@ def test_each_difficulty_counts_its_questions_not_its_predictions() -> None:
     assert sum(each["questions"] for each in metrics["ex_difficulty"].values()) == metrics["questions"]
 
 
-def test_pass_and_majority_come_from_every_second_power_and_from_all_samples() -> None:
-    samples = [
+def test_k_takes_the_powers_of_two_and_all_samples() -> None:
+    samples: list[Sample] = [
         (0, RIGHT, "a"), (0, WRONG, "b"), (0, WRONG, "b"),  # most say b
         (1, WRONG, "b"), (1, RIGHT, "a"), (1, RIGHT, "a"),
         (2, FAILED, None), (2, FAILED, None), (2, RIGHT, "a"),  # what fails has no vote
@@ -66,7 +71,7 @@ def test_pass_and_majority_come_from_every_second_power_and_from_all_samples() -
 
 
 def test_k_goes_up_to_the_fewest_predictions_of_a_question() -> None:
-    samples: list[tuple[int, Verdict, str | None]] = [(0, RIGHT, "a")] * 4 + [(1, RIGHT, "a")] * 2
+    samples: list[Sample] = [(0, RIGHT, "a")] * 4 + [(1, RIGHT, "a")] * 2
     assert list(metrics_of(predictions(*samples))["maj_at"]) == ["1", "2"]
 
 
@@ -76,7 +81,7 @@ def test_one_question_with_one_prediction_leaves_pass_and_majority_out() -> None
 
 
 def test_measured_figures_are_means_over_questions() -> None:
-    samples = [(0, RIGHT, "a"), (0, RIGHT, "a"), (1, WRONG, "b"), (1, WRONG, "b")]
+    samples: list[Sample] = [(0, RIGHT, "a"), (0, RIGHT, "a"), (1, WRONG, "b"), (1, WRONG, "b")]
     frame = predictions(*samples, soft_f1=[1.0, 1.0, 0.5, 0.0], time_ratio=[4.0, 1.0, 0.0, 0.0])
     metrics = metrics_of(frame.with_columns(ts=pl.Series([True, False, False, False])))
     assert metrics["soft_f1"] == 0.625
@@ -92,7 +97,7 @@ def test_what_was_not_measured_is_not_there() -> None:
 
 @pytest.fixture
 def metrics() -> dict[str, Any]:
-    samples: list[tuple[int, Verdict, str | None]] = [(0, RIGHT, "a"), (1, WRONG, "b"), (2, RIGHT, "c")]
+    samples: list[Sample] = [(0, RIGHT, "a"), (1, WRONG, "b"), (2, RIGHT, "c")]
     frame = predictions(*samples, difficulties=("hard", "easy", "odd"), soft_f1=[1.0, 0.5, 1.0])
     return metrics_of(frame)
 
@@ -115,7 +120,7 @@ def test_the_table_rounds_no_figure_twice(metrics: dict[str, Any]) -> None:
 
 
 def test_the_table_names_the_contract_of_what_hangs_on_it() -> None:
-    samples: list[tuple[int, Verdict, str | None]] = [(0, RIGHT, "a"), (0, WRONG, "b")]
+    samples: list[Sample] = [(0, RIGHT, "a"), (0, WRONG, "b")]
     frame = predictions(*samples, time_ratio=[1.0, 0.0]).with_columns(ts=pl.Series([True, False]))
     assert table_of(metrics_of(frame), "bird").splitlines()[-6:] == [
         "verdicts of 2 predictions (bird): 1 match, 1 mismatch",
