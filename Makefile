@@ -4,7 +4,7 @@ export HF_HUB_DISABLE_TELEMETRY := 1
 PYTHON ?= python3
 SETUP := .venv/.installed
 
-.PHONY: setup repro test check
+.PHONY: setup repro test check bench agreement
 setup: $(SETUP)
 
 $(SETUP): pyproject.toml constraints.txt
@@ -25,3 +25,10 @@ check: $(SETUP)
 
 test: check
 	python -m pytest
+
+# Both need the real databases and predictions beside the repository (../shared/real).
+bench: $(SETUP)
+	python -m tests.benchmarks.speed
+
+agreement: $(SETUP)
+	python -m tests.benchmarks.agreement

@@ -63,7 +63,7 @@ def audit(
     Equal queries of a database are executed once.
     """
     columns = questions.select("db_id", "gold_sql").iter_rows()
-    queries = [(str(database_path(databases, db_id)), sql) for db_id, sql in columns]
+    queries = [(str(database_path(databases, db_id).absolute()), sql) for db_id, sql in columns]
     distinct = sorted(set(queries))
     job = Job(
         make_work=partial(_make_work, params),

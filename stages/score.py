@@ -10,89 +10,30 @@ import os
 import sys
 from collections import Counter
 from collections.abc import Callable, Sequence
-from functools import cache, partial
+from functools import partial
 from pathlib import Path
 
 import apsw
 import polars as pl
 
-from stages.errors import UserError, run_stage
+from stages.errors import run_stage
 from stages.files import write_json, write_text
 from stages.sql.cache import Cache
 from stages.sql.compare import CONTRACT_NAMES
 from stages.sql.flags import add_execution_flags, check_paths, database_of, engine_of
+from stages.sql.golds import read_gold
 from stages.sql.judge import Outcome, judge
 from stages.sql.measure import soft_f1_scores, time_ratios
-from stages.sql.predictions import Gold, read_gold, read_predictions
-from stages.sql.referee import DIGEST_ROWS, Budget, Item, Question, Rules
-from stages.sql.sandbox import Database, Limits, database_path, suite_paths
+from stages.sql.predicted import TASK, Predicted, items_of, table_of_predictions, with_databases
+from stages.sql.predictions import read_predictions
+from stages.sql.referee import DIGEST_ROWS, Budget, Item, Rules
+from stages.sql.sandbox import Limits, suite_paths
 from stages.sql.scoring import metrics_of, table_of
 from stages.sql.summary import outcome_columns
 
 LIMITS = Limits(wall_seconds=60, memory_mb=1024, max_rows=500_000, result_mb=200)
 BUDGET_FACTOR = 50
 GOLD_BUDGET = 200_000_000
-TASK = ("database", "gold_sql", "sql")
-
-Predicted = tuple[int, Gold, list[str]]
-"""The position of a question in the gold file, the question, and its predictions."""
-
-
-def with_databases(given: Sequence[Predicted], databases: Path, suite: Path | None, leave_out: bool) -> list[Predicted]:
-    """The questions whose databases are there. Raises UserError naming every missing one, unless their questions are to
-    be left out, and every file that is no database; also where no question is left."""
-    counts = Counter(gold.db_id for _, gold, _ in given)
-    missing: dict[str, list[str]] = {}
-    wrong = []
-    for db_id in sorted(counts):
-        needed = {str(database_path(databases, db_id)): [database_path(databases, db_id)]}
-        if suite:
-            needed[f"{suite / db_id}/*.sqlite"] = [Path(path) for path in suite_paths(suite, db_id)]
-        absent = [name for name, paths in needed.items() if not any(path.is_file() for path in paths)]
-        if absent:
-            missing[db_id] = absent
-        else:
-            wrong += [fault for paths in needed.values() for path in paths if (fault := database_fault(path))]
-    if not leave_out:
-        fix = "put the database there, or leave its questions out with --allow-missing"
-        for db_id, names in missing.items():
-            wrong += [f"{name} does not exist (questions: {counts[db_id]}); {fix}" for name in names]
-    elif len(missing) == len(counts):
-        folders = " and ".join(map(str, filter(None, (databases, suite))))
-        wrong.append(f"--allow-missing leaves no question: {folders} has none of the databases; give another folder")
-    if wrong:
-        raise UserError(*wrong)
-    return [each for each in given if each[1].db_id not in missing]
-
-
-def database_fault(path: Path) -> str | None:
-    """Why a file cannot be used as a database."""
-    try:
-        Database(path).close()
-        reason = "" if path.stat().st_size else "it is empty"  # SQLite takes that for a database without tables
-    except apsw.Error as error:
-        reason = str(error)
-    return f"{path} is not an SQLite database ({reason}); replace it" if reason else None
-
-
-def table_of_predictions(predicted: Sequence[Predicted], databases: Path) -> pl.DataFrame:
-    """One row a prediction, in the order of the questions: index (of the question), sample, database (its file), db_id,
-    source, difficulty, gold_sql, sql."""
-    path = cache(lambda db_id: str(database_path(databases, db_id).absolute()))  # as a cluster needs it
-    rows = [
-        (index, sample, path(gold.db_id), gold.db_id, gold.source, gold.difficulty, gold.sql, sql)
-        for index, gold, texts in predicted
-        for sample, sql in enumerate(texts)
-    ]
-    names = ("index", "sample", "database", "db_id", "source", "difficulty", "gold_sql", "sql")
-    return pl.DataFrame(rows, schema=names, orient="row")
-
-
-def items_of(frame: pl.DataFrame) -> list[Item]:
-    """Each row as what is judged; rows of one gold share their Question."""
-    question = cache(Question)
-    return [(question(database, gold_sql), sql) for database, gold_sql, sql in frame.select(*TASK).iter_rows()]
-
 
 def on_suite(frame: pl.DataFrame, suite: Path, judged: Callable[[list[Item]], list[Outcome]]) -> pl.Series:
     """Whether each prediction matches on its own database and on all those of the suite: test-suite accuracy (Zhong et

@@ -8,25 +8,29 @@ The nodes run the driver's code, which is sent to them. What else decides a reco
 of the databases, is compared with the driver's before any work, and again with each part, since nodes come and go.
 """
 
+import io
 import logging
 import os
+import pickle
 import shutil
 import socket
 import sys
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from importlib import import_module
 from itertools import chain
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from types import FunctionType
 from typing import Any, Generic, TypeVar
 
 import apsw
 
 from stages.errors import UserError
 from stages.sql.judge import code_sha256
-from stages.sql.pool import Engine, Job, Record, _pass, usable_cpus
+from stages.sql.pool import Engine, Job, Record, _pass
 from stages.sql.sandbox import database_sha256
 
 T = TypeVar("T")
@@ -50,10 +54,10 @@ class _Part(Generic[T]):
 def cluster(address: str, database: Callable[[T], str]) -> Engine[T]:
     """The engine of a running Ray cluster.
 
-    `address`: `host:port` of its head, on a machine that is a node of it, or `local`, which starts a Ray of this
-    machine only. `database`: the absolute path of the file that a task reads, which every node has at the same place.
-    `make_work` of the job must be importable from `stages`. The engine raises UserError where Ray is not installed, the
-    cluster does not answer, a node has other versions or another file, or no node is left.
+    `address`: `host:port` of its head; this machine must be a node of it. `database`: the absolute path of the file
+    that a task reads, which every node has at the same place.
+    `make_work` of the job is a function of the package `stages`. The engine raises UserError where Ray is not
+    installed, the cluster does not answer, a node has other versions or another file, or no node is left.
     """
 
     def records(job: Job[T], tasks: Sequence[T], chunks: list[list[int]]) -> Iterator[dict[int, Record]]:
@@ -113,15 +117,12 @@ def _connected(address: str) -> Iterator[None]:
         raise UserError(
             "Ray is not installed; install it with `python -m pip install --constraint constraints.txt '.[ray]'`"
         ) from None
-    if address != "local":
-        _reach(address)
+    _reach(address)
     with TemporaryDirectory() as folder:  # Ray sends a whole folder
         shutil.copytree(_STAGES, Path(folder) / "stages", ignore=shutil.ignore_patterns("__pycache__"))
         try:
-            ray.init(
-                address, num_cpus=usable_cpus() if address == "local" else None, include_dashboard=False,
-                runtime_env={"working_dir": folder}, log_to_driver=False, logging_level=logging.ERROR,
-            )  # fmt: skip
+            sent = {"working_dir": folder}
+            ray.init(address, runtime_env=sent, log_to_driver=False, logging_level=logging.ERROR)
         except (RuntimeError, ValueError, OSError, RayError) as error:
             raise UserError(
                 f"the Ray cluster at {address} cannot be used ({error}); run this on a machine that is a node of it, "
@@ -210,7 +211,7 @@ def _results(
     import ray
 
     run = ray.remote(_run_part).options(num_cpus=1, max_retries=_RETRIES, scheduling_strategy="SPREAD")
-    queue, running, shared = deque(parts), dict[Any, list[int]](), ray.put(job)
+    queue, running, shared = deque(parts), dict[Any, list[int]](), ray.put(_by_name(job))
     while queue or running:
         cpus = _cpus()
         while queue and len(running) < (at_once or cpus + len(_nodes())):  # one more each: no node waits for the driver
@@ -227,12 +228,37 @@ def _results(
             yield [indices[place] for place in lost], {indices[place]: record for place, record in records.items()}
 
 
-def _run_part(job: Job[Any], part: _Part[Any]) -> tuple[list[str], list[int], dict[int, Record]]:
+class _ByName(pickle.Pickler):
+    """What is defined in the started stage, whose name here is `__main__`, goes by the name that it has on a node."""
+
+    def reducer_override(self, thing: Any) -> Any:
+        started = sys.modules["__main__"].__spec__
+        if started and isinstance(thing, FunctionType | type) and thing.__module__ == "__main__":
+            return _named, (started.name, thing.__name__)
+        return NotImplemented
+
+
+def _named(module: str, name: str) -> Any:
+    return getattr(import_module(module), name)
+
+
+def _by_name(job: Job[Any]) -> bytes:
+    pickled = io.BytesIO()
+    _ByName(pickled).dump(replace(job, lost=_not_there, again=_not_there))  # these two are for the driver
+    return pickled.getvalue()
+
+
+def _not_there(task: Any) -> Any:
+    raise AssertionError("a node was asked for what the driver does")
+
+
+def _run_part(pickled: bytes, part: _Part[Any]) -> tuple[list[str], list[int], dict[int, Record]]:
     """On a node: what it lacks, and by their places in the part the tasks that took their process down and the records
     of the others."""
     faults = _faults(part)
     if faults:
         return faults, [], {}
+    job: Job[Any] = pickle.loads(pickled)
     tasks, chunks = list(chain.from_iterable(part.chunks)), list[list[int]]()
     for chunk in part.chunks:
         start = chunks[-1][-1] + 1 if chunks else 0

@@ -26,7 +26,7 @@ class Outcome:
     `verdict` is that of the contract asked for, `verdicts` each contract's, in the order of CONTRACT_NAMES. The other
     fields tell of the text that ran for the contract asked for: `error` and `error_class` are None for match and
     mismatch; `rows` counts the rows read; `digest` is None unless the result was read to its end, and none was asked
-    for with Rules.digest_rows = 0. Without a run there are no steps and no rows.
+    for with Rules.digest_rows = 0. Steps and rows are None where nothing ran, or the machine ended it.
     """
 
     verdict: Verdict

@@ -9,6 +9,7 @@ import argparse
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 import time
 import traceback
@@ -16,6 +17,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from typing import Any, Generic, TypeVar
@@ -83,6 +85,8 @@ def run(
     keys = [kept.key(task) for task in tasks] if kept else []
     done: dict[int, Record] = kept.cache.get(keys) if kept else {}
     todo = [index for index in range(len(tasks)) if index not in done]
+    if kept:
+        print(f"{label}: {len(tasks)} distinct, {len(done)} of them in the cache", file=sys.stderr)
     with tqdm(total=len(tasks), initial=len(done), desc=label, unit="query", disable=None) as progress:
         for records in engine(job, tasks, _chunks(tasks, todo, group)) if todo else ():
             done.update(records)
@@ -161,7 +165,10 @@ def _start(job: Job[T]) -> _Worker:
     ours, theirs = _SPAWN.Pipe()
     current = _SPAWN.Value("q", -1, lock=False)
     process = _SPAWN.Process(target=_serve, args=(theirs, current, job.make_work), daemon=True)
+    resource_tracker.ensure_running()  # starting it would end the block
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # inherited: Ctrl-C is for the parent
     process.start()
+    signal.pthread_sigmask(signal.SIG_SETMASK, mask)
     theirs.close()
     return _Worker(process, ours, current)
 

@@ -19,6 +19,6 @@ def read_questions(questions: pl.DataFrame, gold: pl.DataFrame, databases: Path)
         )
     rows = joined.select("question_id", "db_id", "gold_sql", "verdict", pl.col("steps").fill_null(0), "flags")
     return {
-        question_id: Question(str(database_path(databases, db_id)), *fields)
+        question_id: Question(str(database_path(databases, db_id).absolute()), *fields)
         for question_id, db_id, *fields in rows.iter_rows()
     }

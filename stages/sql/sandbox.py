@@ -2,9 +2,9 @@
 
 Covered: the file is opened read-only and immutable and is never created; exactly one statement runs; an authorizer lets
 it read and nothing else (no write, ATTACH, PRAGMA, transaction, extension, VACUUM INTO; no EXPLAIN either); SQLite's
-run-time limits are tight; there are no virtual tables but json_each and json_tree, and no temporary files. A budget in
-SQLite VM steps decides (`over_budget`); wall clock, memory and result size are nets (`undecided`). The same query on the
-same file takes the same steps and gives the same rows on every machine: the SQLite version is pinned, `now` is
+run-time limits are tight; there are no virtual tables but json_each and json_tree, and no temporary files. A budget
+in SQLite VM steps decides (`over_budget`); wall clock, memory and result size are nets (`undecided`). The same query on
+the same file takes the same steps and gives the same rows on every machine: the SQLite version is pinned, `now` is
 2020-01-01 00:00 UTC, and `random()` starts anew with each query.
 
 Not covered: a single long operation inside SQLite (an `instr` of two huge strings) is not interrupted here; the
@@ -321,11 +321,15 @@ def database_sha256(path: str) -> str:
 def _problem(path: Path) -> str | None:
     if not path.is_file():
         return f"{path} does not exist; put the database there, or run `dvc repro corpus` to make it"
+    fault = database_fault(path)
+    return fault and f"{fault}; replace it, or run `dvc repro corpus` to make it again"
+
+
+def database_fault(path: Path) -> str | None:
+    """Why a file cannot be used as a database, as the beginning of a sentence."""
     try:
         Database(path).close()
-        empty = path.stat().st_size == 0  # SQLite takes that for a database without tables
-        reason = "it is empty" if empty else None
+        reason = "" if path.stat().st_size else "it is empty"  # SQLite takes that for a database without tables
     except apsw.Error as error:
         reason = str(error)
-    fix = "replace it, or run `dvc repro corpus` to make it again"
-    return reason and f"{path} is not an SQLite database ({reason}); {fix}"
+    return f"{path} is not an SQLite database ({reason})" if reason else None

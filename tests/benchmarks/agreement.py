@@ -28,9 +28,10 @@ import apsw
 
 from stages.files import write_json, write_text
 from stages.sql.compare import CONTRACTS, Contract, Result
+from stages.sql.golds import read_gold
 from stages.sql.judge import Outcome, judge
 from stages.sql.pool import local, usable_cpus, worker_count
-from stages.sql.predictions import read_gold, read_predictions
+from stages.sql.predictions import read_predictions
 from stages.sql.referee import Budget, Item, Question, Rules
 from stages.sql.sandbox import Limits, database_path
 from stages.sql.text import spider_orders, spider_text, statements

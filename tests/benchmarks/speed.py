@@ -34,9 +34,10 @@ from tempfile import TemporaryDirectory
 
 import polars as pl
 
+from stages.sql.golds import Gold, read_gold
 from stages.sql.judge import judge
 from stages.sql.pool import local
-from stages.sql.predictions import Gold, read_gold, read_predictions
+from stages.sql.predictions import read_predictions
 from stages.sql.referee import Item, Question, Rules
 from stages.sql.sandbox import database_path
 from tests.benchmarks.agreement import BUDGET, LIMITS, REAL, ROOT
@@ -221,14 +222,15 @@ def judged(items: Sequence[Item]) -> Took:
 
 def part_million(turns: int, folder: Path) -> str:
     golds = read_gold(GOLD)
-    by_question = list(zip(*systems(golds).values(), strict=True))
-    there = [index for index, gold in enumerate(golds) if database_path(DATABASES, gold.db_id).is_file()]
-    real = [(index, by_question[index]) for index in there]
+    by_question = zip(golds, zip(*systems(golds).values(), strict=True), strict=True)
+    real = [(gold, sqls) for gold, sqls in by_question if database_path(DATABASES, gold.db_id).is_file()]
+    gold_file = folder / "gold.txt"
+    gold_file.write_text("".join(f"{gold.sql}\t{gold.db_id}\n" for gold, _ in real), encoding="utf-8")
     counts = (250_000, 500_000, 1_000_000)
     took = []
     for count in counts:
-        file = write_many(real, count, folder / "many.parquet")
-        took.append(score(GOLD, file, folder, f"--budget={MILLION_STEPS}"))
+        file = write_many([sqls for _, sqls in real], count, folder / "many.parquet")
+        took.append(score(gold_file, file, folder, f"--budget={MILLION_STEPS}"))
     distinct = pl.read_parquet(file).select("index", "sql").n_unique()
     each = [1_000_000 * one.wall / count for one, count in zip(took, counts, strict=True)]
     return (
@@ -239,26 +241,27 @@ def part_million(turns: int, folder: Path) -> str:
     )
 
 
-def write_many(real: Sequence[tuple[int, Sequence[str]]], count: int, path: Path) -> Path:
+def write_many(real: Sequence[Sequence[str]], count: int, path: Path) -> Path:
     """So many candidates as Parquet: of each question its real ones over and over, every other one varied."""
-    rows = [
-        (index, sample, varied(sqls[sample // 2 % len(sqls)], sample) if sample % 2 else sqls[sample // 2 % len(sqls)])
-        for sample in range(-(-count // len(real)))
-        for index, sqls in real
-    ]
+    rows = []
+    for sample in range(-(-count // len(real))):
+        for index, sqls in enumerate(real):
+            sql = sqls[sample // 2 % len(sqls)]
+            if sample % 2:
+                sql = varied(sql, sample // 2 % 4, sample * len(real) + index)
+            rows.append((index, sample, sql))
     pl.DataFrame(rows[:count], schema=["index", "sample", "sql"], orient="row").write_parquet(path)
     return path
 
 
-def varied(sql: str, number: int) -> str:
-    """Another text, of much the same work: other space, another alias, another limit, or other numbers."""
-    kind = number // 2 % 4
+def varied(sql: str, kind: int, number: int) -> str:
+    """Another text, of much the same work: another alias, another limit, other space, or other numbers."""
     if kind == 0:
-        return sql.replace(" ", " " * (2 + number % 1000), 1)
-    if kind == 1:
         return f"SELECT * FROM ({sql.rstrip('; ')}) AS t{number}"
-    if kind == 2:
+    if kind == 1:
         return f"SELECT * FROM ({sql.rstrip('; ')}) LIMIT {number}"
+    if kind == 2:
+        return sql.replace(" ", " " * (2 + number % 1000), 1)
     return _NUMBER.sub(str(number), sql)
 
 

@@ -1,4 +1,5 @@
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -17,12 +18,13 @@ from stages.errors import UserError
 from stages.sql import cluster as cluster_module
 from stages.sql import judge as judge_module
 from stages.sql.cluster import cluster
+from stages.sql.golds import read_gold
 from stages.sql.judge import judge
 from stages.sql.pool import Job, Record, local, run
-from stages.sql.predictions import read_gold, read_predictions
+from stages.sql.predictions import read_predictions
 from stages.sql.referee import DIGEST_ROWS, Budget, Item, Question, Rules
 from stages.sql.sandbox import Limits, database_path
-from tests.sql.world import CROSS_JOIN, ENDLESS, LIMITS, counting, make_database
+from tests.sql.world import CROSS_JOIN, ENDLESS, LIMITS, counting, make_database, write_questions
 
 ROOT = Path(__file__).parents[2]
 REAL = ROOT.parent / "shared" / "real"
@@ -149,13 +151,6 @@ def test_outcomes_are_those_of_the_local_engine(nodes: Any, tmp_path: Path) -> N
 
 
 @pytest.mark.slow
-def test_the_address_local_needs_no_cluster(music: str) -> None:
-    pytest.importorskip("ray", reason="Ray is not installed")
-    items = items_of(music, ["SELECT 1", "SELECT name FROM singer"])
-    assert [outcome.verdict for outcome in judge(items, RULES, cluster("local", database))] == ["mismatch", "match"]
-
-
-@pytest.mark.slow
 def test_every_node_works(nodes: Any, music: str) -> None:
     parents = set()
     tasks = [(music, number) for number in range(64)]
@@ -278,6 +273,20 @@ def test_nodes_run_the_code_of_the_driver_and_not_their_own(nodes: Any, music: s
     )
     done = subprocess.run([sys.executable, script], cwd="/", capture_output=True, text=True, check=True)
     assert done.stdout == "said by the code of the driver\n"
+
+
+@pytest.mark.slow
+def test_a_stage_gives_the_same_bytes_on_a_cluster(nodes: Any, tmp_path: Path) -> None:
+    make_database(tmp_path / "databases")
+    write_questions(tmp_path, ["SELECT name FROM singer LIMIT 1", "SELECT name FROM singer", "SELECT absent", ENDLESS])
+    shutil.copy(ROOT / "params.yaml", tmp_path)
+    for name, flags in (("local", ["--workers", "1"]), ("ray", ["--engine", "ray", "--ray-address", nodes.address])):
+        given = "--questions questions.parquet --questions-receipt questions.json --databases databases"
+        made = f"--gold {name}.parquet --report {name}.json --cache {name}"
+        command = [sys.executable, "-m", "stages.gold", *given.split(), *made.split(), *flags]
+        subprocess.run(command, cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)}, check=True)
+    for suffix in ("parquet", "json"):
+        assert (tmp_path / f"ray.{suffix}").read_bytes() == (tmp_path / f"local.{suffix}").read_bytes()
 
 
 @pytest.mark.slow

@@ -11,7 +11,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from stages.errors import UserError
-from stages.sql.predictions import Gold, read_gold, read_predictions
+from stages.sql.golds import Gold, read_gold
+from stages.sql.predictions import read_predictions
 
 ROOT = Path(__file__).parents[2]
 REAL = ROOT.parent / "shared" / "real"

@@ -51,7 +51,9 @@ def test_ex_of_a_set_weighs_every_question_the_same() -> None:
 
 
 def test_each_difficulty_counts_its_questions_not_its_predictions() -> None:
-    samples: list[Sample] = [(0, RIGHT, "a"), (0, WRONG, "b"), (1, FAILED, None), (1, RIGHT, "c"), (2, RIGHT, "d"), (2, RIGHT, "d")]
+    samples: list[Sample] = [
+        (0, RIGHT, "a"), (0, WRONG, "b"), (1, FAILED, None), (1, RIGHT, "c"), (2, RIGHT, "d"), (2, RIGHT, "d"),
+    ]  # fmt: skip
     metrics = metrics_of(predictions(*samples, difficulties=("easy", "hard", "easy")))
     assert {name: (each["questions"], each["strict"]) for name, each in metrics["ex_difficulty"].items()} == {
         "easy": (2, 0.75), "hard": (1, 0.5),
@@ -71,7 +73,7 @@ def test_k_takes_the_powers_of_two_and_all_samples() -> None:
 
 
 def test_k_goes_up_to_the_fewest_predictions_of_a_question() -> None:
-    samples: list[Sample] = [(0, RIGHT, "a")] * 4 + [(1, RIGHT, "a")] * 2
+    samples: list[Sample] = [*[(0, RIGHT, "a")] * 4, *[(1, RIGHT, "a")] * 2]
     assert list(metrics_of(predictions(*samples))["maj_at"]) == ["1", "2"]
 
 

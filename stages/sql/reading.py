@@ -1,0 +1,95 @@
+"""Files of users read strictly: what is wrong with one is said with its line, and all of it at once."""
+
+import json
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from stages.errors import UserError
+
+JSONL = (".jsonl", ".ndjson")
+_BOM = b"\xef\xbb\xbf"
+_LISTED = 10
+
+
+def parquet(path: Path, choose: Callable[[list[str]], list[str]]) -> pl.DataFrame:
+    """The columns of a Parquet file that `choose` takes of those that are there."""
+    need_file(path)
+    try:
+        return pl.read_parquet(path, columns=choose(list(pl.read_parquet_schema(path))), use_pyarrow=False)
+    except (pl.exceptions.PolarsError, OSError) as error:
+        raise UserError(f"{path} is not a Parquet file ({error}); give one, or name it by what it is") from None
+
+
+def json_lines(path: Path, wrong: list[str]) -> Iterator[tuple[int, dict[str, Any]]]:
+    """The objects of a JSONL file, with their line; mistakes go to `wrong`. Blank lines do not count."""
+    need_file(path)
+    with path.open("rb") as file:
+        for number, line in enumerate(file, 1):
+            solid = line.removeprefix(_BOM if number == 1 else b"").strip()
+            try:
+                value = json.loads(solid.decode()) if solid else None
+            except (ValueError, RecursionError) as error:
+                what = "UTF-8" if isinstance(error, UnicodeDecodeError) else "JSON"
+                wrong.append(f"{path}, line {number}: this is not {what} ({error}); give one JSON object a line")
+                continue
+            if isinstance(value, dict):
+                yield number, value
+            elif solid:
+                wrong.append(f"{path}, line {number}: {short(value)} is no object; give one JSON object a line")
+
+
+def json_value(path: Path) -> object:
+    try:
+        return json.loads(whole_text(path), object_pairs_hook=_object)
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{path} is not JSON ({error}); correct it, or name the file .jsonl or .txt") from None
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        (twice, _), = Counter(key for key, _ in pairs).most_common(1)
+        raise ValueError(f"the key {short(twice)} is there twice")
+    return found
+
+
+def text_lines(path: Path) -> list[str]:
+    """Lines end at a line feed only: other separators that Unicode knows stand inside SQL strings."""
+    lines = whole_text(path).split("\n")
+    return lines if lines[-1] else lines[:-1]
+
+
+def whole_text(path: Path) -> str:
+    need_file(path)
+    data = path.read_bytes().removeprefix(_BOM)
+    if not data:
+        raise UserError(f"{path} is empty; give a file with something in it")
+    try:
+        return data.decode()
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        byte = error.start - (data.rfind(b"\n", 0, error.start) + 1) + 1
+        raise UserError(
+            f"{path}, line {line}: byte {byte} (0x{data[error.start]:02x}) is not UTF-8; convert the file to UTF-8"
+        ) from None
+
+
+def need_file(path: Path) -> None:
+    if not path.is_file():
+        raise UserError(f"{path} is no file; give the path of one")
+
+
+def short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:60]}…"
+
+
+def refuse(path: Path, wrong: list[str]) -> None:
+    if len(wrong) > _LISTED:
+        wrong = [*wrong[:_LISTED], f"{path}: and {len(wrong) - _LISTED} more"]
+    if wrong:
+        raise UserError(*wrong)
