@@ -87,7 +87,7 @@ def score(args: argparse.Namespace) -> str:
     several = max(len(some) for _, _, some in predicted) > 1
     budget = Budget(args.budget, BUDGET_FACTOR, max(args.budget, GOLD_BUDGET))
     rules = Rules(args.contract, budget, LIMITS, DIGEST_ROWS if several else 0)
-    judged = partial(judge, rules=rules, engine=engine, cache=cache)
+    judged = partial(judge, rules=rules, engine=engine, cache=cache, label="predictions")
 
     frame = table_of_predictions(predicted, args.databases)
     frame = frame.with_columns(outcome_columns(judged(items_of(frame))))

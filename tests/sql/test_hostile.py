@@ -7,7 +7,6 @@ import os
 import shutil
 import sqlite3
 import struct
-import time
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
@@ -185,15 +184,14 @@ def test_a_query_that_holds_another_is_judged_for_itself(path: Path, tmp_path: P
     assert verdicts[9:] == [True] * 9
 
 
+@pytest.mark.timeout(60)  # to its end, it takes hours
 def test_a_query_that_no_limit_stops_is_killed_and_burns_no_core(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(judge_module, "HANG_GRACE_SECONDS", 0.2)
     long = "replace(hex(zeroblob(4000000)), '0', 'a')"
     stuck = f"SELECT instr({long}, substr({long}, 1, 4000000) || 'b')"
     rules = Rules("strict", Budget(STEPS, 10, STEPS), replace(LIMITS, wall_seconds=0.2))
-    start = time.monotonic()
     outcome = judge([(Question(str(path), "SELECT 1"), stuck)], rules, local(2))[0]
     assert (outcome.verdict, outcome.error_class) == ("undecided", "lost")
-    assert time.monotonic() - start < 20  # to its end, it takes hours
     assert multiprocessing.active_children() == []
 
 

