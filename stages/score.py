@@ -17,7 +17,7 @@ import apsw
 import polars as pl
 
 from stages.errors import run_stage
-from stages.files import write_json, write_text
+from stages.files import write_json
 from stages.sql.cache import Cache
 from stages.sql.compare import CONTRACT_NAMES
 from stages.sql.flags import add_execution_flags, check_paths, database_of, engine_of
@@ -118,7 +118,9 @@ def show(text: str) -> None:
 def write_items(frame: pl.DataFrame, several: bool, path: Path) -> None:
     """One JSON object a line for each prediction."""
     names = ["index", *(["sample"] if several else []), "db_id", "verdict", "error", "steps", "rows"]
-    write_text(path, frame.select(names).write_ndjson())
+    temporary = path.with_name(path.name + ".new.partial")
+    frame.select(names).write_ndjson(temporary)  # a text of all would take much memory
+    temporary.replace(path)
 
 
 def arguments() -> argparse.Namespace:

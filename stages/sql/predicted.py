@@ -52,12 +52,12 @@ def table_of_predictions(predicted: Sequence[Predicted], databases: Path) -> pl.
     source, difficulty, gold_sql, sql."""
     path = cache(lambda db_id: str(database_path(databases, db_id).absolute()))  # as a cluster needs it
     rows = [
-        (index, sample, path(gold.db_id), gold.db_id, gold.source, gold.difficulty, gold.sql, sql)
+        (index, path(gold.db_id), gold.db_id, gold.source, gold.difficulty, gold.sql, texts)
         for index, gold, texts in predicted
-        for sample, sql in enumerate(texts)
     ]
-    names = ("index", "sample", "database", "db_id", "source", "difficulty", "gold_sql", "sql")
-    return pl.DataFrame(rows, schema=names, orient="row")
+    names = ("index", "database", "db_id", "source", "difficulty", "gold_sql", "sql")
+    frame = pl.DataFrame(rows, schema=names, orient="row")  # exploded, the rows of a question share its texts
+    return frame.with_columns(sample=pl.int_ranges(pl.col("sql").list.len(), dtype=pl.Int64)).explode("sample", "sql")
 
 
 def items_of(frame: pl.DataFrame) -> list[Item]:

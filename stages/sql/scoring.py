@@ -31,13 +31,14 @@ def metrics_of(predictions: pl.DataFrame) -> dict[str, Any]:
         for name, figure in optional.items()
         if columns[name] in predictions.columns
     }
+    levels = predictions.select("index", "difficulty", *CONTRACT_NAMES)  # a copy of all columns takes much memory
     return {
         "questions": predictions["index"].n_unique(),
         "predictions": predictions.height,
         "ex": _ex(predictions),
         "ex_difficulty": {
             str(level): {"questions": group["index"].n_unique(), **_ex(group)}
-            for (level,), group in predictions.partition_by("difficulty", as_dict=True).items()
+            for (level,), group in levels.partition_by("difficulty", as_dict=True).items()
         },
         **measured,
         **_of_several(predictions),

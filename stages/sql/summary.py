@@ -33,7 +33,8 @@ def summary(candidates: pl.DataFrame, key: str) -> dict[str, Any]:
     """
     classes = candidates.drop_nulls("error_class").group_by("error_class").len().sort("error_class")
     matches = {name: candidates[name] == "match" for name in CONTRACT_NAMES}
-    slowest = candidates.drop_nulls("steps").sort("steps", key, descending=[True, False], maintain_order=True)
+    shown = candidates.select(key, "db_id", "verdict", "steps", "sql").drop_nulls("steps")
+    slowest = shown.sort("steps", key, descending=[True, False], maintain_order=True).head(_SLOWEST)
     return {
         "distinct_queries": candidates.select("db_id", "sql").n_unique(),
         "verdicts": _verdicts(candidates),
@@ -42,7 +43,7 @@ def summary(candidates: pl.DataFrame, key: str) -> dict[str, Any]:
         "flips": {f"{a}_{b}": int((matches[a] ^ matches[b]).sum()) for a, b in combinations(CONTRACT_NAMES, 2)},
         "difficulties": _verdicts_by(candidates, "difficulty"),
         "sources": _verdicts_by(candidates, "source"),
-        "slowest": slowest.head(_SLOWEST).select(key, "db_id", "verdict", "steps", "sql").to_dicts(),
+        "slowest": slowest.to_dicts(),
     }
 
 
@@ -52,5 +53,6 @@ def _verdicts(candidates: pl.DataFrame) -> dict[str, int]:
 
 
 def _verdicts_by(candidates: pl.DataFrame, column: str) -> dict[str, dict[str, int]]:
-    groups = candidates.sort(column).partition_by(column, as_dict=True, maintain_order=True)
+    few = candidates.select(column, "verdict").sort(column)  # a copy of all columns takes much memory
+    groups = few.partition_by(column, as_dict=True, maintain_order=True)
     return {str(name): {v: n for v, n in _verdicts(group).items() if n} for (name,), group in groups.items()}
