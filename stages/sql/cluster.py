@@ -30,7 +30,7 @@ import apsw
 
 from stages.errors import UserError
 from stages.sql.judge import code_sha256
-from stages.sql.pool import Engine, Job, Record, _pass
+from stages.sql.pool import Engine, Job, Record, attempts
 from stages.sql.sandbox import database_sha256
 
 T = TypeVar("T")
@@ -140,13 +140,20 @@ def _connected(address: str) -> Iterator[None]:
 
 def _reach(address: str) -> None:
     """Raises UserError where no Ray answers: `ray.init` itself would try for minutes."""
+    from ray._private.authentication.authentication_token_setup import ensure_token_if_auth_enabled
     from ray._raylet import GcsClient  # type: ignore[attr-defined]
-    from ray.exceptions import RpcError
+    from ray.exceptions import AuthenticationError, RpcError
 
     host, _, port = address.rpartition(":")
     try:
         socket.create_connection((host, int(port)), _SECONDS).close()
+        ensure_token_if_auth_enabled(create_token_if_missing=False)  # else the next line aborts the process
         GcsClient(address=address)
+    except AuthenticationError:
+        raise UserError(
+            f"the Ray cluster at {address} asks for its token; set RAY_AUTH_MODE=token in the environment, and have "
+            "the same ~/.ray/auth_token here as on its nodes"
+        ) from None
     except (OSError, ValueError, OverflowError, RpcError) as error:
         raise UserError(
             f"no Ray cluster answers at {address!r} ({error}); give the host:port that `ray start --head` printed"
@@ -166,9 +173,9 @@ def _cpus() -> int:
 
 
 def _check_nodes(everything: _Part[Any]) -> None:
-    """Raises UserError naming all that differs on any node."""
+    """Raises UserError naming all that differs on any node. A node that is dying meanwhile is left out."""
     import ray
-    from ray.exceptions import RayTaskError
+    from ray.exceptions import NodeDiedError, RayTaskError, TaskUnschedulableError
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
     ask, asked, faults = ray.remote(_faults), dict[Any, str](), list[str]()
@@ -178,6 +185,8 @@ def _check_nodes(everything: _Part[Any]) -> None:
     for answer, name in asked.items():
         try:
             faults += ray.get(answer)
+        except (NodeDiedError, TaskUnschedulableError):
+            continue
         except RayTaskError as error:
             reason = str(error).splitlines()[-1]
             faults.append(f"node {name} cannot run the stages ({reason}); install what constraints.txt names there")
@@ -207,7 +216,7 @@ def _faults(part: _Part[Any]) -> list[str]:
 def _results(
     job: Job[T], part_of: Callable[[list[list[int]]], _Part[T]], parts: list[list[list[int]]], at_once: int | None
 ) -> Iterator[tuple[list[int], dict[int, Record]]]:
-    """What `_pass` of the pool gives, of each part. `at_once`: parts that run at a time (None: one for each CPU)."""
+    """What `attempts` of the pool gives, of each part. `at_once`: parts that run at a time (None: one for each CPU)."""
     import ray
 
     run = ray.remote(_run_part).options(num_cpus=1, max_retries=_RETRIES, scheduling_strategy="SPREAD")
@@ -265,7 +274,7 @@ def _run_part(pickled: bytes, part: _Part[Any]) -> tuple[list[str], list[int], d
         chunks.append(list(range(start, start + len(chunk))))
     vars(sys.modules["__main__"]).pop("__file__", None)  # Ray's own: a process started from here would run it first
     lost, records = list[int](), dict[int, Record]()
-    for some_lost, some in _pass(job, tasks, chunks, 1):
+    for some_lost, some in attempts(job, tasks, chunks, 1):
         lost += some_lost
         records.update(some)
     return [], lost, records

@@ -114,11 +114,11 @@ def local(workers: int) -> Engine[T]:
 
     def records(job: Job[T], tasks: Sequence[T], chunks: list[list[int]]) -> Iterator[dict[int, Record]]:
         alone: list[int] = []
-        for lost, some in _pass(job, tasks, chunks, workers):
+        for lost, some in attempts(job, tasks, chunks, workers):
             tried_again = [index for index, record in some.items() if job.again(record)]
             alone += [*lost, *tried_again]
             yield {index: record for index, record in some.items() if index not in tried_again}
-        for lost, some in _pass(job, tasks, [[index] for index in sorted(alone)], 1):
+        for lost, some in attempts(job, tasks, [[index] for index in sorted(alone)], 1):
             yield {**some, **{index: job.lost(tasks[index]) for index in lost}}
 
     return records
@@ -132,10 +132,11 @@ class _Worker:
     since: float = 0.0
 
 
-def _pass(
+def attempts(
     job: Job[T], tasks: Sequence[T], chunks: list[list[int]], workers: int
 ) -> Iterator[tuple[list[int], dict[int, Record]]]:
-    """For each chunk, or part of one: the tasks that took their worker down, and the records of the others."""
+    """One try at every task. For each chunk, or part of one: the tasks that took their worker down, and the records of
+    the others."""
     queue, pool, deaths = deque(chunks), [_start(job) for _ in range(min(workers, len(chunks)))], 0
     try:
         while queue or any(worker.chunk for worker in pool):
