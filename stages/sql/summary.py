@@ -28,8 +28,8 @@ def summary(candidates: pl.DataFrame, key: str) -> dict[str, Any]:
     """Counts over candidates, one a row: columns db_id, sql, source, difficulty, those of `outcome_columns`, and `key`.
 
     Per verdict and error class; `matches` under each contract; `flips`: for each two contracts, the candidates that
-    match under exactly one of them; the verdicts of each difficulty and source; `slowest`: the queries that took the most
-    VM steps. Nothing in it depends on the machine.
+    match under exactly one of them; the verdicts of each difficulty and source; `slowest`: the queries that took the
+    most VM steps, each once. Nothing in it depends on the machine.
     """
     classes = candidates.drop_nulls("error_class").group_by("error_class").len().sort("error_class")
     matches = {name: candidates[name] == "match" for name in CONTRACT_NAMES}
