@@ -1,6 +1,7 @@
 """What several tests share: a tiny SFT set, and a model and tokenizer small enough to make anew."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -15,6 +16,14 @@ from stages.lm.scratch import new_model, train_tokenizer
 from stages.tables import COLUMNS
 
 DDL = "singer(singer_id, name, age, country)\nalbum(album_id, singer_id -> singer, title, year)"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def cache_of_all(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """For what is executed before a test has a cache of its own."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        yield
 
 
 @pytest.fixture(autouse=True)

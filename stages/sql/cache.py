@@ -9,7 +9,8 @@ memory, a lost process) is never kept: another machine, or a quieter moment, may
 
 import json
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -27,36 +28,39 @@ def default_folder() -> Path:
 
 
 class Cache:
-    """The records in a folder, made where it is missing. Raises UserError where the folder cannot be used."""
+    """The records in a folder, made where it is missing. All of it raises UserError where they cannot be used."""
 
     def __init__(self, folder: Path) -> None:
         self.file = folder / "records.sqlite"
-        try:
+        with self._usable():
             folder.mkdir(parents=True, exist_ok=True)
             self._connection = apsw.Connection(str(self.file))
             self._connection.set_busy_timeout(_BUSY_MS)
             for pragma, value in (("journal_mode", "wal"), ("synchronous", "normal"), ("cache_size", -65_536)):
                 self._connection.pragma(pragma, value)
             self._connection.execute(_SCHEMA)
-        except (OSError, apsw.Error) as error:
-            fix = "delete it, or give another folder with --cache"
-            raise UserError(f"the cache {self.file} cannot be used ({error}); {fix}") from error
 
     def get(self, keys: Sequence[bytes]) -> dict[int, Any]:
         """The records that are there: position in `keys` to record."""
         found = {}
-        cursor = self._connection.cursor()
-        for index, key in enumerate(keys):
-            row = cursor.execute("SELECT value FROM record WHERE key = ?", (key,)).fetchone()
-            if row:
-                found[index] = json.loads(row[0])
+        with self._usable():
+            cursor = self._connection.cursor()
+            for index, key in enumerate(keys):
+                row = cursor.execute("SELECT value FROM record WHERE key = ?", (key,)).fetchone()
+                if row:
+                    found[index] = json.loads(row[0])
         return found
 
     def put(self, records: Iterable[tuple[bytes, Any]]) -> None:
         """Keeps records, which hold only what JSON holds; one that is there already stays."""
         rows = [(key, json.dumps(record, separators=(",", ":"))) for key, record in records]
-        with self._connection:
+        with self._usable(), self._connection:
             self._connection.executemany("INSERT OR IGNORE INTO record VALUES (?, ?)", rows)
 
-    def close(self) -> None:
-        self._connection.close()
+    @contextmanager
+    def _usable(self) -> Iterator[None]:
+        try:
+            yield
+        except (OSError, apsw.Error) as error:
+            fix = "free the disk, delete the file, or give another folder with --cache"
+            raise UserError(f"the cache {self.file} cannot be used ({error}); {fix}") from error

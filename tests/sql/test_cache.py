@@ -52,11 +52,18 @@ def test_a_killed_run_leaves_whole_records(tmp_path: Path) -> None:
 
 def test_a_folder_or_file_that_cannot_be_used_is_named_with_the_way_out(tmp_path: Path) -> None:
     (tmp_path / "records.sqlite").write_bytes(b"no database at all" * 100)
-    with pytest.raises(UserError, match=r"records\.sqlite cannot be used .* delete it, or .* --cache"):
+    with pytest.raises(UserError, match=r"records\.sqlite cannot be used .* delete the file, or .* --cache"):
         Cache(tmp_path)
     (tmp_path / "file").touch()
     with pytest.raises(UserError, match="cannot be used"):
         Cache(tmp_path / "file")
+
+
+def test_a_disk_that_is_full_is_told_in_a_sentence(tmp_path: Path) -> None:
+    cache = Cache(tmp_path)
+    cache._connection.pragma("max_page_count", 4)  # as small as a disk can be
+    with pytest.raises(UserError, match=r"full.*; free the disk"):
+        cache.put((b"%d" % number, "x" * 1000) for number in range(100))
 
 
 def test_it_lies_in_the_cache_folder_of_the_user(monkeypatch: pytest.MonkeyPatch) -> None:
