@@ -18,6 +18,9 @@ from stages.sql.verdicts import MACHINE_MADE, Verdict
 
 HANG_GRACE_SECONDS = 10.0
 
+DECIDING = ("audit", "compare", "process", "referee", "sandbox", "text", "verdicts")
+"""The modules of `stages.sql` that decide what executing a query shows."""
+
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
@@ -107,6 +110,5 @@ def _key_of(rules: Rules) -> Callable[[Item], bytes]:
 @cache
 def code_sha256(*others: Path) -> str:
     """The code that decides what executing a query shows, hashed: no cached record outlives a change of it."""
-    names = ("audit", "compare", "process", "referee", "sandbox", "text", "verdicts")
-    files = [Path(__file__).with_name(f"{name}.py") for name in names]
+    files = [Path(__file__).with_name(f"{name}.py") for name in DECIDING]
     return fingerprint([sha256_file(path) for path in (*files, *others)])

@@ -9,12 +9,13 @@ import pytest
 from stages.sql import judge as judge_module
 from stages.sql.cache import Cache
 from stages.sql.compare import Contract
-from stages.sql.judge import Outcome, judge
+from stages.sql.judge import DECIDING, Outcome, judge
 from stages.sql.pool import local
 from stages.sql.referee import DIGEST_ROWS, Budget, Item, Question, Referee, Rules
 from stages.sql.sandbox import Database, Execution, Limits, database_sha256
 from stages.sql.verdicts import VERDICTS
 from tests.sql.world import CROSS_JOIN, ENDLESS, LIMITS, counting, make_database
+from tests.test_pipeline import imports
 
 RULES = Rules("strict", Budget(floor=1_000_000, factor=10, gold=1_000_000), LIMITS, DIGEST_ROWS)
 STUCK = "SELECT instr(h, substr(h, 1, 4000000) || 'b') FROM (SELECT replace(hex(zeroblob(4000000)), '0', 'a') AS h)"
@@ -257,3 +258,8 @@ def test_a_remembered_result_says_what_a_fresh_execution_would(music: str) -> No
     for rules in (RULES, replace(RULES, digest_rows=0, budget=Budget(20_000, 1))):
         referee = Referee(rules)
         assert [referee(item) for item in items] == [Referee(rules)(item) for item in items]
+
+
+def test_every_module_that_decides_a_verdict_is_in_the_key_of_the_cache() -> None:
+    carrying = {"errors", "files", "cache", "pool", "__init__"}  # these move records, and decide none
+    assert {path.stem for path in imports(Path("stages/sql/referee.py"))} - carrying == set(DECIDING)
