@@ -33,7 +33,7 @@ from stages.sql.summary import outcome_columns
 
 LIMITS = Limits(wall_seconds=60, memory_mb=1024, max_rows=500_000, result_mb=200)
 BUDGET_FACTOR = 50
-GOLD_BUDGET = 200_000_000
+GOLD_BUDGET = 200_000_000  # also of each query that is read whole or timed
 
 def on_suite(frame: pl.DataFrame, suite: Path, judged: Callable[[list[Item]], list[Outcome]]) -> pl.Series:
     """Whether each prediction matches on its own database and on all those of the suite: test-suite accuracy (Zhong et
@@ -134,8 +134,8 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--budget", type=above_zero, default=20_000_000, help=budget)
     parser.add_argument("--allow-missing", action="store_true", help="leave questions without a database out")
     parser.add_argument("--suite", type=Path, help="folder of further databases, <db_id>/*.sqlite: gives TS")
-    parser.add_argument("--soft-f1", action="store_true", help="gives Soft F1; runs on this machine, to the end")
-    ves = "gives VES and R-VES, timed on this machine; BIRD repeats 100 times"
+    parser.add_argument("--soft-f1", action="store_true", help="gives Soft F1; reads whole results, on this machine")
+    ves = "gives VES and R-VES, timed on this machine, up to 200 million steps a query; BIRD repeats 100 times"
     parser.add_argument("--ves", type=above_zero, metavar="REPEATS", help=ves)
     parser.add_argument("--per-item", type=Path, metavar="FILE.jsonl", help="writes one object a prediction")
     parser.add_argument("--json", type=Path, metavar="FILE", help="writes the metrics")

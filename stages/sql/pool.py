@@ -1,7 +1,7 @@
 """Runs many small tasks in worker processes, and survives what they do.
 
 A worker that dies by a signal (out of memory, a crash, `kill -9`) or stands still on one task for too long costs that
-task only: it is run again alone, after all others and in a process of its own, and if it is lost again it gets the
+task only: it is run again alone, after all others and with no other beside it, and if it is lost again it gets the
 result of `lost`. Workers end when their parent dies. Results do not depend on the number of workers or on who ran what.
 """
 

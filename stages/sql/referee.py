@@ -1,7 +1,7 @@
 """The work of one worker: executes a candidate and its gold, and gives the verdict under every contract.
 
 Rows are compared as they come, and a query is ended as soon as no contract can find its result equal any more. A text
-that several questions of a database share runs once in a worker, and a candidate that is its gold's text not at all.
+that several questions of a database share, the gold's too, runs once in a worker as long as its result is small.
 """
 
 from dataclasses import dataclass
@@ -83,6 +83,7 @@ class _Gold:
     written: Execution
     spider: Execution
     ordered: dict[Contract, bool]
+    machine_made: bool  # the clock or memory ended one of its executions
 
     def of(self, contract: Contract) -> Execution:
         return self.spider if contract == "spider" else self.written
@@ -122,7 +123,7 @@ class Referee:
         written = self._run(sql, gold.steps, self._enough(gold, CONTRACT_NAMES if one_text else ("bird", "strict")))
         spider = written if one_text else self._run(text, gold.steps, self._enough(gold, ("spider",)))
         verdicts = [_verdict(name, gold, spider if name == "spider" else written) for name in CONTRACT_NAMES]
-        again = any(run.error_class in MACHINE_MADE for run in (gold.written, gold.spider, written, spider))
+        again = gold.machine_made or any(run.error_class in MACHINE_MADE for run in (written, spider))
         run = spider if asked == "spider" else written
         verdict = verdicts[CONTRACT_NAMES.index(asked)]
         if verdict == "gold_error":
@@ -144,21 +145,23 @@ class Referee:
         most = budget.steps(question.gold_steps) if known else budget.gold
         written = self._run(sql, most)
         spider = written if statements(sql) == [text] else self._run(text, most)
-        flags = question.gold_flags.split(",") if known else self._audited(sql, most, written)
+        backward = None if known else self._backward(sql, most, written)
+        flags = flags_of(sql, written.read, backward.result) if backward else question.gold_flags.split(",")
         ordered: dict[Contract, bool] = {
             "spider": spider_orders(sql),
             "bird": False,
             "strict": orders(sql) and "order_unstable" not in flags,
         }
         allowed = most if known else budget.steps(max(written.steps, spider.steps))
-        return _Gold(question, allowed, written, spider, ordered)
+        machine_made = any(run and run.error_class in MACHINE_MADE for run in (written, spider, backward))
+        return _Gold(question, allowed, written, spider, ordered, machine_made)
 
-    def _audited(self, sql: str, most: int, forward: Execution) -> list[str]:
+    def _backward(self, sql: str, most: int, forward: Execution) -> Execution | None:
+        """The second run of a gold that orders, for its audit."""
         if forward.result is None or not orders(sql):
-            return []
+            return None
         other = self._databases.get(self._database, other_way=True)
-        backward = other.execute(ties_reversed(sql), 4 * most, self._rules.limits)  # it may take more steps
-        return flags_of(sql, forward.result, backward.result)
+        return other.execute(ties_reversed(sql), 4 * most, self._rules.limits)  # it may take more steps
 
     def _enough(self, gold: _Gold, contracts: tuple[Contract, ...]) -> Enough:
         """For one run: True once no contract can match, and too many rows came for a digest."""

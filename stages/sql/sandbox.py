@@ -157,7 +157,16 @@ class Database:
             return Execution("no_sql", 0, error="there is no SQL")
         if len(found) > 1:
             return Execution("exec_error", 0, error=f"{len(found)} statements", error_class="several_statements")
-        self._begin(budget, limits.wall_seconds, enough)
+        execution = self._run(found[0], budget, limits, enough)
+        if execution.error_class != "text" or not self._utf8:
+            return execution
+        return self._run(_texts_as_bytes(found[0], execution.read.columns), budget, limits, enough, as_bytes=True)
+
+    def _run(
+        self, sql: str, budget: int, limits: Limits, enough: Enough | None, as_bytes: bool = False
+    ) -> Execution:
+        """`as_bytes`: the query is one of `_texts_as_bytes`."""
+        self._begin(budget, limits.wall_seconds, enough, as_bytes)
         rows: list[Row] = []
         try:
             whole = self._read(sql, rows, limits)
@@ -174,7 +183,8 @@ class Database:
             size = 0
             while True:
                 before = len(rows)
-                rows.extend(islice(cells, BLOCK_ROWS))  # keeps the rows before an error
+                block_cells = islice(cells, BLOCK_ROWS)
+                rows.extend(map(_decoded, block_cells) if self._as_bytes else block_cells)  # keeps rows before an error
                 block = rows[before:]
                 ended = len(block) < BLOCK_ROWS
                 if not ended and self._enough and self._enough(self._columns, block, len(rows)):
@@ -207,7 +217,10 @@ class Database:
         read = Result(self._columns, rows)
         return Execution("over_budget", self._steps, read, error=f"needs more than {self._budget} steps")
 
-    def _begin(self, budget: int, seconds: float, enough: Enough | None = None) -> None:
+    def _begin(
+        self, budget: int, seconds: float, enough: Enough | None = None, as_bytes: bool = False
+    ) -> None:
+        self._as_bytes = as_bytes
         self._budget, self._deadline, self._enough = budget, time.monotonic() + seconds, enough
         self._ticks = self._steps = self._columns = self._countdown = 0
         self._stopped = ""
@@ -229,6 +242,7 @@ class Database:
         for limit, value in _LIMITS.items():
             connection.limit(limit, value)
         connection.execute("SELECT count(*) FROM sqlite_schema").fetchall()  # reads the schema before steps are counted
+        self._utf8 = connection.pragma("encoding") == "UTF-8"
         connection.authorizer = _authorize
         connection.exec_trace = self._on_statement
         connection.set_progress_handler(self._on_tick, STEPS_PER_TICK)
@@ -237,7 +251,7 @@ class Database:
     def _on_statement(self, cursor: apsw.Cursor, sql: str, bindings: object) -> bool:
         if cursor.is_explain:
             return False
-        self._columns = len(cursor.get_description())
+        self._columns = len(cursor.get_description()) // (2 if self._as_bytes else 1)
         if self._columns and self._enough and self._enough(self._columns, [], 0):
             self._stopped = "enough"
         return self._columns > 0 and not self._stopped
@@ -285,6 +299,22 @@ class OpenDatabases:
                 self._open.popitem(last=False)[1].close()
         self._open.move_to_end(key)
         return self._open[key]
+
+
+def _texts_as_bytes(sql: str, columns: int) -> str:
+    """A query for the rows of `sql`, each cell as its type and its value, text as bytes: for text that is no UTF-8."""
+    names = [f"c{number}" for number in range(columns)]
+    cell = "typeof({0}), CASE typeof({0}) WHEN 'text' THEN CAST({0} AS BLOB) ELSE {0} END"
+    return f"WITH read({', '.join(names)}) AS ({sql}\n) SELECT {', '.join(map(cell.format, names))} FROM read"
+
+
+def _decoded(cells: Row) -> Row:
+    """A row of `_texts_as_bytes`, with bytes that are no UTF-8 kept apart as lone surrogates."""
+    pairs = zip(cells[::2], cells[1::2], strict=True)
+    return tuple(
+        cell.decode(errors="surrogateescape") if kind == "text" and isinstance(cell, bytes) else cell
+        for kind, cell in pairs
+    )
 
 
 def _authorize(action: int, first: str | None, second: str | None, schema: str | None, trigger: str | None) -> int:

@@ -244,6 +244,21 @@ def executed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return texts
 
 
+def test_a_verdict_whose_gold_could_not_be_audited_in_time_is_tried_again_and_not_kept(
+    music: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    execute = Database.execute
+
+    def late(self: Database, sql: str, *arguments: Any) -> Execution:
+        if "tie_breaker" in sql:
+            return Execution("undecided", 5, error="met the wall clock", error_class="time")
+        return execute(self, sql, *arguments)
+
+    monkeypatch.setattr(Database, "execute", late)
+    record = Referee(RULES)((Question(music, "SELECT name FROM singer ORDER BY age"), NAMES))
+    assert judge_module._again(record) and not judge_module._lasting(record)
+
+
 def test_each_text_runs_once_on_a_database_and_the_gold_once(music: str, executed: list[str]) -> None:
     referee, texts = Referee(RULES), [NAMES, "SELECT title FROM album", "SELECT 1", "SELECT x"]
     for gold in (NAMES, "SELECT title FROM album"):

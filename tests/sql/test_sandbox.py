@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from stages.errors import UserError
+from stages.sql.compare import digest
 from stages.sql.sandbox import Database, Execution, Limits, check_databases
 from stages.sql.verdicts import ERROR_CLASSES
 from tests.sql.world import CROSS_JOIN, ENDLESS, LIMITS, counting, make_database
@@ -138,9 +139,25 @@ def test_an_empty_result_still_has_columns(database: Database) -> None:
     assert (execution.result.columns, execution.result.rows) == (2, [])
 
 
-def test_broken_text_is_undecided(database: Database) -> None:
-    execution = run(database, "SELECT CAST(x'ff41' AS TEXT)")
-    assert (execution.status, execution.error_class) == ("undecided", "text")
+def test_text_that_is_no_utf8_is_read_byte_by_byte(database: Database) -> None:
+    cells = "CAST(x'c3ff41' AS TEXT) AS a, x'ff' AS a, 1.5, NULL, name"
+    sql = f"SELECT {cells} FROM singer ORDER BY age DESC, name -- the end"
+    execution = run(database, sql)
+    assert execution.result is not None and execution.result.columns == 5
+    assert [row[4] for row in execution.result.rows] == ["Dan", "Bea", "Cid", "Ada"]
+    assert execution.result.rows[0][:4] == ("\udcc3\udcffA", b"\xff", 1.5, None)
+
+
+def test_different_broken_texts_are_different(database: Database) -> None:
+    one, other = (run(database, f"SELECT CAST(x'{hexed}' AS TEXT)").result for hexed in ("41ff", "41fe"))
+    assert one is not None and other is not None
+    assert one.rows != other.rows and digest(one) != digest(other)
+
+
+@pytest.mark.parametrize("sql", ["SELECT 7; -- it is", "SELECT 7;\n/* so */", "SELECT 7 ; ; -- x", "-- a\nSELECT 7;;"])
+def test_a_comment_after_the_statement_does_no_harm(sql: str, database: Database) -> None:
+    execution = run(database, sql)
+    assert execution.result is not None and execution.result.rows == [(7,)]
 
 
 def test_chance_and_the_clock_give_the_same_values_each_time(path: Path) -> None:
