@@ -1,0 +1,96 @@
+"""Unpacking: nested zips, and archives that are not whole or not to be trusted."""
+
+import shutil
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from zipfile import ZipInfo
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from stages.corpora import unpack
+from tests.desk import ARCHIVE, GOOD, NOISE, Desk, at_desk, files_in, zipped
+
+
+@pytest.fixture
+def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Desk]:
+    with at_desk(tmp_path, monkeypatch) as desk:
+        yield desk
+
+
+def test_nested_zips_are_unpacked_and_removed(desk: Desk) -> None:
+    inner = zipped({"database/b/b.sqlite": b"b", "__MACOSX/x": b""})
+    desk.serve(zipped({"toy_1/dev.json": b"[1, 2]", "toy_1/database.zip": inner}))
+    desk.file["unpack"]["nested"] = ["database.zip"]
+    desk.file["into"] = "dev"
+    desk.toy |= {"required": ["dev/database/*/*.sqlite"], "questions": {"dev/dev.json": 2}}
+    desk.fetch()
+    assert files_in(desk.folder) == {"dev/dev.json": b"[1, 2]", "dev/database/b/b.sqlite": b"b"}
+
+
+def test_a_broken_nested_zip_is_told(desk: Desk) -> None:
+    desk.serve(zipped({"toy_1/dev.json": b"[1, 2]", "toy_1/database.zip": ARCHIVE[:-40]}))
+    desk.file["unpack"]["nested"] = ["database.zip"]
+    (sentence,) = desk.refused()
+    assert "of database.zip in it: it is cut or damaged" in sentence
+
+
+def link(name: str, mode: int) -> ZipInfo:
+    member = ZipInfo(name)
+    member.external_attr = mode << 16
+    return member
+
+
+def damaged() -> bytes:
+    at = ARCHIVE.index(NOISE[1000:1040])
+    return ARCHIVE[:at] + b"\0" + ARCHIVE[at + 1 :]
+
+
+BAD: dict[str, tuple[bytes, str]] = {
+    "truncated": (ARCHIVE[:-30_000], "it is cut or damaged"),
+    "damaged in the middle": (damaged(), "it is cut or damaged"),
+    "no zip": (b"<html>", "it is cut or damaged"),
+    "empty": (zipped({}), "it holds no file in the folder 'toy_1'"),
+    "another root": (zipped({"other/dev.json": b"[]"}), "it holds no file in the folder 'toy_1'"),
+    "a path upwards": (zipped({**GOOD, "toy_1/../../evil": b"x"}), "'toy_1/../../evil', which would lie outside"),
+    "an absolute path": (zipped({**GOOD, "/evil.txt": b"x"}), "'/evil.txt', which would lie outside"),
+    "a path of Windows": (zipped({**GOOD, "toy_1\\..\\evil": b"x"}), "which would lie outside"),
+    "a link": (zipped({**GOOD, link("toy_1/link", 0o120777): b"/etc"}), "'toy_1/link', which is a link or a device"),
+    "a device": (zipped({**GOOD, link("toy_1/null", 0o020666): b""}), "'toy_1/null', which is a link or a device"),
+    "a file as folder": (zipped({"toy_1/a": b"x", "toy_1/a/b": b"x"}), "'toy_1/a/b' twice"),
+}
+
+
+@pytest.mark.parametrize("archive", BAD)
+def test_an_archive_that_is_not_whole_or_not_safe_is_refused_and_deleted(desk: Desk, archive: str) -> None:
+    data, reason = BAD[archive]
+    desk.serve(data)
+    (sentence,) = desk.refused()
+    assert "toy.zip cannot be unpacked: " in sentence
+    assert reason in sentence
+    assert "it was deleted; run the same command again" in sentence
+    assert not files_in(desk.raw / ".downloads")
+    assert not list(desk.root.rglob("evil*"))
+
+
+def test_a_truncated_archive_put_there_by_hand_is_told_and_kept(desk: Desk) -> None:
+    desk.serve(ARCHIVE[:-30_000])
+    desk.raw.mkdir()
+    (desk.raw / "toy.zip").write_bytes(ARCHIVE[:-30_000])
+    (sentence,) = desk.refused()
+    assert "put the right file in its place" in sentence
+    assert (desk.raw / "toy.zip").exists()
+
+
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.text("a/.\\:", min_size=1, max_size=8))
+def test_no_name_of_a_member_leads_out_of_the_folder(tmp_path: Path, name: str) -> None:
+    folder = tmp_path / "deep" / "down" / "in"
+    archive = tmp_path / "some.zip"
+    archive.write_bytes(zipped({name: b"x"}))
+    with suppress(unpack.BrokenArchive):
+        unpack.unpack(archive, ".", folder)
+    assert {path for path in tmp_path.rglob("*") if path.is_file()} <= {archive, *folder.rglob("*")}
+    shutil.rmtree(folder)
