@@ -17,7 +17,7 @@ from stages.sql.flags import add_execution_flags, database_of, engine_of
 from stages.sql.judge import judge
 from stages.sql.questions import read_questions
 from stages.sql.referee import DIGEST_ROWS, Budget, Rules
-from stages.sql.sandbox import Limits, check_databases, database_sha256
+from stages.sql.sandbox import Limits, check_databases
 from stages.sql.summary import outcome_columns, summary
 from stages.tables import COLUMNS, read_table, write_table
 
@@ -86,9 +86,10 @@ def main() -> None:
     candidates = candidates_with_questions(read_table(arguments["candidates"], "candidates"), questions)
     paths = check_databases(candidates["db_id"], databases)
     items = [(known[question_id], sql) for question_id, sql in candidates.select("question_id", "sql").iter_rows()]
-    outcomes = judge(items, params.rules(), engine_of(args, database_of), Cache(args.cache))
+    cache = Cache(args.cache)
+    outcomes = judge(items, params.rules(), engine_of(args, database_of), cache)
     judged = candidates.with_columns(outcome_columns(outcomes))
-    hashes = {db_id: database_sha256(str(path)) for db_id, path in paths.items()}
+    hashes = {db_id: cache.sha256(str(path)) for db_id, path in paths.items()}
     write_table(result_rows(judged, hashes, params.contract), args.exec_results, "exec_results")
     write_json(args.report, report_of(judged, params.contract))
 

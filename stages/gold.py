@@ -1,41 +1,47 @@
-"""Stage `gold`: executes every gold query and audits it.
+"""Stage `gold`: executes every gold query and audits it, each finding with its evidence.
 
-A second run lets what the query leaves open fall out otherwise: rows tied in an ORDER BY and tables scanned without one
-come the other way round. Flags: `empty`: no rows; `limit_tie`: the bag of rows changes then (a LIMIT cuts through a
-tie); `order_unstable`: it has an outermost ORDER BY, and only the order of its rows changes. Floats are held equal to
-12 digits there: the order of summing moves the last ones. Not found: ties in the ORDER BY of a UNION, EXCEPT or
-INTERSECT, and the values of columns that a GROUP BY leaves open.
+Each query is run in other forms too, on a connection where tables that are scanned without an ORDER BY come backwards:
+- `empty`: it returns no row;
+- `limit_tie`: rows tied in an ORDER BY come the other way round, and the bag of rows changes (a LIMIT cuts through a
+  tie); `order_unstable`: it has an outermost ORDER BY, and only the order of its rows changes. Floats are held equal to
+  12 digits: the order of summing moves the last ones;
+- `text_number_sort`: numbers that are kept as text are compared as numbers in ORDER BY, min() and max(), and the rows
+  change (their order too if the query orders);
+- `null_first`: NULL comes last in every ascending ORDER BY, and the bag of rows changes (a LIMIT took a NULL).
+The findings against questions, and what leaks from train, are those of `stages.auditing`.
+
+Not found: ties in the ORDER BY of a UNION, EXCEPT or INTERSECT; the values of columns that a GROUP BY leaves open;
+numbers kept as text that are compared by `<` or BETWEEN, sorted beside mostly other texts in the same query, have an
+exponent or a unit, or stand in a column beside stored numbers; NULL first where the rows do not change by it. Where
+SQLite does not run another form (of some UNIONs that order by an alias) the gold counts as not audited. A flag says
+what changes, not that the gold is wrong: the first row may be meant to be one with NULL.
 """
 
 import argparse
-from collections import Counter
-from collections.abc import Callable, Sequence
-from functools import partial
+import json
+from collections.abc import Mapping, Sequence
 from operator import itemgetter
 from pathlib import Path
 
-import apsw
 import polars as pl
 from pydantic import Field
 
+from stages.asking import TEST_SET
+from stages.audit_report import page_of, summary_of
+from stages.auditing import Asked, question_findings
 from stages.errors import run_stage
-from stages.files import fingerprint, write_json
+from stages.files import write_json, write_text
 from stages.params import Params, read_params
 from stages.receipts import require_receipts
-from stages.sql.audit import flags_of
+from stages.sql.audit import Findings
 from stages.sql.cache import Cache
-from stages.sql.compare import digest
-from stages.sql.flags import add_execution_flags, engine_of
-from stages.sql.judge import HANG_GRACE_SECONDS, code_sha256
-from stages.sql.pool import Engine, Job, Kept, Record, run
-from stages.sql.process import limit_process
-from stages.sql.sandbox import Execution, Limits, OpenDatabases, check_databases, database_path, database_sha256
-from stages.sql.text import ties_reversed
-from stages.sql.verdicts import MACHINE_MADE
+from stages.sql.flags import add_execution_flags, database_of, engine_of
+from stages.sql.gold_queries import Query, audit
+from stages.sql.judge import judge
+from stages.sql.pool import Record
+from stages.sql.referee import Budget, Question, Rules
+from stages.sql.sandbox import Limits, check_databases, database_path
 from stages.tables import COLUMNS, read_table, write_table
-
-VERDICTS = ("ok", "exec_error", "over_budget", "undecided")
-FLAGS = ("empty", "limit_tie", "order_unstable")
 
 
 class GoldParams(Params):
@@ -50,106 +56,59 @@ class GoldParams(Params):
     def limits(self) -> Limits:
         return Limits(self.wall_seconds, self.memory_mb, self.max_rows, self.result_mb)
 
-
-Query = tuple[str, str]
-"""A database file and a query."""
-
-
-def audit(
-    questions: pl.DataFrame, databases: Path, params: GoldParams, engine: Engine[Query], cache: Cache | None = None
-) -> list[Record]:
-    """For each question the values of its gold row, and `audited`: whether the second run came to its end.
-
-    Equal queries of a database are executed once.
-    """
-    columns = questions.select("db_id", "gold_sql").iter_rows()
-    queries = [(str(database_path(databases, db_id).absolute()), sql) for db_id, sql in columns]
-    distinct = sorted(set(queries))
-    job = Job(
-        make_work=partial(_make_work, params),
-        patience=2 * params.wall_seconds + HANG_GRACE_SECONDS,
-        lost=lambda query: _record(Execution("undecided", 0, error="its process was lost twice", error_class="lost")),
-        again=lambda record: bool(record["again"]),
-    )
-    kept = Kept(cache, partial(_key, params), _lasting) if cache else None
-    records = dict(zip(distinct, run(job, distinct, engine, kept, label="gold"), strict=True))
-    return [records[query] for query in queries]
+    def rules(self) -> Rules:
+        """How another gold of a question is judged against its gold: by the limits of both."""
+        return Rules("strict", Budget(self.step_budget, factor=1), self.limits())
 
 
-def _key(params: GoldParams, query: Query) -> bytes:
-    """What a record depends on, hashed: see `stages.sql.cache`."""
-    database, sql = query
-    code = code_sha256(Path(__file__))
-    known = fingerprint("gold", params.model_dump(), apsw.sqlite_lib_version(), code, database_sha256(database), sql)
-    return bytes.fromhex(known)[:20]
+def asked_of(questions: pl.DataFrame, queries: Sequence[Query], records: Sequence[Record]) -> list[Asked]:
+    """The questions with what the audit of their query showed, sorted by question_id."""
+    columns = questions.select("question_id", TEST_SET, "split", "db_id", "question", "other_golds")
+    asked = []
+    for row, (path, sql), record in zip(columns.iter_rows(), queries, records, strict=True):
+        question_id, test_set, split, db_id, question, other_golds = row
+        judged = Question(path, sql, record["verdict"], record["steps"] or 0, ",".join(record["findings"]))
+        asked.append(Asked(question_id, test_set, split, db_id, question, other_golds, judged))
+    return sorted(asked, key=lambda one: one.question_id)
 
 
-def _lasting(record: Record) -> bool:
-    return not record["again"] and record["audited"]
-
-
-def _make_work(params: GoldParams) -> Callable[[Query], Record]:
-    limit_process(params.memory_mb)
-    return partial(_audited, OpenDatabases(), params.step_budget, params.limits())
-
-
-def _audited(databases: OpenDatabases, budget: int, limits: Limits, query: Query) -> Record:
-    database, sql = query
-    try:
-        forward = databases.get(database).execute(sql, budget, limits)
-        if forward.result is None:
-            return _record(forward)
-        other = databases.get(database, other_way=True)
-        backward = other.execute(ties_reversed(sql), 4 * budget, limits)  # the other way may take more steps
-        return _record(forward, flags_of(sql, forward.result, backward.result), backward.result is not None)
-    except MemoryError:
-        return _record(Execution("undecided", 0, error="out of memory", error_class="memory"))
-
-
-def _record(execution: Execution, flags: Sequence[str] = (), audited: bool = True) -> Record:
-    result = execution.result
-    return {
-        "verdict": "exec_error" if execution.status == "no_sql" else execution.status,
-        "error": execution.error,
-        "steps": None if execution.error_class in MACHINE_MADE else execution.steps,
-        "rows": len(result.rows) if result else None,
-        "columns": result.columns if result else None,
-        "digest": digest(result) if result else None,
-        "flags": ",".join(flags),
-        "audited": audited,
-        "again": execution.error_class in MACHINE_MADE,
-    }
-
-
-def report_of(questions: pl.DataFrame, records: Sequence[Record]) -> dict[str, object]:
-    """Counts in and out, per verdict and per flag; `not_audited`: golds whose second run met a limit or failed."""
-    verdicts = Counter(record["verdict"] for record in records)
-    flags = Counter(flag for record in records for flag in record["flags"].split(",") if flag)
-    return {
-        "questions_in": len(questions),
-        "rows_out": len(records),
-        "verdicts": {verdict: verdicts[verdict] for verdict in VERDICTS},
-        "flags": {flag: flags[flag] for flag in FLAGS},
-        "not_audited": sum(not record["audited"] for record in records),
-    }
+def gold_rows(
+    question_ids: Sequence[str], records: Sequence[Record], findings: Mapping[str, Findings]
+) -> pl.DataFrame:
+    """The rows of `gold`: what each record says, with the findings against the question after those of its query."""
+    rows = []
+    for question_id, record in zip(question_ids, records, strict=True):
+        found = {**record["findings"], **findings[question_id]}
+        told = json.dumps(found, ensure_ascii=False) if found else ""
+        rows.append({"question_id": question_id, **record, "flags": ",".join(found), "findings": told})
+    return pl.DataFrame(rows, schema=COLUMNS["gold"])
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Executes and audits every gold query.")
-    for name in ("questions", "questions-receipt", "databases", "gold", "report"):
+    for name in ("questions", "questions-receipt", "databases", "gold", "report", "page"):
         parser.add_argument(f"--{name}", type=Path, required=True)
     add_execution_flags(parser)
-    arguments = parser.parse_args()
+    args = parser.parse_args()
     params = read_params("gold", GoldParams)
 
-    require_receipts({arguments.questions_receipt: arguments.questions})
-    questions = read_table(arguments.questions, "questions")
-    check_databases(questions["db_id"], arguments.databases)
-    records = audit(questions, arguments.databases, params, engine_of(arguments, itemgetter(0)), Cache(arguments.cache))
+    require_receipts({args.questions_receipt: args.questions})
+    questions = read_table(args.questions, "questions")
+    check_databases(questions["db_id"], args.databases)
+    cache = Cache(args.cache)
+    columns = questions.select("db_id", "gold_sql").iter_rows()
+    queries = [(str(database_path(args.databases, db_id).absolute()), sql) for db_id, sql in columns]
+    records = audit(queries, params.step_budget, params.limits(), engine_of(args, itemgetter(0)), cache)
+    findings, counts = question_findings(
+        asked_of(questions, queries, records),
+        lambda items: judge(items, params.rules(), engine_of(args, database_of), cache, "other golds"),
+    )
 
-    rows = [{"question_id": name, **record} for name, record in zip(questions["question_id"], records, strict=True)]
-    write_table(pl.DataFrame(rows, schema=COLUMNS["gold"]), arguments.gold, "gold")
-    write_json(arguments.report, report_of(questions, records))
+    gold = gold_rows(questions["question_id"].to_list(), records, findings)
+    write_table(gold, args.gold, "gold")
+    summary = summary_of(questions, gold, sum(not record["audited"] for record in records))
+    write_json(args.report, {**summary, **counts})
+    write_text(args.page, page_of(questions, gold, counts))
 
 
 if __name__ == "__main__":

@@ -57,7 +57,7 @@ FLAGS = [
     "--gold-receipt=gold.json", "--questions=questions.parquet", "--questions-receipt=questions.json",
     "--databases=databases", "--exec-results=exec_results.parquet", "--report=report.json",
 ]  # fmt: skip
-GOLD_FLAGS = [*FLAGS[4:7], "--gold=gold.parquet", "--report=gold-report.json"]
+GOLD_FLAGS = [*FLAGS[4:7], "--gold=gold.parquet", "--report=gold-report.json", "--page=gold.html"]
 
 
 @pytest.fixture

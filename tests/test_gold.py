@@ -11,8 +11,14 @@ from stages import gold
 from stages.errors import UserError
 from stages.gold import GoldParams, main
 from stages.params import read_params
-from stages.sql.sandbox import database_sha256
-from tests.sql.world import CROSS_JOIN, ENDLESS, make_database, write_questions
+from stages.sql import gold_queries
+from stages.sql.audit import Auditor, Findings
+from stages.sql.compare import Result
+from stages.sql.pool import local
+from stages.sql.sandbox import OpenDatabases, database_path
+from stages.sql.verdicts import GOLD_FLAGS
+from tests.benchmarks.agreement import REAL
+from tests.sql.world import CROSS_JOIN, ENDLESS, LIMITS, make_database, write_dataset, write_questions
 
 PARAMS = """
 gold:
@@ -51,7 +57,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def run(monkeypatch: pytest.MonkeyPatch, workers: int = 1) -> None:
     flags = "--questions questions.parquet --questions-receipt questions.json --databases databases "
-    flags += f"--gold gold.parquet --report gold-report.json --workers {workers}"
+    flags += f"--gold gold.parquet --report gold-report.json --page gold.html --workers {workers}"
     monkeypatch.setattr(sys, "argv", ["gold", *flags.split()])
     main()
 
@@ -67,11 +73,36 @@ def test_every_gold_gets_its_verdict_and_flags_and_they_are_counted(
 ) -> None:
     rows = gold_of(folder, list(GOLDS), monkeypatch)
     assert {gold: (row["verdict"], row["flags"]) for gold, row in zip(GOLDS, rows, strict=True)} == GOLDS
-    assert json.loads((folder / "gold-report.json").read_text()) == {
-        "questions_in": 13, "rows_out": 13,
-        "verdicts": {"ok": 8, "exec_error": 3, "over_budget": 1, "undecided": 1},
-        "flags": {"empty": 1, "limit_tie": 3, "order_unstable": 1}, "not_audited": 0,
-    }  # fmt: skip
+    report = json.loads((folder / "gold-report.json").read_text())
+    assert (report["questions_in"], report["rows_out"], report["not_audited"]) == (13, 13, 0)
+    assert report["verdicts"] == {"ok": 8, "exec_error": 3, "over_budget": 1, "undecided": 1}
+    assert report["flags"] == dict.fromkeys(GOLD_FLAGS, 0) | {"empty": 1, "limit_tie": 3, "order_unstable": 1}
+    assert report["sets"]["demo-train"] == {"questions": 13, "verdicts": report["verdicts"], "flags": report["flags"]}
+
+
+def test_every_flag_comes_with_its_evidence_and_no_path(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for row in gold_of(folder, list(GOLDS), monkeypatch):
+        findings = json.loads(str(row["findings"])) if row["findings"] else {}
+        assert ",".join(findings) == row["flags"]
+        assert str(folder) not in str(row)
+    page = (folder / "gold.html").read_text()
+    assert page.count("<article>") == 10 and str(folder) not in page
+
+
+def test_findings_against_questions_follow_those_of_their_queries(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    questions = write_questions(folder, ["SELECT name FROM singer ORDER BY age", "SELECT 1 WHERE 0", "SELECT 1"])
+    others = ['{"2023": "SELECT name FROM singer"}', "", '{"2023": "SELECT 2"}']
+    asked = questions.with_columns(
+        question=pl.lit("Which?"), split=pl.Series(["train", "train", "dev"]), other_golds=pl.Series(others)
+    )
+    write_dataset(folder, "questions", asked.to_dicts())
+    run(monkeypatch)
+    assert pl.read_parquet(folder / "gold.parquet")["flags"].to_list() == [
+        "order_unstable,duplicate_question", "empty,duplicate_question",
+        "duplicate_question,versions_disagree,question_in_train,database_in_train",
+    ]  # fmt: skip
 
 
 def test_only_a_gold_that_ran_has_a_result(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -87,7 +118,7 @@ def test_any_number_of_workers_gives_the_same_bytes(folder: Path, monkeypatch: p
     made = []
     for workers in (1, 4):
         run(monkeypatch, workers)
-        made.append([(folder / name).read_bytes() for name in ("gold.parquet", "gold-report.json")])
+        made.append([(folder / name).read_bytes() for name in ("gold.parquet", "gold-report.json", "gold.html")])
     assert made[0] == made[1]
     assert not list(folder.glob("*.partial"))
 
@@ -123,9 +154,59 @@ def test_a_query_is_executed_anew_only_where_its_database_changed(
     connection.execute("DELETE FROM singer")
     connection.commit()
     connection.close()
-    database_sha256.cache_clear()
     (other,) = gold_of(folder, ["SELECT count(*) FROM singer"], monkeypatch)
     assert other["digest"] != first["digest"]
+
+
+def test_a_gold_whose_audit_runs_out_of_memory_keeps_its_verdict_and_is_not_kept(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(auditor: Auditor, sql: str, forward: Result) -> Findings:
+        raise MemoryError
+
+    monkeypatch.setattr(Auditor, "findings", fail)
+    query = (str(folder / "databases" / "music" / "music.sqlite"), "SELECT 1")
+    record = gold_queries._audited(OpenDatabases(), 1000, LIMITS, query)
+    assert (record["verdict"], record["rows"], record["audited"], record["again"]) == ("ok", 1, False, True)
+
+
+@pytest.mark.realdata
+@pytest.mark.skipif(not REAL.is_dir(), reason="real questions and databases are not there (../shared/real)")
+def test_the_golds_of_spider_that_are_known_to_be_bad_are_found() -> None:
+    entries = json.loads((REAL / "spider" / "train_spider.json").read_text(encoding="utf-8"))
+    some = entries[3150:3155] + entries[4511:4516]
+    queries = [(str(database_path(REAL / "spider" / "database", entry["db_id"])), entry["query"]) for entry in some]
+    records = gold_queries.audit(queries, 50_000_000, LIMITS, local(2))
+    assert [3150 + place for place, record in enumerate(records[:5]) if record["verdict"] != "ok"] == [3153]
+    assert [4511 + place for place, record in enumerate(records[5:]) if record["verdict"] != "ok"] == [4513, 4514]
+
+
+@pytest.mark.realdata
+@pytest.mark.skipif(not REAL.is_dir(), reason="real questions and databases are not there (../shared/real)")
+def test_the_golds_of_bird_that_differ_from_those_of_2023_are_found(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines = (REAL / "bird" / "dev_gold_2023.sql").read_text(encoding="utf-8").splitlines()
+    entries = json.loads((REAL / "bird" / "dev.json").read_text(encoding="utf-8"))
+    rows: list[dict[str, object]] = [
+        {
+            "question_id": f"bird/dev/{number:04}", "source": "bird", "split": "dev", "db_id": entry["db_id"],
+            "question": entry["question"], "gold_sql": entry["SQL"],
+            "other_golds": json.dumps({"2023": line.rpartition("\t")[0]}),
+        }
+        for number, (entry, line) in enumerate(zip(entries, lines, strict=True)) if entry["db_id"] == "superhero"
+    ]  # fmt: skip
+    changed = [row for row in rows if row["other_golds"] != json.dumps({"2023": row["gold_sql"]})]
+    write_dataset(folder, "questions", changed)
+    (folder / "params.yaml").write_text(PARAMS.replace("1000000", "50000000"))
+    (folder / "databases" / "superhero").symlink_to(REAL / "bird" / "dev_databases" / "superhero")
+    run(monkeypatch, workers=2)
+    gold_rows = pl.read_parquet(folder / "gold.parquet")
+    disagree = gold_rows.filter(pl.col("flags").str.contains("versions_disagree"))["question_id"]
+    assert [int(name[-4:]) for name in disagree] == [726, 728, 730, 738, 761, 811, 828]
+    assert json.loads((folder / "gold-report.json").read_text())["versions"] == {
+        "2023": {"compared": 8, "match": 1, "mismatch": 7}
+    }
 
 
 @pytest.mark.parametrize(

@@ -1,23 +1,120 @@
-"""What can be said against a gold query that runs, from running it a second time the other way round."""
+"""What can be said against a gold query that runs, from running other forms of it.
 
+Each finding is a flag with one sentence of evidence, where rows stand with their first 6 values, each of at most 40
+characters; … marks what is left out.
+"""
+
+import time
 from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import zip_longest
 
-from stages.sql.compare import Result, Row
-from stages.sql.text import orders
+from stages.sql.compare import Cell, Result, Row
+from stages.sql.sandbox import Database, Limits
+from stages.sql.text import compared_by, may_cut, orders, sorts, ties_reversed
+from stages.sql.verdicts import MACHINE_MADE, GoldFlag
 
+Findings = dict[GoldFlag, str]
 
-def flags_of(sql: str, forward: Result, backward: Result | None) -> list[str]:
-    """The audit flags, sorted, of a query from its result and that of the second run (None: it had none)."""
-    flags = [] if forward.rows else ["empty"]
-    if backward is None:
-        return flags
-    there, back = _rounded(forward.rows), _rounded(backward.rows)
-    if Counter(there) != Counter(back):
-        flags.append("limit_tie")
-    elif there != back and orders(sql):
-        flags.append("order_unstable")
-    return flags
+_VALUE_LENGTH = 40
+_VALUES = 6
+_MORE_STEPS = 4  # than the query itself: another form of it may take more
 
 
-def _rounded(rows: list[Row]) -> list[Row]:
+@dataclass(slots=True)
+class Auditor:
+    """Runs the other forms of one query on a database opened the other way, all of them within the limits of one.
+
+    `complete`: whether all came to their end; `machine_made`: whether the clock or memory ended one.
+    """
+
+    database: Database
+    budget: int
+    limits: Limits
+    complete: bool = True
+    machine_made: bool = False
+
+    def findings(self, sql: str, forward: Result) -> Findings:
+        """The findings of a query with the result `forward`. Raises MemoryError."""
+        ends = time.monotonic() + self.limits.wall_seconds
+        found: Findings = {} if forward.rows else {"empty": "It returns no row."}
+        if (backward := self._run(ties_reversed(sql), ends)) is not None:
+            found |= tie_findings(sql, forward, backward)
+        if sorts(sql):
+            found |= self._sort_findings(sql, ends)
+        return found
+
+    def _sort_findings(self, sql: str, ends: float) -> Findings:
+        """What comes of sorting numbers as text, and NULL first. All forms here have one plan: ties do not tell."""
+        numbers = self._run(compared_by(sql, "as_number"), ends)
+        counts, cuts = self.database.number_order.matters, may_cut(sql)
+        texts = self._run(compared_by(sql, "as_text"), ends) if numbers and (counts or cuts) else None
+        last = self._run(compared_by(sql, "as_text", nulls_last=True), ends) if texts and cuts else None
+        found: Findings = {}
+        if texts and numbers and counts and (told := _changed(texts.rows, numbers.rows, orders(sql))):
+            found["text_number_sort"] = f"Compared as text it gives {told[0]}, compared as numbers {told[1]}."
+        if texts and last and (told := _changed(texts.rows, last.rows, False)):
+            found["null_first"] = f"With NULL first it gives {told[0]}, with NULL last {told[1]}."
+        return found
+
+    def _run(self, sql: str, ends: float) -> Result | None:
+        left = replace(self.limits, wall_seconds=max(0.0, ends - time.monotonic()))
+        execution = self.database.execute(sql, _MORE_STEPS * self.budget, left)
+        self.complete &= execution.result is not None
+        self.machine_made |= execution.error_class in MACHINE_MADE
+        return execution.result
+
+
+def tie_findings(sql: str, forward: Result, backward: Result) -> Findings:
+    """What the result of a query says beside that of `ties_reversed`, run the other way: `limit_tie` or
+    `order_unstable`, if any. Floats are held equal to 12 digits."""
+    if evidence := _changed(forward.rows, backward.rows, False):
+        return {"limit_tie": f"One run gives {evidence[0]}, the other {evidence[1]}."}
+    if orders(sql) and (evidence := _changed(forward.rows, backward.rows, True)):
+        return {"order_unstable": f"One run gives {evidence[0]}, the other {evidence[1]}."}
+    return {}
+
+
+def _changed(one: Sequence[Row], other: Sequence[Row], ordered: bool) -> tuple[str, str] | None:
+    """Where two results differ, in words: the first place if the order counts, else a row that is in one only."""
+    here, there = _rounded(one), _rounded(other)
+    if here == there:
+        return None
+    if ordered:
+        pairs = enumerate(zip_longest(here, there), 1)
+        place, (left, right) = next((place, rows) for place, rows in pairs if rows[0] != rows[1])
+        return f"as row {place} {row_text(left)}", f"as row {place} {row_text(right)}"
+    bag, other_bag = Counter(here), Counter(there)
+    if bag == other_bag:
+        return None
+    return _first_only(here, bag - other_bag), _first_only(there, other_bag - bag)
+
+
+def _first_only(rows: Sequence[Row], only: Counter[Row]) -> str:
+    return next((f"the row {row_text(row)}" for row in rows if row in only), "no such row")
+
+
+def _rounded(rows: Sequence[Row]) -> list[Row]:
+    if not any(float in map(type, row) for row in rows):
+        return list(rows)
     return [tuple(float(f"{cell:.12g}") if isinstance(cell, float) else cell for cell in row) for row in rows]
+
+
+def row_text(row: Row | None) -> str:
+    """A row as it stands in evidence; None: there is none."""
+    if row is None:
+        return "none"
+    more = ["…"] if len(row) > _VALUES else []
+    return f"({', '.join([*map(_cell_text, row[:_VALUES]), *more])})"
+
+
+def _cell_text(cell: Cell) -> str:
+    if isinstance(cell, str | bytes):
+        cell = cell[:_VALUE_LENGTH]  # its quotes make it longer than that
+    return "NULL" if cell is None else shortened(repr(cell), _VALUE_LENGTH)
+
+
+def shortened(text: str, length: int) -> str:
+    """At most so many characters of `text`, … included."""
+    return text if len(text) <= length else f"{text[:length - 1]}…"

@@ -29,9 +29,9 @@ from typing import Any, Generic, TypeVar
 import apsw
 
 from stages.errors import UserError
+from stages.sql.cache import Cache, default_folder
 from stages.sql.judge import code_sha256
 from stages.sql.pool import Engine, Job, Record, attempts
-from stages.sql.sandbox import database_sha256
 
 T = TypeVar("T")
 _STAGES = Path(__file__).parents[1]
@@ -51,17 +51,18 @@ class _Part(Generic[T]):
     databases: dict[str, str]
 
 
-def cluster(address: str, database: Callable[[T], str]) -> Engine[T]:
+def cluster(address: str, database: Callable[[T], str], cache: Path | None = None) -> Engine[T]:
     """The engine of a running Ray cluster.
 
     `address`: `host:port` of its head; this machine must be a node of it. `database`: the absolute path of the file
-    that a task reads, which every node has at the same place.
+    that a task reads, which every node has at the same place. `cache`: the folder of the result cache, where the sha256
+    of the databases are kept (None: the usual one, as on the nodes).
     `make_work` of the job is a function of the package `stages`. The engine raises UserError where Ray is not
     installed, the cluster does not answer, a node has other versions or another file, or no node is left.
     """
 
     def records(job: Job[T], tasks: Sequence[T], chunks: list[list[int]]) -> Iterator[dict[int, Record]]:
-        hashes = _hashes({database(tasks[index]) for index in chain.from_iterable(chunks)})
+        hashes = _hashes({database(tasks[index]) for index in chain.from_iterable(chunks)}, cache or default_folder())
         versions = _versions()
 
         def part_of(indices: list[list[int]]) -> _Part[T]:
@@ -82,11 +83,12 @@ def cluster(address: str, database: Callable[[T], str]) -> Engine[T]:
     return records
 
 
-def _hashes(paths: set[str]) -> dict[str, str]:
+def _hashes(paths: set[str], folder: Path) -> dict[str, str]:
     relative = sorted(path for path in paths if not Path(path).is_absolute())
     if relative:
         raise UserError(*(f"{path} is no absolute path: on other machines it may be another file" for path in relative))
-    return {path: database_sha256(path) for path in sorted(paths)}
+    cache = Cache(folder)
+    return {path: cache.sha256(path) for path in sorted(paths)}
 
 
 def _versions() -> dict[str, str]:
@@ -199,14 +201,14 @@ def _faults(part: _Part[Any]) -> list[str]:
     import ray
 
     node = ray.util.get_node_ip_address()  # type: ignore[no-untyped-call]
-    here, faults = _versions(), list[str]()
+    here, cache, faults = _versions(), Cache(default_folder()), list[str]()
     for name, version in part.versions.items():
         if here[name] != version:
             fix = "install what constraints.txt names on both"
             faults.append(f"node {node} has {name} {here[name]}, this machine {version}; {fix}")
     for path, sha256 in part.databases.items():
         try:
-            if database_sha256(path) != sha256:
+            if cache.sha256(path) != sha256:
                 faults.append(f"{path} on node {node} is not the file of this machine; copy it there")
         except OSError as error:
             faults.append(f"{path} cannot be read on node {node} ({error.strerror}); each node needs it at this path")

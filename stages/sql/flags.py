@@ -40,7 +40,7 @@ def engine_of(args: argparse.Namespace, database: Callable[[T], str]) -> Engine[
         raise UserError("--engine ray needs --ray-address (or RAY_ADDRESS): the host:port of the cluster")
     from stages.sql.cluster import cluster
 
-    return cluster(args.ray_address, database)
+    return cluster(args.ray_address, database, args.cache)
 
 
 def database_of(item: Item) -> str:

@@ -13,12 +13,11 @@ from stages.sql.cache import Cache
 from stages.sql.compare import CONTRACT_NAMES, Contract
 from stages.sql.pool import Engine, Job, Kept, Record, run
 from stages.sql.referee import Item, Question, Rules, make_referee, record_for_all
-from stages.sql.sandbox import database_sha256
 from stages.sql.verdicts import MACHINE_MADE, Verdict
 
 HANG_GRACE_SECONDS = 10.0
 
-DECIDING = ("audit", "compare", "process", "referee", "sandbox", "text", "verdicts")
+DECIDING = ("audit", "compare", "numbers", "process", "referee", "sandbox", "text", "verdicts")
 """The modules of `stages.sql` that decide what executing a query shows."""
 
 
@@ -59,7 +58,7 @@ def judge(
         lost=_lost,
         again=_again,
     )
-    kept = Kept(cache, _key_of(rules), _lasting) if cache else None
+    kept = Kept(cache, _key_of(rules, cache), _lasting) if cache else None
     records = run(job, distinct, engine, kept, _question, label)
     verdicts: dict[tuple[Verdict, ...], tuple[Verdict, ...]] = {}  # few differ: kept once
     outcomes = {}
@@ -89,14 +88,14 @@ def _lasting(record: Record) -> bool:
     return not record[-1] and record[2] not in MACHINE_MADE
 
 
-def _key_of(rules: Rules) -> Callable[[Item], bytes]:
+def _key_of(rules: Rules, store: Cache) -> Callable[[Item], bytes]:
     """What a record depends on, hashed: see `stages.sql.cache`."""
     common = fingerprint(asdict(rules), apsw.sqlite_lib_version(), code_sha256())
 
     @cache
     def of_question(question: Question) -> blake2b:
         gold = (question.gold_sql, question.gold_verdict, question.gold_steps, question.gold_flags)
-        return blake2b(fingerprint(common, database_sha256(question.database), gold).encode(), digest_size=20)
+        return blake2b(fingerprint(common, store.sha256(question.database), gold).encode(), digest_size=20)
 
     def key(item: Item) -> bytes:
         question, sql = item

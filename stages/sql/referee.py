@@ -7,7 +7,7 @@ that several questions of a database share, the gold's too, runs once in a worke
 from dataclasses import dataclass
 from itertools import chain
 
-from stages.sql.audit import flags_of
+from stages.sql.audit import tie_findings
 from stages.sql.compare import CONTRACT_NAMES, CONTRACTS, Contract, Result, Row, digest, parted
 from stages.sql.pool import Record
 from stages.sql.process import limit_process
@@ -146,7 +146,9 @@ class Referee:
         written = self._run(sql, most)
         spider = written if statements(sql) == [text] else self._run(text, most)
         backward = None if known else self._backward(sql, most, written)
-        flags = flags_of(sql, written.read, backward.result) if backward else question.gold_flags.split(",")
+        flags = question.gold_flags.split(",")
+        if backward and backward.result:
+            flags = list(tie_findings(sql, written.read, backward.result))
         ordered: dict[Contract, bool] = {
             "spider": spider_orders(sql),
             "bird": False,

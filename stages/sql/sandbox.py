@@ -18,15 +18,14 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from functools import cache
 from itertools import chain, islice
 from pathlib import Path
 
 import apsw
 
 from stages.errors import UserError
-from stages.files import sha256_file
 from stages.sql.compare import Cell, Result, Row
+from stages.sql.numbers import NumberOrder, as_text
 from stages.sql.text import statements
 from stages.sql.verdicts import ErrorClass, Status, error_class
 
@@ -128,11 +127,13 @@ class Database:
     """An open database. Not for threads.
 
     `other_way`: whatever a query leaves open falls out otherwise: scans without an ORDER BY run backwards, `random()`
-    gives other numbers, and there is the function `tie_breaker()` of `stages.sql.text.ties_reversed`.
+    gives other numbers, and there are the function `tie_breaker()` of `stages.sql.text.ties_reversed` and the
+    collations `as_text` and `as_number` of `stages.sql.numbers`, whose `number_order` is that of the last query.
     """
 
     def __init__(self, path: Path, other_way: bool = False) -> None:
         self._other_way = other_way
+        self.number_order = NumberOrder()
         self._connection = apsw.Connection(
             f"{path.resolve().as_uri()}?mode=ro&immutable=1",
             flags=apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI,
@@ -224,6 +225,7 @@ class Database:
         self._budget, self._deadline, self._enough = budget, time.monotonic() + seconds, enough
         self._ticks = self._steps = self._columns = self._countdown = 0
         self._stopped = ""
+        self.number_order = NumberOrder()
         self._random: random.Random | None = None
 
     def _harden(self) -> None:
@@ -236,6 +238,8 @@ class Database:
         connection.pragma("reverse_unordered_selects", int(self._other_way))
         if self._other_way:
             connection.create_scalar_function("tie_breaker", self._tie_breaker, 0)
+            connection.create_collation("as_text", as_text)
+            connection.create_collation("as_number", lambda left, right: self.number_order.compare(left, right))
         harmless = apsw.SQLITE_INNOCUOUS  # views may use them
         connection.create_scalar_function("random", self._random_integer, 0, flags=harmless)
         connection.create_scalar_function("randomblob", self._random_blob, 1, flags=harmless)
@@ -340,12 +344,6 @@ def check_databases(db_ids: Iterable[str], folder: Path) -> dict[str, Path]:
     if problems:
         raise UserError(*problems)
     return paths
-
-
-@cache
-def database_sha256(path: str) -> str:
-    """The hex sha256 of a database file. It is read once in a process: big ones take seconds."""
-    return sha256_file(Path(path))
 
 
 def _problem(path: Path) -> str | None:

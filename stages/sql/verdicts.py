@@ -1,4 +1,4 @@
-"""What executing a candidate can show: the closed sets of verdicts and of error classes.
+"""What executing a candidate or a gold can show: the closed sets of verdicts, of audit flags and of error classes.
 
 Rules, in this order:
 1. the gold failed or went over its budget -> `gold_error`; the gold was undecided -> `undecided`;
@@ -19,6 +19,17 @@ VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
 
 Status = Literal["ok", "exec_error", "over_budget", "undecided", "no_sql"]
 """How one execution ended; the gold dataset's verdict is one of these (a gold without SQL is an `exec_error`)."""
+
+GoldVerdict = Literal["ok", "exec_error", "over_budget", "undecided"]
+GOLD_VERDICTS: tuple[GoldVerdict, ...] = get_args(GoldVerdict)
+
+GoldFlag = Literal[
+    "empty", "limit_tie", "order_unstable", "text_number_sort", "null_first",  # of the query
+    "duplicate_question", "versions_disagree",  # of the question
+    "question_in_train", "database_in_train",  # of a test set: leakage
+]  # fmt: skip
+GOLD_FLAGS: tuple[GoldFlag, ...] = get_args(GoldFlag)
+"""What the audit says against a gold query or its question; `stages.gold` tells what each means."""
 
 ErrorClass = Literal[
     "syntax", "several_statements", "forbidden", "no_such_table", "no_such_column", "ambiguous_column",

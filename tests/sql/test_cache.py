@@ -1,9 +1,13 @@
+import hashlib
+import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
+import stages.sql.cache as cache_module
 from stages.errors import UserError
 from stages.sql.cache import Cache, default_folder
 
@@ -71,3 +75,82 @@ def test_it_lies_in_the_cache_folder_of_the_user(monkeypatch: pytest.MonkeyPatch
     assert default_folder() == Path("/somewhere/sense")
     monkeypatch.delenv("XDG_CACHE_HOME")
     assert default_folder() == Path.home() / ".cache" / "sense"
+
+
+@pytest.fixture
+def reads(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+    """The files that were read; none counts as just changed."""
+    paths: list[Path] = []
+
+    def noting(path: Path) -> str:
+        paths.append(path)
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+
+    monkeypatch.setattr(cache_module, "sha256_file", noting)
+    monkeypatch.setattr(cache_module, "_RACY_NS", -(10**18))
+    return paths
+
+
+def hashed(folder: Path, path: Path) -> bytes:
+    """What a new run says: which of three contents it takes the file for."""
+    names = {hashlib.sha256(content).hexdigest(): content for content in (b"one", b"two", b"longer")}
+    return names[Cache(folder).sha256(str(path))]
+
+
+def test_a_file_that_did_not_change_is_read_once_for_all_runs(tmp_path: Path, reads: list[Path]) -> None:
+    path = tmp_path / "big.sqlite"
+    path.write_bytes(b"one")
+    assert [hashed(tmp_path, path) for _ in range(3)] == [b"one"] * 3
+    assert reads == [path]
+
+
+def test_another_process_does_not_read_a_file_that_is_known(tmp_path: Path, reads: list[Path]) -> None:
+    path = tmp_path / "big.sqlite"
+    path.write_bytes(b"one")
+    hashed(tmp_path, path)
+    unable = "import sys; from pathlib import Path; from stages.sql import cache; cache.sha256_file = None\n"
+    script = f"{unable}print(cache.Cache(Path(sys.argv[1])).sha256(sys.argv[2]))"
+    command = [sys.executable, "-c", script, str(tmp_path), str(path)]
+    told = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout
+    assert told.strip() == hashlib.sha256(b"one").hexdigest()
+
+
+def test_a_changed_file_is_read_again(tmp_path: Path, reads: list[Path]) -> None:
+    path = tmp_path / "big.sqlite"
+    path.write_bytes(b"one")
+    cache = Cache(tmp_path)
+    first = cache.sha256(str(path))
+    path.write_bytes(b"longer")
+    assert cache.sha256(str(path)) != first
+    assert hashed(tmp_path, path) == b"longer"
+    assert len(reads) == 2
+
+
+def test_another_file_of_the_same_size_and_time_is_read_again(tmp_path: Path, reads: list[Path]) -> None:
+    path, other = tmp_path / "big.sqlite", tmp_path / "other.sqlite"
+    path.write_bytes(b"one")
+    hashed(tmp_path, path)
+    other.write_bytes(b"two")
+    times = path.stat().st_atime_ns, path.stat().st_mtime_ns
+    os.utime(other, ns=times)
+    other.replace(path)
+    assert path.stat().st_mtime_ns == times[1]
+    assert hashed(tmp_path, path) == b"two"
+
+
+def test_a_file_written_in_place_whose_time_was_put_back_is_read_again(tmp_path: Path, reads: list[Path]) -> None:
+    path = tmp_path / "big.sqlite"
+    path.write_bytes(b"one")
+    hashed(tmp_path, path)
+    times = path.stat().st_atime_ns, path.stat().st_mtime_ns
+    time.sleep(0.05)  # more than a tick of the file system's clock
+    path.write_bytes(b"two")
+    os.utime(path, ns=times)
+    assert hashed(tmp_path, path) == b"two"
+
+
+def test_a_file_that_has_just_changed_is_not_remembered(tmp_path: Path) -> None:
+    path = tmp_path / "big.sqlite"
+    path.write_bytes(b"one")
+    hashed(tmp_path, path)
+    assert not list(Cache(tmp_path)._connection.execute("SELECT * FROM file"))

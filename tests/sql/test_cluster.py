@@ -247,7 +247,7 @@ def test_a_defect_of_the_work_stops_the_run_as_it_does_locally(nodes: Any, music
 def test_another_database_on_a_node_is_refused_before_work(
     nodes: Any, music: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(cluster_module, "database_sha256", lambda path: "0" * 64)
+    monkeypatch.setattr(cluster_module, "_hashes", lambda paths, cache: dict.fromkeys(paths, "0" * 64))
     with pytest.raises(UserError, match=rf"{music} on node \S+ is not the file of this machine"):
         judge(items_of(music, ["SELECT 1"]), RULES, cluster(nodes.address, database))
 
@@ -257,7 +257,7 @@ def test_a_database_that_a_node_lacks_is_refused_before_work(
     nodes: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     absent = tmp_path / "absent.sqlite"
-    monkeypatch.setattr(cluster_module, "database_sha256", lambda path: "0" * 64)
+    monkeypatch.setattr(cluster_module, "_hashes", lambda paths, cache: dict.fromkeys(paths, "0" * 64))
     with pytest.raises(UserError, match=rf"{absent} cannot be read on node \S+ \(No such file"):
         judge(items_of(str(absent), ["SELECT 1"]), RULES, cluster(nodes.address, database))
 
@@ -307,10 +307,10 @@ def test_a_stage_gives_the_same_bytes_on_a_cluster(nodes: Any, tmp_path: Path) -
     shutil.copy(ROOT / "params.yaml", tmp_path)
     for name, flags in (("local", ["--workers", "1"]), ("ray", ["--engine", "ray", "--ray-address", nodes.address])):
         given = "--questions questions.parquet --questions-receipt questions.json --databases databases"
-        made = f"--gold {name}.parquet --report {name}.json --cache {name}"
+        made = f"--gold {name}.parquet --report {name}.json --page {name}.html --cache {name}"
         command = [sys.executable, "-m", "stages.gold", *given.split(), *made.split(), *flags]
         subprocess.run(command, cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)}, check=True)
-    for suffix in ("parquet", "json"):
+    for suffix in ("parquet", "json", "html"):
         assert (tmp_path / f"ray.{suffix}").read_bytes() == (tmp_path / f"local.{suffix}").read_bytes()
 
 

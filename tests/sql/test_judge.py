@@ -12,7 +12,7 @@ from stages.sql.compare import Contract
 from stages.sql.judge import DECIDING, Outcome, judge
 from stages.sql.pool import local
 from stages.sql.referee import DIGEST_ROWS, Budget, Item, Question, Referee, Rules
-from stages.sql.sandbox import Database, Execution, Limits, database_sha256
+from stages.sql.sandbox import Database, Execution, Limits
 from stages.sql.verdicts import VERDICTS
 from tests.sql.world import CROSS_JOIN, ENDLESS, LIMITS, counting, make_database
 from tests.test_pipeline import imports
@@ -205,7 +205,6 @@ def test_a_changed_database_contract_budget_limit_or_gold_is_executed_anew(music
     connection.execute("DELETE FROM album")
     connection.commit()
     connection.close()
-    database_sha256.cache_clear()
     judge([(question, "SELECT 1")], RULES, local(1), cache)
     assert len(keys_of(cache)) == 7
 

@@ -5,10 +5,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stages.sql.text import orders, spider_text, statements, ties_reversed
+from stages.sql.text import compared_by, may_cut, orders, sorts, spider_text, statements, ties_reversed
 
 CASES = json.loads((Path(__file__).parents[1] / "fixtures" / "sql" / "text.json").read_text(encoding="utf-8"))
-WORDS = ["'", '"', "[", "]", "`", ";", "--", "/*", "*/", "\n", "(", ")", "ORDER", "BY", "LIMIT", "UNION", "distinct"]
+WORDS = [
+    "'", '"', "[", "]", "`", ";", "--", "/*", "*/", "\n", "(", ")", ",", ".", "*", "ORDER", "BY", "LIMIT", "UNION",
+    "distinct", "SELECT", "min", "max", "desc", "nulls", "rows", "lag", "OVER",
+]  # fmt: skip
 PIECES = st.lists(st.sampled_from(WORDS))
 
 
@@ -32,10 +35,34 @@ def test_every_order_by_gets_a_tie_breaker(sql: str, text: str) -> None:
     assert ties_reversed(sql) == text
 
 
+@pytest.mark.parametrize(("sql", "text"), CASES["compared"])
+def test_every_order_and_extreme_is_compared_by_the_collation(sql: str, text: str) -> None:
+    assert compared_by(sql, "c") == text
+    assert sorts(sql) is (sql != text)
+
+
+@pytest.mark.parametrize(("sql", "text"), CASES["nulls_last"])
+def test_nulls_are_put_last_where_the_order_is_ascending_and_the_query_does_not_say(sql: str, text: str) -> None:
+    assert compared_by(sql, "c", nulls_last=True) == text
+
+
+@pytest.mark.parametrize(("sql", "cuts"), CASES["may_cut"])
+def test_an_ascending_order_decides_the_rows_only_before_a_limit_or_inside(sql: str, cuts: bool) -> None:
+    assert may_cut(sql) is cuts
+
+
+@given(PIECES)
+def test_a_text_without_order_or_extremes_is_never_changed(pieces: list[str]) -> None:
+    sql = " ".join(piece for piece in pieces if piece not in ("BY", "min", "max"))
+    assert ties_reversed(sql) == compared_by(sql, "c", nulls_last=True) == sql
+    assert not sorts(sql) and not may_cut(sql)
+
+
 @given(PIECES)
 def test_any_text_can_be_read(pieces: list[str]) -> None:
     sql = " ".join(pieces)
     assert len(statements(sql)) <= sql.count(";") + 1
     assert isinstance(orders(sql), bool)
-    assert len(ties_reversed(sql)) >= len(sql)
+    for made in (ties_reversed(sql), compared_by(sql, "c"), compared_by(sql, "c", nulls_last=True)):
+        assert len(made) >= len(sql)
     assert ";" not in spider_text(sql) or any(quote in sql for quote in ("'", '"', "[", "`", "--", "/*"))
