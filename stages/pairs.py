@@ -15,9 +15,10 @@ from stages.errors import run_stage
 from stages.files import fingerprint, write_json
 from stages.pairing import Text, draw, sides, text_of
 from stages.params import Params, read_params
-from stages.prompts.questions import prompts_of
+from stages.reasons import sort_out
 from stages.receipts import require_receipts
 from stages.sql.tokens import similarity
+from stages.sql.verdicts import GoldFlag
 from stages.tables import COLUMNS, read_table, write_table
 
 
@@ -41,9 +42,11 @@ ASKED = ("db_id", "prompt")
 
 
 class PairsParams(Params):
-    """Section `pairs` of params.yaml; a limit of null is none."""
+    """Section `pairs` of params.yaml; a limit of null is none. `drop_flags`: audit flags of a gold query that keep its
+    question from giving pairs."""
 
     seed: int
+    drop_flags: list[GoldFlag]
     dedup: bool
     keep_gold: bool
     neg_filter: Literal["all", "executable", "error"]
@@ -58,14 +61,15 @@ Pair = tuple[str, Text, Text]
 def main() -> None:
     args = _arguments()
     params = read_params("pairs", PairsParams)
-    tables = {name: getattr(args, name) for name in ("questions", "gold", "candidates", "exec_results")}
+    tables = {name: getattr(args, name) for name in ("questions", "gold", "prompts", "candidates", "exec_results")}
     require_receipts({getattr(args, f"{name}_receipt"): path for name, path in tables.items()})
-    questions, gold, candidates, results = (read_table(path, name) for name, path in tables.items())
+    questions, gold, prompts, candidates, results = (read_table(path, name) for name, path in tables.items())
     counts: Counter[str] = Counter()
-    pairs = make_pairs(questions, gold, candidates, results, params, counts)
-    table = pair_rows(pairs, questions, args.databases)
+    kept, left_out = sort_out(results, gold, prompts, params.drop_flags)
+    pairs = make_pairs(questions, gold, candidates, kept, params, counts)
+    table = pair_rows(pairs, prompts)
     write_table(table, args.pairs, "pairs")
-    write_json(args.report, report_of(table, counts))
+    write_json(args.report, report_of(table, counts, left_out))
 
 
 def make_pairs(
@@ -99,8 +103,8 @@ def _question_counts(right: list[Text], wrong: list[Text]) -> list[str]:
     return [name for name, holds in names.items() if holds]
 
 
-def pair_rows(pairs: list[Pair], questions: pl.DataFrame, databases: Path) -> pl.DataFrame:
-    """The rows of `pairs`. Raises UserError where a database cannot be read."""
+def pair_rows(pairs: list[Pair], prompts: pl.DataFrame) -> pl.DataFrame:
+    """The rows of `pairs`, each with the prompt of its question."""
     rows = [
         {
             "pair_id": fingerprint(question_id, chosen.id, chosen.text, rejected.id, rejected.text)[:16],
@@ -110,14 +114,15 @@ def pair_rows(pairs: list[Pair], questions: pl.DataFrame, databases: Path) -> pl
         }
         for question_id, chosen, rejected in tqdm(pairs, desc="similarity", mininterval=5)
     ]  # fmt: skip
-    asked = questions.filter(pl.col("question_id").is_in(list({pair[0] for pair in pairs})))
-    asked = asked.select("question_id", "db_id", prompts_of(asked, databases))
     table = pl.DataFrame(rows, schema={name: dtype for name, dtype in COLUMNS["pairs"].items() if name not in ASKED})
-    return table.join(asked, on="question_id").select(*COLUMNS["pairs"])
+    asked = prompts.select("question_id", *ASKED)
+    return table.join(asked, on="question_id", how="left").select(*COLUMNS["pairs"])
 
 
-def report_of(table: pl.DataFrame, counts: Counter[str]) -> dict[str, object]:
+def report_of(table: pl.DataFrame, counts: Counter[str], left_out: pl.DataFrame) -> dict[str, object]:
     """Counts: candidates in, pairs out, candidates dropped per reason, questions, and what the limits left out.
+
+    `left_out`: what `sort_out` counted. Each is the reason of whole questions; the other reasons are a candidate's own.
 
     `over_pos_limit` counts right texts, `over_neg_limit` pairs.
     """
@@ -126,11 +131,15 @@ def report_of(table: pl.DataFrame, counts: Counter[str]) -> dict[str, object]:
         return {name: counts[name] for name in names}
 
     return {
-        "in": counts["candidates"],
+        "in": counts["candidates"] + int(left_out["candidates"].sum()),
         "out": table.height,
-        "dropped": some("undecided", "gold_error", "not_in_neg_filter", "blank", "equal_to_right", "duplicate"),
+        "dropped": {
+            **dict(left_out.select("reason", "candidates").iter_rows()),
+            **some("undecided", "gold_error", "not_in_neg_filter", "blank", "equal_to_right", "duplicate"),
+        },
         "questions": {
-            "in": counts["questions"],
+            "in": counts["questions"] + int(left_out["questions"].sum()),
+            "dropped": dict(left_out.select("reason", "questions").iter_rows()),
             **some("with_right", "with_wrong", "with_both", "never_right", "never_wrong"),
         },
         "not_drawn": some("over_pos_limit", "over_neg_limit"),
@@ -141,10 +150,9 @@ def report_of(table: pl.DataFrame, counts: Counter[str]) -> dict[str, object]:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m stages.pairs", description=__doc__)
-    for name in ("questions", "gold", "candidates", "exec-results"):
+    for name in ("questions", "gold", "prompts", "candidates", "exec-results"):
         parser.add_argument(f"--{name}", type=Path, required=True)
         parser.add_argument(f"--{name}-receipt", type=Path, required=True)
-    parser.add_argument("--databases", type=Path, required=True, help="the folder of <db_id>/<db_id>.sqlite")
     parser.add_argument("--pairs", type=Path, required=True, help="the table to write")
     parser.add_argument("--report", type=Path, required=True, help="the counts to write")
     return parser.parse_args()

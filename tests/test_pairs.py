@@ -5,7 +5,6 @@ from itertools import product
 from pathlib import Path
 from typing import Any, get_args
 
-import apsw
 import polars as pl
 import pytest
 from hypothesis import given, settings
@@ -15,7 +14,6 @@ from ruamel.yaml import YAML
 from stages.errors import UserError
 from stages.files import read_json
 from stages.pairs import REJECTED, Pair, PairsParams, main, make_pairs, pair_rows, report_of
-from stages.prompts.render import render_prompt
 from stages.receipts import write_receipt
 from stages.sql.tokens import similarity, sql_tokens
 from stages.tables import COLUMNS, read_table, write_table
@@ -23,6 +21,7 @@ from stages.tables import COLUMNS, read_table, write_table
 EQUAL_SQL = json.loads((Path(__file__).parent / "fixtures" / "pairs" / "equal_sql.json").read_text(encoding="utf-8"))
 PUBLISHED: dict[str, Any] = {
     "seed": 7, "dedup": True, "keep_gold": False, "neg_filter": "all", "neg_limit": 1, "pos_limit": None,
+    "drop_flags": [],
 }  # fmt: skip
 """`grouped-any-limit1`."""
 VERDICTS = ("match", "mismatch", "exec_error", "over_budget", "undecided", "no_sql", "gold_error")
@@ -42,6 +41,11 @@ def questions_of(ids: list[str]) -> pl.DataFrame:
     row = {"source": "demo", "split": "train", "db_id": "music", "question": "How many?", "evidence": ""}
     rows = [{"question_id": one, **row, "gold_sql": GOLD, "difficulty": "easy", "origin": "human"} for one in ids]
     return pl.DataFrame(rows, schema=COLUMNS["questions"])
+
+
+def prompts_of(ids: list[str], lost: str = "[]") -> pl.DataFrame:
+    rows = [{"question_id": one, "db_id": "music", "prompt": f"Prompt {one}", "lost_tables": lost} for one in ids]
+    return frame_of(rows, "prompts")
 
 
 def tables_of(questions: dict[str, list[Candidate]], gold: str = "ok") -> Tables:
@@ -76,15 +80,6 @@ def chosen_of(pairs: list[Pair]) -> set[str | None]:
 
 def rejected_of(pairs: list[Pair]) -> set[str]:
     return {rejected.verdict for _, _, rejected in pairs}
-
-
-@pytest.fixture
-def databases(tmp_path: Path) -> Path:
-    (tmp_path / "databases" / "music").mkdir(parents=True)
-    connection = apsw.Connection(str(tmp_path / "databases" / "music" / "music.sqlite"))
-    connection.execute("CREATE TABLE singer(singer_id INTEGER PRIMARY KEY, name TEXT)")
-    connection.close()
-    return tmp_path / "databases"
 
 
 MIXED: list[Candidate] = [
@@ -269,39 +264,42 @@ def test_similarity_is_a_share(one: list[str], other: list[str]) -> None:
     assert 0 <= similarity(tuple(one), tuple(other)) <= 1
 
 
-def test_the_table_carries_prompt_texts_and_ids(databases: Path) -> None:
-    (row,) = pair_rows(pairs_of({"q": MIXED[:2]}), questions_of(["q", "unused"]), databases).to_dicts()
+def test_the_table_carries_prompt_texts_and_ids() -> None:
+    (row,) = pair_rows(pairs_of({"q": MIXED[:2]}), prompts_of(["q", "unused"])).to_dicts()
     assert row.pop("pair_id") and row.pop("similarity") == similarity(sql_tokens(MIXED[0][0]), sql_tokens(MIXED[1][0]))
     assert row == {
-        "question_id": "q", "db_id": "music", "prompt": render_prompt("singer(singer_id, name)", "How many?", ""),
+        "question_id": "q", "db_id": "music", "prompt": "Prompt q",
         "chosen": MIXED[0][0], "rejected": MIXED[1][0], "chosen_id": "q:0",
         "rejected_id": "q:1", "rejected_verdict": "mismatch", "witness": None,
     }  # fmt: skip
 
 
 @pytest.mark.parametrize("dedup", [True, False])
-def test_pair_ids_are_unique(dedup: bool, databases: Path) -> None:
-    table = pair_rows(pairs_of({"q": MIXED}, dedup=dedup, neg_limit=None), questions_of(["q"]), databases)
+def test_pair_ids_are_unique(dedup: bool) -> None:
+    table = pair_rows(pairs_of({"q": MIXED}, dedup=dedup, neg_limit=None), prompts_of(["q"]))
     assert table["pair_id"].is_unique().all()
 
 
-def test_no_pairs_are_an_empty_table(databases: Path) -> None:
-    assert pair_rows([], questions_of(["q"]), databases).schema == COLUMNS["pairs"]
+def test_no_pairs_are_an_empty_table() -> None:
+    assert pair_rows([], prompts_of(["q"])).schema == COLUMNS["pairs"]
 
 
-def test_the_report_says_what_became_of_every_candidate(databases: Path) -> None:
+def test_the_report_says_what_became_of_every_candidate() -> None:
     counts: Counter[str] = Counter()
     verdicts = {"never": "no_sql", "always": "match", "lost": "gold_error"}
     tables = tables_of({"q": MIXED} | {question: [("SELECT 1", verdict)] for question, verdict in verdicts.items()})
     made = make_pairs(*tables, params(), counts)
-    assert report_of(pair_rows(made, tables[0], databases), counts) == {
-        "in": 11,
+    left_out = pl.DataFrame({"reason": ["flag_empty", "gold_table_dropped"], "questions": [2, 0], "candidates": [7, 0]})
+    assert report_of(pair_rows(made, prompts_of([*verdicts, "q"])), counts, left_out) == {
+        "in": 18,
         "out": 2,
         "dropped": {
+            "flag_empty": 7, "gold_table_dropped": 0,
             "undecided": 1, "gold_error": 1, "not_in_neg_filter": 0, "blank": 0, "equal_to_right": 0, "duplicate": 2,
         },
         "questions": {
-            "in": 4, "with_right": 2, "with_wrong": 2, "with_both": 1, "never_right": 2, "never_wrong": 2,
+            "in": 6, "dropped": {"flag_empty": 2, "gold_table_dropped": 0},
+            "with_right": 2, "with_wrong": 2, "with_both": 1, "never_right": 2, "never_wrong": 2,
         },
         "not_drawn": {"over_pos_limit": 0, "over_neg_limit": 4},
         "gold_chosen": 0,
@@ -309,13 +307,14 @@ def test_the_report_says_what_became_of_every_candidate(databases: Path) -> None
     }  # fmt: skip
 
 
-def stage_in(folder: Path, databases: Path, section: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> list[str]:
+def stage_in(folder: Path, section: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Tables, true receipts and params.yaml in `folder`, which becomes the working directory; the stage's flags."""
     monkeypatch.chdir(folder)
     with Path("params.yaml").open("w") as file:
         YAML().dump({"pairs": section}, file)
-    flags = ["--databases", str(databases), "--pairs", "pairs.parquet", "--report", "pairs.json"]
-    for name, frame in zip(("questions", "gold", "candidates", "exec_results"), tables_of({"q": MIXED}), strict=True):
+    flags = ["--pairs", "pairs.parquet", "--report", "pairs.json"]
+    tables = dict(zip(("questions", "gold", "candidates", "exec_results"), tables_of({"q": MIXED}), strict=True))
+    for name, frame in {**tables, "prompts": prompts_of(["q"])}.items():
         write_table(frame, Path(f"{name}.parquet"), name)
         write_receipt(Path(f"{name}.receipt.json"), name, frame.height, True, Path(f"{name}.parquet"))
         flag = name.replace("_", "-")
@@ -324,10 +323,8 @@ def stage_in(folder: Path, databases: Path, section: dict[str, Any], monkeypatch
     return flags
 
 
-def test_the_stage_writes_the_same_bytes_twice(
-    tmp_path: Path, databases: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    stage_in(tmp_path, databases, PUBLISHED, monkeypatch)
+def test_the_stage_writes_the_same_bytes_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stage_in(tmp_path, PUBLISHED, monkeypatch)
     main()
     first = Path("pairs.parquet").read_bytes(), Path("pairs.json").read_bytes()
     main()
@@ -335,10 +332,21 @@ def test_the_stage_writes_the_same_bytes_twice(
     assert read_table(Path("pairs.parquet"), "pairs").height == read_json(Path("pairs.json"))["out"] == 2
 
 
+def test_a_question_whose_gold_is_flagged_gives_no_pairs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stage_in(tmp_path, PUBLISHED | {"drop_flags": ["limit_tie"]}, monkeypatch)
+    gold = read_table(Path("gold.parquet"), "gold").with_columns(flags=pl.lit("empty,limit_tie"))
+    write_table(gold, Path("gold.parquet"), "gold")
+    write_receipt(Path("gold.receipt.json"), "gold", gold.height, True, Path("gold.parquet"))
+    main()
+    report = read_json(Path("pairs.json"))
+    assert (report["in"], report["out"], report["dropped"]["flag_limit_tie"]) == (len(MIXED), 0, len(MIXED))
+    assert report["questions"]["in"] == report["questions"]["dropped"]["flag_limit_tie"] == 1
+
+
 def test_a_table_that_changed_after_validation_stops_the_stage(
-    tmp_path: Path, databases: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    stage_in(tmp_path, databases, PUBLISHED, monkeypatch)
+    stage_in(tmp_path, PUBLISHED, monkeypatch)
     results = read_table(Path("exec_results.parquet"), "exec_results")
     write_table(results.with_columns(verdict=pl.lit("match")), Path("exec_results.parquet"), "exec_results")
     with pytest.raises(UserError, match=r"exec_results.parquet has changed since"):
@@ -347,10 +355,10 @@ def test_a_table_that_changed_after_validation_stops_the_stage(
 
 
 def test_every_wrong_param_is_told_at_once_and_a_limit_of_0_says_what_to_give_instead(
-    tmp_path: Path, databases: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     wrong = PUBLISHED | {"neg_limit": 0, "pos_limit": -1, "neg_filter": "nearest", "dedup": "yes", "neg_limits": 1}
-    stage_in(tmp_path, databases, wrong, monkeypatch)
+    stage_in(tmp_path, wrong, monkeypatch)
     with pytest.raises(UserError) as caught:
         main()
     assert len(caught.value.sentences) == 5

@@ -1,0 +1,33 @@
+"""What is known of columns, as comments of one line each."""
+
+import re
+from collections.abc import Mapping
+
+Notes = Mapping[str, Mapping[str, str]]
+"""Table to column to its comment."""
+
+Descriptions = Mapping[str, Mapping[str, Mapping[str, str]]]
+"""`descriptions.json` beside a database: table to column to `name`, `description`, `values`, each where it is known."""
+
+_SPACE = re.compile(r"[\s\x00-\x1f\x7f-\x9f]+")
+
+
+def notes_of(descriptions: Descriptions) -> Notes:
+    """Name, description and values of each column, parted by `; `, without what only repeats the column's name or the
+    text before."""
+    return {
+        table: {column: _note(column, **said) for column, said in columns.items()}
+        for table, columns in descriptions.items()
+    }
+
+
+def _note(column: str, name: str = "", description: str = "", values: str = "") -> str:
+    texts: dict[str, str] = {}
+    for text in (column, name, description, values):
+        texts.setdefault(text.casefold(), one_line(text))
+    return "; ".join(text for text in list(texts.values())[1:] if text)
+
+
+def one_line(text: str) -> str:
+    """A text with each run of space, line breaks and control characters as one space."""
+    return _SPACE.sub(" ", text)

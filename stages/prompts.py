@@ -1,0 +1,143 @@
+"""Makes the prompts: what a model is asked with, for every question of every split.
+
+A prompt is the DDL of the question's database, then the evidence, then the question: the prompts of one database begin
+alike, unless they are shuffled or tables are dropped.
+
+Where a prompt has more tokens than `max_tokens`, whole tables are dropped, never text cut: the table whose name and
+column names hold fewest of the words of question and evidence goes first (words are cut at case changes and
+underscores; case and a plural's s do not count), among equals the one with the longest text, then the last one. One
+table always stays. The gold query has no part in this, for it would tell the answer; which of the dropped tables it
+reads is recorded.
+"""
+
+import argparse
+import json
+import random
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import apsw
+import polars as pl
+from pydantic import Field, ValidationInfo, field_validator
+from pydantic_core import PydanticCustomError
+from tqdm import tqdm
+
+from stages.errors import UserError, run_stage
+from stages.files import read_json, write_json
+from stages.params import Params, read_params
+from stages.prompting.budget import Count, Shown, estimate, fit, names_read, tokenizer_count
+from stages.prompting.comments import notes_of
+from stages.prompting.ddl import Style, shuffled, table_text
+from stages.prompting.schema import LEFT_OUT, Schema, Table, read_schema
+from stages.receipts import require_receipts
+from stages.tables import COLUMNS, read_table, write_table
+
+
+class PromptsParams(Params):
+    """Section `prompts` of params.yaml."""
+
+    style: Style
+    example_rows: int = Field(ge=0)
+    descriptions: bool
+    evidence: bool
+    shuffle: int | None = Field(ge=0)
+    max_tokens: int | None = Field(gt=0)
+    tokenizer: str | None = Field(min_length=1)
+    revision: str | None
+
+    @field_validator("revision")
+    @classmethod
+    def _pinned(cls, revision: str | None, info: ValidationInfo) -> str | None:
+        if (revision is None) != (info.data.get("tokenizer") is None):
+            wanted = "give the commit or tag that the Hub id in `tokenizer` is pinned to, or null for no tokenizer"
+            raise PydanticCustomError("revision", wanted)
+        return revision
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m stages.prompts", description=__doc__)
+    for name in ("questions", "questions-receipt", "databases", "prompts", "report"):
+        parser.add_argument(f"--{name}", type=Path, required=True)
+    args = parser.parse_args()
+    params = read_params("prompts", PromptsParams)
+    require_receipts({args.questions_receipt: args.questions})
+    questions = read_table(args.questions, "questions")
+    count = tokenizer_count(params.tokenizer, params.revision) if params.tokenizer else estimate
+    schemas = read_schemas(args.databases, questions["db_id"].unique().sort().to_list(), params)
+    prompts = prompt_rows(questions, schemas, params, count)
+    write_table(prompts, args.prompts, "prompts")
+    write_json(args.report, report_of(questions.height, prompts, schemas, params))
+
+
+def read_schemas(folder: Path, db_ids: Sequence[str], params: PromptsParams) -> dict[str, Schema]:
+    """The schema of each database `<db_id>/<db_id>.sqlite` in `folder`; each is read once.
+
+    Raises UserError with a sentence for every one that is missing, is not SQLite or has no tables.
+    """
+    schemas, problems = {}, []
+    for db_id in db_ids:
+        database = folder / db_id / f"{db_id}.sqlite"
+        descriptions = database.with_name("descriptions.json")
+        notes = notes_of(read_json(descriptions)) if params.descriptions and descriptions.exists() else {}
+        try:
+            schemas[db_id] = read_schema(database, params.example_rows, notes)
+        except (apsw.Error, UnicodeDecodeError) as error:
+            what = f"cannot be read as SQLite ({error})" if database.exists() else "does not exist"
+            problems.append(f"{database} {what}; run `dvc repro` to make the databases again")
+            continue
+        if not schemas[db_id].tables:
+            problems.append(f"{database} holds no tables; run `dvc repro` to make the databases again")
+    if problems:
+        raise UserError(*problems)
+    return schemas
+
+
+def prompt_rows(
+    questions: pl.DataFrame, schemas: Mapping[str, Schema], params: PromptsParams, count: Count
+) -> pl.DataFrame:
+    """The rows of `prompts`, one a question, in the order of `questions`."""
+    in_order = {db_id: _shown(schema.tables, params.style) for db_id, schema in schemas.items()}
+    rows = []
+    for asked in tqdm(questions.iter_rows(named=True), total=questions.height, desc="prompts", mininterval=5):
+        question_id, db_id, tables = asked["question_id"], asked["db_id"], in_order[asked["db_id"]]
+        if params.shuffle is not None and asked["split"] == "train":
+            generator = random.Random(f"{params.shuffle}/{question_id}")
+            tables = _shown(shuffled(schemas[db_id].tables, generator), params.style)
+        evidence = asked["evidence"] if params.evidence else ""
+        prompt = fit(tables, asked["question"], evidence, count, params.max_tokens)
+        lost = names_read(asked["gold_sql"], prompt.dropped) if prompt.dropped else []
+        rows.append({
+            "question_id": question_id, "db_id": db_id, "prompt": prompt.text, "tokens": prompt.tokens,
+            "dropped_tables": json.dumps(prompt.dropped, ensure_ascii=False),
+            "lost_tables": json.dumps(lost, ensure_ascii=False),
+        })  # fmt: skip
+    return pl.DataFrame(rows, schema=COLUMNS["prompts"])
+
+
+def _shown(tables: Sequence[Table], style: Style) -> list[Shown]:
+    columns = (tuple(column.name for column in table.columns) for table in tables)
+    return [Shown(table.name, names, table_text(table, style)) for table, names in zip(tables, columns, strict=True)]
+
+
+def report_of(
+    questions: int, prompts: pl.DataFrame, schemas: Mapping[str, Schema], params: PromptsParams
+) -> dict[str, object]:
+    """Counts: questions in, prompts out, their tokens, what the budget dropped, what of the databases is not shown."""
+    tokens, dropped = prompts["tokens"], [len(json.loads(names)) for names in prompts["dropped_tables"]]
+    left_out = sum((schema.left_out for schema in schemas.values()), Counter[str]())
+    return {
+        "in": questions,
+        "out": prompts.height,
+        "databases": len(schemas),
+        "tokens": {"min": tokens.min(), "median": tokens.median(), "max": tokens.max()},
+        "prompts_with_dropped_tables": sum(map(bool, dropped)),
+        "tables_dropped": sum(dropped),
+        "gold_reads_dropped_table": int((prompts["lost_tables"] != "[]").sum()),
+        "over_max_tokens": int((tokens > params.max_tokens).sum()) if params.max_tokens else 0,
+        "not_shown": {kind: left_out[kind] for kind in LEFT_OUT},
+    }
+
+
+if __name__ == "__main__":
+    run_stage(main)
