@@ -1,21 +1,24 @@
-"""Samples n candidates for each train question from the weak model."""
+"""Candidates for the questions of one split: n samples each from a model, or predictions that lie in files."""
 
 import argparse
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any, Literal
 
 import polars as pl
-from pydantic import Field
+from pydantic import Field, ValidationInfo, field_validator
+from pydantic_core import PydanticCustomError
 
+from stages.asking import drawn, with_prompts
 from stages.errors import UserError, run_stage
 from stages.files import fingerprint, remove_folder, sha256_folder, work_folder, write_json
+from stages.imported import imported_rows, read_imported, systems_of
 from stages.lm.loading import load_model
 from stages.lm.sampling import Decoding, Sample, sample_all
 from stages.params import Params, read_params
-from stages.prompts.questions import prompts_of
-from stages.prompts.render import extract_sql
+from stages.prompting.render import extract_sql
 from stages.receipts import require_receipts
 from stages.tables import COLUMNS, read_table, write_table
 
@@ -23,6 +26,9 @@ from stages.tables import COLUMNS, read_table, write_table
 class CandidatesParams(Params):
     """Section `candidates` of params.yaml."""
 
+    engine: Literal["transformers", "file"]
+    model: str = Field(min_length=1)
+    split: Literal["train", "dev", "test"]
     n: int = Field(gt=0)
     temperature: float = Field(gt=0)
     top_p: float = Field(gt=0, le=1)
@@ -30,6 +36,16 @@ class CandidatesParams(Params):
     seed: int = Field(ge=0)
     batch_size: int = Field(gt=0)
     max_questions: int | None = Field(gt=0)
+
+    @field_validator("model")
+    @classmethod
+    def _fit_the_engine(cls, model: str, info: ValidationInfo) -> str:
+        engine = info.data.get("engine")
+        if engine == "file" and model != "imported":
+            raise PydanticCustomError("model", "give imported, as `engine` is file, or set `engine` to transformers")
+        if engine == "transformers" and model == "imported":
+            raise PydanticCustomError("model", "give a trained model (sft/weak), or set `engine` to file")
+        return model
 
     def decoding(self) -> Decoding:
         return Decoding(self.n, self.temperature, self.top_p, self.max_tokens, self.seed)
@@ -55,21 +71,12 @@ def candidate_rows(
     return pl.DataFrame(rows, schema=COLUMNS["candidates"])
 
 
-def drawn(train: pl.DataFrame, limit: int | None, seed: int) -> pl.DataFrame:
-    """At most `limit` of the questions (all where it is None), the first by a hash of seed and question_id."""
-    if limit is None or train.height <= limit:
-        return train
-    places = [fingerprint(seed, question_id) for question_id in train["question_id"]]
-    chosen = sorted(range(train.height), key=places.__getitem__)[:limit]
-    return train[sorted(chosen)]
-
-
-def report_of(questions: pl.DataFrame, train: int, asked: int, candidates: pl.DataFrame) -> dict[str, object]:
-    """Counts: questions in, of split train and asked, candidates out, how they ended, how many have no SQL."""
+def report_of(questions: int, dropped: Mapping[str, int], candidates: pl.DataFrame) -> dict[str, Any]:
+    """Counts: questions in, asked and dropped for each reason, candidates out, how they ended, how many have no SQL."""
     return {
-        "in": questions.height,
-        "asked": asked,
-        "dropped": {"not_train": questions.height - train, "over_max_questions": train - asked},
+        "in": questions,
+        "asked": questions - sum(dropped.values()),
+        "dropped": dropped,
         "out": candidates.height,
         "distinct_sql": candidates.select("question_id", "sql").n_unique(),
         "finish_reason": dict(sorted(candidates["finish_reason"].value_counts().rows())),
@@ -78,27 +85,49 @@ def report_of(questions: pl.DataFrame, train: int, asked: int, candidates: pl.Da
     }
 
 
+def sample_candidates(
+    asked: pl.DataFrame, folder: Path, params: CandidatesParams, out: Path
+) -> tuple[pl.DataFrame, Path]:
+    """The rows of `candidates` for `asked` (columns question_id, prompt), from the model in `folder`.
+
+    Also the work folder beside `out`, whose finished batches are not sampled again: to be removed once `out` is there.
+    """
+    model, tokenizer = load_model(folder)
+    version, decoding = sha256_folder(folder), params.decoding()
+    ids, prompts = asked["question_id"].to_list(), asked["prompt"].to_list()
+    work = work_folder(out, fingerprint(params.model_dump(), version, ids, prompts))
+    samples = sample_all(model.eval(), tokenizer, ids, prompts, decoding, params.batch_size, work)
+    return candidate_rows(asked, samples, decoding, folder.name, version), work
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    for name in ("questions", "questions-receipt", "databases", "model", "candidates", "report"):
+    for name in ("questions", "questions-receipt", "prompts", "prompts-receipt", "model", "candidates", "report"):
         parser.add_argument(f"--{name}", type=Path, required=True)
     args = parser.parse_args()
     params = read_params("candidates", CandidatesParams)
     require_receipts({args.questions_receipt: args.questions})
     questions = read_table(args.questions, "questions")
-    train = questions.filter(pl.col("split") == "train")
-    if train.is_empty():
-        raise UserError(f"{args.questions} has no question of split `train` to sample candidates for")
-    asked = drawn(train, params.max_questions, params.seed)
-    asked = asked.with_columns(prompt=prompts_of(asked, args.databases))
-    model, tokenizer = load_model(args.model)
-    name, version, decoding = args.model.name, sha256_folder(args.model), params.decoding()
-    ids, prompts = asked["question_id"].to_list(), asked["prompt"].to_list()
-    work = work_folder(args.candidates, fingerprint(params.model_dump(), version, ids, prompts))
-    samples = sample_all(model.eval(), tokenizer, ids, prompts, decoding, params.batch_size, work)
-    candidates = candidate_rows(asked, samples, decoding, name, version)
+    of_split = questions.filter(pl.col("split") == params.split)
+    if of_split.is_empty():
+        raise UserError(f"{args.questions} has no question of split `{params.split}` to make candidates for")
+    limit = of_split.height if params.max_questions is None else params.max_questions
+    asked = of_split.filter(pl.col("question_id").is_in(drawn(of_split["question_id"].to_list(), limit, params.seed)))
+    dropped = {
+        f"not_{params.split}": questions.height - of_split.height, "over_max_questions": of_split.height - asked.height,
+    }  # fmt: skip
+    if params.engine == "file":
+        found = read_imported(asked, args.model)
+        candidates = imported_rows(found)
+        dropped["no_predictions"] = asked.height - candidates["question_id"].n_unique()
+        write_table(candidates, args.candidates, "candidates")
+        write_json(args.report, report_of(questions.height, dropped, candidates) | systems_of(found))
+        return
+    require_receipts({args.prompts_receipt: args.prompts})
+    asked = with_prompts(asked, read_table(args.prompts, "prompts"))
+    candidates, work = sample_candidates(asked, args.model, params, args.candidates)
     write_table(candidates, args.candidates, "candidates")
-    write_json(args.report, report_of(questions, train.height, asked.height, candidates))
+    write_json(args.report, report_of(questions.height, dropped, candidates))
     remove_folder(work)
 
 

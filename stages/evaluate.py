@@ -1,4 +1,4 @@
-"""Evaluates a model on one split: greedy EX with its interval, pass@k and maj@k of samples."""
+"""Evaluates a model on one test set: greedy EX with its interval, pass@k and maj@k of samples."""
 
 import argparse
 from collections import Counter
@@ -7,15 +7,16 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
-from pydantic import Field
+from pydantic import Field, field_validator
+from pydantic_core import PydanticCustomError
 
+from stages.asking import in_test_set, with_prompts
 from stages.errors import UserError, run_stage
 from stages.files import fingerprint, remove_folder, sha256_file, sha256_folder, work_folder, write_json, write_text
 from stages.lm.loading import load_model
 from stages.lm.sampling import Decoding, sample_all
 from stages.params import Params, read_params
-from stages.prompts.questions import prompts_of
-from stages.prompts.render import extract_sql
+from stages.prompting.render import extract_sql
 from stages.receipts import require_receipts
 from stages.sql.cache import Cache
 from stages.sql.compare import CONTRACT_NAMES, Contract
@@ -31,8 +32,9 @@ from stages.tables import read_table
 
 
 class EvaluateParams(Params):
-    """Section `evaluate` of params.yaml."""
+    """Section `evaluate` of params.yaml. `test_sets`: `<source>-<split>` each; one run evaluates on one of them."""
 
+    test_sets: list[str] = Field(min_length=1)
     contract: Contract
     n: int = Field(gt=0)
     temperature: float = Field(gt=0)
@@ -47,6 +49,13 @@ class EvaluateParams(Params):
     memory_mb: int = Field(ge=64)
     max_rows: int = Field(gt=0)
     result_mb: int = Field(gt=0)
+
+    @field_validator("test_sets")
+    @classmethod
+    def _unlike(cls, test_sets: list[str]) -> list[str]:
+        if len(set(test_sets)) < len(test_sets):
+            raise PydanticCustomError("test_sets", "name each test set once")
+        return test_sets
 
     def decodings(self) -> tuple[Decoding, Decoding]:
         """Greedy decoding, and n samples."""
@@ -121,32 +130,37 @@ def csv(header: str, rows: Sequence[tuple[object, ...]]) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--split", choices=["train", "dev", "test"], required=True)
-    for name in ("model", "questions", "questions-receipt", "gold", "gold-receipt", "databases"):
+    parser.add_argument("--test-set", required=True, help="<source>-<split>, such as spider-dev")
+    tables = ("questions", "gold", "prompts")
+    for name in ("model", "databases", *tables, *(f"{table}-receipt" for table in tables)):
         parser.add_argument(f"--{name}", type=Path, required=True)
     for name in ("metrics", "samples", "difficulty"):
         parser.add_argument(f"--{name}", type=Path, required=True)
     add_execution_flags(parser)
     args = parser.parse_args()
     params = read_params("evaluate", EvaluateParams)
-    require_receipts({args.questions_receipt: args.questions, args.gold_receipt: args.gold})
+    require_receipts({
+        args.questions_receipt: args.questions, args.gold_receipt: args.gold, args.prompts_receipt: args.prompts,
+    })  # fmt: skip
     questions = read_table(args.questions, "questions")
+    test_set = in_test_set(questions, args.test_set)
     known = read_questions(questions, read_table(args.gold, "gold"), args.databases)
-    split = questions.filter(pl.col("split") == args.split)
-    usable = split.filter(pl.Series([known[i].gold_verdict == "ok" for i in split["question_id"]], dtype=pl.Boolean))
+    ok = [known[question_id].gold_verdict == "ok" for question_id in test_set["question_id"]]
+    usable = test_set.filter(pl.Series(ok, dtype=pl.Boolean))
     if usable.is_empty():
-        raise UserError(f"{args.questions} has no question of split `{args.split}` with a usable gold; choose another")
+        raise UserError(f"{args.questions} has no question of test set `{args.test_set}` with a usable gold")
     check_databases(usable["db_id"], args.databases)
-    usable = usable.with_columns(prompt=prompts_of(usable, args.databases))
+    usable = with_prompts(usable, read_table(args.prompts, "prompts"))
     asked = [known[question_id] for question_id in usable["question_id"]]
-    inputs = [sha256_folder(args.model), sha256_file(args.questions), sha256_file(args.gold), args.split]
-    work = work_folder(args.metrics, fingerprint(params.model_dump(), inputs, usable["prompt"].to_list()))
+    settings = params.model_dump(exclude={"test_sets"})  # another test set changes none of the others' answers
+    inputs = [sha256_folder(args.model), sha256_file(args.questions), sha256_file(args.gold), args.test_set]
+    work = work_folder(args.metrics, fingerprint(settings, inputs, usable["prompt"].to_list()))
     answers = answer(usable, args.model, params.decodings(), params.batch_size, work)
     rules, cache = params.rules(), Cache(args.cache)
     engine: Engine[Item] = engine_of(args, database_of)
     greedy, sampled = (judge_answers(asked, rows, rules, engine, cache) for rows in answers)
     metrics = metrics_of(usable["difficulty"].to_list(), [row[0] for row in greedy], sampled, params)
-    write_json(args.metrics, {**metrics, "dropped": {"gold_not_ok": split.height - usable.height}})
+    write_json(args.metrics, {**metrics, "dropped": {"gold_not_ok": test_set.height - usable.height}})
     pass_at, maj_at = metrics["pass_at"], metrics["maj_at"]
     write_text(args.samples, csv("k,pass_at_k,maj_at_k", [(k, pass_at[k], maj_at[k]) for k in pass_at]))
     write_text(args.difficulty, csv("difficulty,ex", list(metrics["ex_difficulty"].items())))

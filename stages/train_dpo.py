@@ -11,6 +11,7 @@ from pydantic import Field
 
 from stages.errors import UserError, run_stage
 from stages.files import fingerprint, sha256_file, sha256_folder, work_folder, write_json, write_text
+from stages.lm.chat import model_texts
 from stages.lm.loading import load_model
 from stages.lm.scoring import score_labels_only
 from stages.lm.training import fits, loss_rows, save_model, train, trainer_settings
@@ -57,9 +58,10 @@ def train_dpo(
 ) -> tuple[dict[str, object], str]:
     """Trains `base` on the pairs and writes the model folder `out`. Returns the report and the curves as CSV."""
     model, tokenizer = load_model(base)
-    rows = pairs.filter(
-        fits(pairs["prompt"] + pairs["chosen"], tokenizer, params.max_length)
-        & fits(pairs["prompt"] + pairs["rejected"], tokenizer, params.max_length)
+    read = pairs.with_columns(prompt=pl.Series(model_texts(tokenizer, pairs["prompt"]), dtype=pl.String))
+    rows = read.filter(
+        fits(read["prompt"] + read["chosen"], tokenizer, params.max_length)
+        & fits(read["prompt"] + read["rejected"], tokenizer, params.max_length)
     )
     if rows.is_empty():
         raise UserError(f"no pair has at most {params.max_length} tokens on both sides; raise `train_dpo.max_length`")

@@ -10,6 +10,7 @@ from pydantic_core import PydanticCustomError
 
 from stages.errors import UserError, run_stage
 from stages.files import fingerprint, sha256_file, work_folder, write_json, write_text
+from stages.lm.chat import model_texts
 from stages.lm.loading import load_model
 from stages.lm.scoring import score_labels_only
 from stages.lm.scratch import new_model, train_tokenizer
@@ -83,7 +84,8 @@ def train_sft(sft: pl.DataFrame, params: TrainSftParams, work: Path, out: Path) 
     from trl import SFTConfig, SFTTrainer
 
     model, tokenizer = base_model(params, sft["prompt"] + sft["completion"])
-    rows = sft.filter(fits(sft["prompt"] + sft["completion"], tokenizer, params.max_length))
+    read = sft.with_columns(prompt=pl.Series(model_texts(tokenizer, sft["prompt"]), dtype=pl.String))
+    rows = read.filter(fits(read["prompt"] + read["completion"], tokenizer, params.max_length))
     if rows.is_empty():
         raise UserError(f"no row of the SFT set has at most {params.max_length} tokens; raise `max_length`")
     config = SFTConfig(

@@ -11,15 +11,16 @@ from ruamel.yaml import YAML
 from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
 from stages import candidates
-from stages.candidates import CandidatesParams, candidate_rows, drawn, main, report_of
+from stages.candidates import CandidatesParams, candidate_rows, main, report_of
 from stages.errors import UserError
 from stages.files import read_json
 from stages.lm import sampling
 from stages.lm.sampling import Decoding, Sample, sample_batch
 from stages.tables import COLUMNS, read_table
-from tests.sql.world import make_database, write_dataset, write_questions
+from tests.sql.world import write_dataset, write_prompts, write_questions
 
 PARAMS: dict[str, Any] = {
+    "engine": "transformers", "model": "sft/weak", "split": "train",
     "n": 2, "temperature": 1.0, "top_p": 1.0, "max_tokens": 6, "seed": 3, "batch_size": 4, "max_questions": None,
 }  # fmt: skip
 DECODING = Decoding(2, 1.0, 1.0, 6, 3)
@@ -70,20 +71,11 @@ def test_a_candidates_id_does_not_depend_on_how_many_samples_there_are() -> None
     assert more["candidate_id"][:2].to_list() == rows_of(["SELECT 1", "SELECT 2"])["candidate_id"].to_list()
 
 
-def test_a_higher_limit_of_questions_only_adds_some() -> None:
-    train = pl.DataFrame({"question_id": [f"demo/train/{number:04}" for number in range(50)]})
-    few, more = (drawn(train, limit, seed=3)["question_id"].to_list() for limit in (10, 20))
-    assert (len(few), len(more)) == (10, 20)
-    assert set(few) < set(more) and more == sorted(more)
-    assert few != drawn(train, 10, seed=4)["question_id"].to_list() != train["question_id"][:10].to_list()
-    assert drawn(train, None, seed=3).equals(train) and drawn(train, 50, seed=3).equals(train)
-
-
 def test_the_report_counts_questions_and_samples() -> None:
     cut = sample(" ", tokens=6, finish_reason="length")
     made = [[sample("SELECT 1"), sample("SELECT 1")], [cut, sample("SELECT 2")]]
-    questions = pl.concat([QUESTIONS] * 3)
-    assert report_of(questions, 5, 2, candidate_rows(QUESTIONS, made, DECODING, "weak", "v1")) == {
+    dropped = {"not_train": 1, "over_max_questions": 3}
+    assert report_of(6, dropped, candidate_rows(QUESTIONS, made, DECODING, "weak", "v1")) == {
         "in": 6, "asked": 2, "dropped": {"not_train": 1, "over_max_questions": 3}, "out": 4, "distinct_sql": 3,
         "finish_reason": {"length": 1, "stop": 3}, "no_sql": 1, "tokens": 15,
     }  # fmt: skip
@@ -93,15 +85,16 @@ def test_the_report_counts_questions_and_samples() -> None:
 def folder(
     tmp_path: Path, model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, monkeypatch: pytest.MonkeyPatch
 ) -> Path:
-    """A working directory with ten questions (the last of split dev), a database, a model and params.yaml."""
+    """A working directory with ten questions (the last of split dev), their prompts, a model and params.yaml."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", [
-        "candidates", "--questions=questions.parquet", "--questions-receipt=questions.json", "--databases=databases",
-        "--model=weak", "--candidates=candidates.parquet", "--report=report.json",
+        "candidates", "--questions=questions.parquet", "--questions-receipt=questions.json",
+        "--prompts=prompts.parquet", "--prompts-receipt=prompts.json", "--model=weak",
+        "--candidates=candidates.parquet", "--report=report.json",
     ])  # fmt: skip
-    make_database(tmp_path / "databases")
     questions = write_questions(tmp_path, ["SELECT 1"] * 10).to_dicts()
     write_dataset(tmp_path, "questions", [*questions[:-1], questions[-1] | {"split": "dev"}])
+    write_prompts(tmp_path)
     model.save_pretrained("weak")
     tokenizer.save_pretrained("weak")
     write_params()
@@ -180,20 +173,30 @@ def stop(*_: Any) -> None:
     raise KeyboardInterrupt
 
 
-def test_every_missing_database_is_named_and_nothing_is_written(folder: Path) -> None:
-    questions = pl.read_parquet("questions.parquet").to_dicts()
-    questions[0]["db_id"], questions[1]["db_id"] = "gone", "lost"
-    write_dataset(folder, "questions", questions)
-    with pytest.raises(UserError) as caught:
-        main()
-    assert [sentence.split(";")[0] for sentence in caught.value.sentences] == [
-        f"{Path('databases', name, name)}.sqlite does not exist" for name in ("gone", "lost")
+def test_another_split_is_asked_where_the_params_say_so(folder: Path) -> None:
+    write_params(split="dev")
+    main()
+    assert read_table(folder / "candidates.parquet", "candidates")["question_id"].unique().to_list() == [
+        "demo/train/0009"
     ]
+    assert read_json(folder / "report.json")["dropped"] == {"not_dev": 9, "over_max_questions": 0}
+
+
+def test_questions_without_a_prompt_are_refused_and_nothing_is_written(folder: Path) -> None:
+    write_dataset(folder, "prompts", pl.read_parquet("prompts.parquet").to_dicts()[2:])
+    with pytest.raises(UserError, match=r"prompts has no row for 2 questions \(the first: demo/train/0000\)"):
+        main()
     assert not list(folder.glob("candidates*"))
 
 
+def test_prompts_that_changed_after_validation_are_refused(folder: Path) -> None:
+    pl.read_parquet("prompts.parquet").with_columns(prompt=pl.lit("x")).write_parquet("prompts.parquet")
+    with pytest.raises(UserError, match=r"prompts.parquet has changed since prompts.json was written"):
+        main()
+
+
 def test_questions_of_other_splits_alone_are_refused(folder: Path) -> None:
-    questions = pl.read_parquet("questions.parquet").with_columns(split=pl.lit("dev")).to_dicts()
+    questions = pl.read_parquet("questions.parquet").with_columns(split=pl.lit("test")).to_dicts()
     write_dataset(folder, "questions", questions)
     with pytest.raises(UserError, match=r"questions.parquet has no question of split `train`"):
         main()
@@ -202,3 +205,20 @@ def test_questions_of_other_splits_alone_are_refused(folder: Path) -> None:
 def test_a_temperature_of_0_is_refused() -> None:
     with pytest.raises(ValueError, match="greater than 0"):
         CandidatesParams.model_validate(PARAMS | {"temperature": 0.0})
+
+
+@pytest.mark.parametrize(
+    ("changed", "sentence"),
+    [
+        ({"engine": "file"}, "`candidates.model` is 'sft/weak'; give imported, as `engine` is file"),
+        ({"model": "imported"}, "`candidates.model` is 'imported'; give a trained model (sft/weak), or set `engine`"),
+        ({"engine": "vllm"}, "`candidates.engine` is 'vllm'; input should be 'transformers' or 'file'"),
+    ],
+)
+def test_an_engine_and_a_model_that_do_not_fit_are_refused(
+    changed: dict[str, Any], sentence: str, folder: Path
+) -> None:
+    write_params(**changed)
+    with pytest.raises(UserError) as caught:
+        main()
+    assert len(caught.value.sentences) == 1 and sentence in caught.value.sentences[0]

@@ -8,7 +8,7 @@ import pytest
 from ruamel.yaml import YAML
 from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
-from stages import evaluate, gold
+from stages import evaluate
 from stages.errors import UserError
 from stages.evaluate import EvaluateParams, csv, main, metrics_of
 from stages.files import read_json
@@ -17,13 +17,12 @@ from stages.lm.sampling import Decoding
 from stages.sql.compare import CONTRACT_NAMES, Contract
 from stages.sql.judge import Outcome
 from stages.sql.verdicts import VERDICTS, Verdict
-from tests.sql.world import accept, make_database, write_questions
-from tests.test_gold import PARAMS as GOLD_PARAMS
+from tests.sql.world import make_database, write_dataset, write_prompts, write_questions
 
 PARAMS: dict[str, Any] = {
-    "contract": "strict", "n": 4, "temperature": 1.0, "top_p": 1.0, "max_tokens": 6, "batch_size": 4, "seed": 5,
-    "resamples": 500, "budget_floor": 1_000_000, "budget_factor": 50, "wall_seconds": 20.0, "memory_mb": 512,
-    "max_rows": 10_000, "result_mb": 20,
+    "test_sets": ["demo-train"], "contract": "strict", "n": 4, "temperature": 1.0, "top_p": 1.0, "max_tokens": 6,
+    "batch_size": 4, "seed": 5, "resamples": 500, "budget_floor": 1_000_000, "budget_factor": 50,
+    "wall_seconds": 20.0, "memory_mb": 512, "max_rows": 10_000, "result_mb": 20,
 }  # fmt: skip
 GOLDS = ["SELECT name FROM singer", "SELECT absent FROM singer", "SELECT country FROM singer", "SELECT age FROM singer"]
 
@@ -93,21 +92,20 @@ def folder(
     """A working directory with a database, four questions of which one's gold fails, a model and params.yaml."""
     monkeypatch.chdir(tmp_path)
     with Path("params.yaml").open("w") as file:
-        file.write(GOLD_PARAMS)
         YAML().dump({"evaluate": PARAMS}, file)
     make_database(tmp_path / "databases")
     write_questions(tmp_path, GOLDS)
-    inputs = [
-        "--questions=questions.parquet", "--questions-receipt=questions.json", "--databases=databases", "--workers=1",
-        "--gold=gold.parquet",
-    ]  # fmt: skip
-    monkeypatch.setattr(sys, "argv", ["gold", *inputs, "--report=gold-report.json"])
-    gold.main()
-    accept(tmp_path, "gold")
+    write_prompts(tmp_path)
+    write_dataset(tmp_path, "gold", [
+        {"question_id": f"demo/train/{number:04}", "verdict": "exec_error" if "absent" in sql else "ok", "flags": ""}
+        for number, sql in enumerate(GOLDS)
+    ])  # fmt: skip
     model.save_pretrained("model")
     tokenizer.save_pretrained("model")
     monkeypatch.setattr(sys, "argv", [
-        "evaluate", *inputs, "--gold-receipt=gold.json", "--model=model", "--split=train", "--metrics=metrics.json",
+        "evaluate", "--questions=questions.parquet", "--questions-receipt=questions.json", "--gold=gold.parquet",
+        "--gold-receipt=gold.json", "--prompts=prompts.parquet", "--prompts-receipt=prompts.json",
+        "--databases=databases", "--workers=1", "--model=model", "--test-set=demo-train", "--metrics=metrics.json",
         "--samples=samples.csv", "--difficulty=difficulty.csv",
     ])  # fmt: skip
     return tmp_path
@@ -174,11 +172,47 @@ def test_answers_come_back_in_the_order_of_the_questions_whatever_the_batches(fo
     assert [[len(row) for row in rows] for rows in together] == [[1, 1, 1], [4, 4, 4]]
 
 
-def test_a_split_without_a_usable_gold_is_refused(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys, "argv", [*sys.argv, "--split=dev"])
-    with pytest.raises(UserError, match=r"questions.parquet has no question of split `dev` with a usable gold"):
+def test_a_test_set_is_the_questions_of_one_source_and_split(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    change_questions("0003", source="other", split="dev")
+    write_prompts(folder)
+    monkeypatch.setattr(evaluate, "answer", answer_gold)
+    main()
+    assert read_json(folder / "metrics.json")["questions"] == 2
+    monkeypatch.setattr(sys, "argv", [*sys.argv, "--test-set=other-dev"])
+    main()
+    assert read_json(folder / "metrics.json")["questions"] == 1
+
+
+def change_questions(number: str, **changed: str) -> None:
+    rows = pl.read_parquet("questions.parquet").to_dicts()
+    write_dataset(Path(), "questions", [
+        row | (changed if row["question_id"].endswith(number) else {}) for row in rows
+    ])  # fmt: skip
+
+
+def test_a_test_set_that_is_not_there_names_those_that_are(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    change_questions("0003", source="other", split="dev")
+    monkeypatch.setattr(sys, "argv", [*sys.argv, "--test-set=spider-dev"])
+    with pytest.raises(UserError, match=r"no test set `spider-dev`; there are: demo-train, other-dev; correct it"):
         main()
     assert not (folder / "metrics.json").exists()
+
+
+def test_a_test_set_without_a_usable_gold_is_refused(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    change_questions("0001", source="other", split="dev")  # the one whose gold fails
+    monkeypatch.setattr(sys, "argv", [*sys.argv, "--test-set=other-dev"])
+    with pytest.raises(UserError, match=r"questions.parquet has no question of test set `other-dev` with a usable"):
+        main()
+
+
+@pytest.mark.parametrize(
+    ("test_sets", "message"), [([], "at least 1 item"), (["a-dev", "a-dev"], "name each test set once")]
+)
+def test_test_sets_are_named_once_and_are_not_none(test_sets: list[str], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        params_of(test_sets=test_sets)
 
 
 def test_a_gold_that_changed_after_validation_is_refused(folder: Path) -> None:

@@ -19,7 +19,7 @@ from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 from stages.files import sha256_file, sha256_folder
 from stages.receipts import write_receipt
 from stages.tables import COLUMNS, write_table
-from tests.sql.world import make_database, write_questions
+from tests.sql.world import write_prompts, write_questions
 from tests.test_candidates import PARAMS as CANDIDATES_PARAMS
 from tests.test_train_dpo import PARAMS as DPO_PARAMS
 from tests.test_train_sft import PARAMS as SFT_PARAMS
@@ -38,8 +38,8 @@ COMMANDS = {
         "--curve=curve.csv",
     ],
     "candidates": [
-        "--questions=questions.parquet", "--questions-receipt=questions.json", "--databases=databases", "--model=base",
-        "--candidates=candidates.parquet", "--report=report.json",
+        "--questions=questions.parquet", "--questions-receipt=questions.json", "--prompts=prompts.parquet",
+        "--prompts-receipt=prompts.json", "--model=base", "--candidates=candidates.parquet", "--report=report.json",
     ],
     "train_dpo": [
         "--pairs=pairs.parquet", "--pairs-receipt=pairs.json", "--base=base", "--model=models/dpo",
@@ -66,8 +66,8 @@ def folder(
     for name, rows in {"sft": sft_rows, "pairs": pl.DataFrame(pairs, schema=COLUMNS["pairs"])}.items():
         write_table(rows, tmp_path / f"{name}.parquet", name)
         write_receipt(tmp_path / f"{name}.json", name, rows.height, True, tmp_path / f"{name}.parquet")
-    make_database(tmp_path / "databases")
     write_questions(tmp_path, ["SELECT 1"] * 200)
+    write_prompts(tmp_path)
     model.save_pretrained(tmp_path / "base")
     tokenizer.save_pretrained(tmp_path / "base")
     return tmp_path

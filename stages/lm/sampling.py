@@ -9,6 +9,7 @@ import numpy as np
 from tqdm import tqdm
 
 from stages.files import read_json, write_json
+from stages.lm.chat import model_texts
 
 if TYPE_CHECKING:
     import torch
@@ -48,16 +49,17 @@ def sample_all(
     model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase", question_ids: Sequence[str], prompts: Sequence[str],
     decoding: Decoding, batch_size: int, work: Path,
 ) -> list[list[Sample]]:
-    """`decoding.n` samples of each prompt, in the order of the prompts.
+    """`decoding.n` samples of each prompt, in the order of the prompts, sent through the chat template if there is one.
 
     Each finished batch is kept in the folder `work` (of the same model, prompts and decoding), and not sampled again.
     """
     found: list[list[Sample]] = [[] for _ in prompts]
-    planned = list(batches(prompts, tokenizer, batch_size))
+    read = model_texts(tokenizer, prompts)
+    planned = list(batches(read, tokenizer, batch_size))
     for number, indices in enumerate(tqdm(planned, desc=f"{decoding.n} samples a question", mininterval=5)):
         part = work / f"{number:06}.json"
         if not part.exists():
-            ids, texts = [question_ids[i] for i in indices], [prompts[i] for i in indices]
+            ids, texts = [question_ids[i] for i in indices], [read[i] for i in indices]
             rows = sample_batch(model, tokenizer, ids, texts, decoding)
             write_json(part, {"samples": [[asdict(sample) for sample in row] for row in rows]})
         for index, row in zip(indices, read_json(part)["samples"], strict=True):
@@ -69,7 +71,7 @@ def sample_batch(
     model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase", question_ids: Sequence[str], prompts: Sequence[str],
     decoding: Decoding,
 ) -> list[list[Sample]]:
-    """`decoding.n` samples of each prompt, in the order of the prompts.
+    """`decoding.n` samples of each prompt, which the model reads as it stands, in the order of the prompts.
 
     The prompts run through the model once. After that the n samples of a prompt are n positions of one row: a mask lets
     each see the prompt and its own tokens, so that they share the prompt's KV cache instead of copying it.

@@ -93,3 +93,8 @@ def refuse(path: Path, wrong: list[str]) -> None:
         wrong = [*wrong[:_LISTED], f"{path}: and {len(wrong) - _LISTED} more"]
     if wrong:
         raise UserError(*wrong)
+
+
+def is_unicode(text: str) -> bool:
+    """Whether a text holds no half of a surrogate pair, which JSON can write and UTF-8 cannot."""
+    return text.isascii() or not any("\ud800" <= letter <= "\udfff" for letter in text)

@@ -49,6 +49,19 @@ def write_questions(folder: Path, golds: Sequence[str], db_ids: Sequence[str] = 
     return write_dataset(folder, "questions", rows)
 
 
+def write_prompts(folder: Path) -> pl.DataFrame:
+    """`prompts.parquet` with a true receipt: a prompt for each question of `questions.parquet`."""
+    rows: list[dict[str, object]] = [
+        {
+            "question_id": question_id, "db_id": db_id, "prompt": f"singer(name)\nquestion: {question}\nsql:\n",
+            "tokens": 9, "dropped_tables": "[]", "lost_tables": "[]",
+        }
+        for question_id, db_id, question in pl.read_parquet(folder / "questions.parquet")
+        .select("question_id", "db_id", "question").iter_rows()
+    ]  # fmt: skip
+    return write_dataset(folder, "prompts", rows)
+
+
 def write_candidates(folder: Path, samples: Sequence[tuple[int, str]]) -> pl.DataFrame:
     """`candidates.parquet` with a true receipt: (number of the question, SQL) each."""
     rows: list[dict[str, object]] = [
