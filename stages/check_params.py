@@ -1,6 +1,7 @@
 """Checks the whole of params.yaml and names every mistake in it at once, before any stage runs."""
 
 import argparse
+from pathlib import Path
 
 from stages.candidates import CandidatesParams
 from stages.corpus import CorpusParams
@@ -9,7 +10,8 @@ from stages.evaluate import EvaluateParams
 from stages.exec_results import ExecResultsParams
 from stages.gold import GoldParams
 from stages.pairs import PairsParams
-from stages.params import Params, read_params, read_sections
+from stages.params import PARAMS_FILE, Params, read_params, read_sections
+from stages.prompts import PromptsParams
 from stages.sft import SftParams
 from stages.train_dpo import TrainDpoParams
 from stages.train_sft import TrainSftParams
@@ -17,6 +19,7 @@ from stages.train_sft import TrainSftParams
 SECTIONS: dict[str, type[Params]] = {
     "corpus": CorpusParams,
     "gold": GoldParams,
+    "prompts": PromptsParams,
     "sft": SftParams,
     "train_sft.strong": TrainSftParams,
     "train_sft.weak": TrainSftParams,
@@ -29,24 +32,24 @@ SECTIONS: dict[str, type[Params]] = {
 """Every section of params.yaml and the model that reads it."""
 
 
-def check_params() -> None:
+def check_params(path: Path = PARAMS_FILE) -> None:
     """Raises UserError with a sentence for each unknown section, and for each wrong key or value of every section."""
     listed = ", ".join(SECTIONS)
-    mistakes = [f"params.yaml: `{name}` is not a section; there are: {listed}" for name in unknown_sections()]
+    mistakes = [f"{path}: `{name}` is not a section; there are: {listed}" for name in unknown_sections(path)]
     for section, model in SECTIONS.items():
         try:
-            read_params(section, model)
+            read_params(section, model, path)
         except UserError as error:
             mistakes += error.sentences
     if mistakes:
         raise UserError(*mistakes)
 
 
-def unknown_sections() -> list[str]:
-    """The names in params.yaml that no stage reads; those of a section by role as `train_sft.<role>`."""
+def unknown_sections(path: Path = PARAMS_FILE) -> list[str]:
+    """The names in the params file that no stage reads; those of a section by role as `train_sft.<role>`."""
     parents = {section.partition(".")[0] for section in SECTIONS if "." in section}
     names = []
-    for name, values in read_sections().items():
+    for name, values in read_sections(path).items():
         inside = values if name in parents and isinstance(values, dict) else ()
         names += [f"{name}.{role}" for role in inside] if inside else [name]
     return [name for name in names if name not in SECTIONS and name not in parents]

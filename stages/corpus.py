@@ -1,129 +1,124 @@
-"""Stage `corpus`: the questions and their databases."""
+"""Stage `corpus`: the questions and their databases, of the demo corpus and of the sources in data/raw."""
 
 import argparse
-import random
+import re
 import shutil
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Self
 
 import polars as pl
-from pydantic import Field
-from tqdm import tqdm
+from pydantic import model_validator
+from pydantic_core import PydanticCustomError
 
-from stages.corpora.demo.databases import draw_databases, load
-from stages.corpora.demo.domains import Domain, read_domains
-from stages.corpora.demo.kinds import Kind, read_kinds
-from stages.corpora.demo.questions import Question, ask
+from stages.corpora.demo.corpus import DemoParams, choose_domains, make_demo, question_rows
+from stages.corpora.demo.corpus import report as demo_report
+from stages.corpora.demo.kinds import read_kinds
+from stages.corpora.placing import conflicts, fault, place
+from stages.corpora.raw import Part, SourceParams, missing, read_parts, reader_of, rows_of
 from stages.errors import UserError, run_stage
 from stages.files import move_folder, write_json
 from stages.params import Params, read_params
-from stages.tables import write_table
+from stages.tables import COLUMNS, write_table
+
+DEMO = "demo"
+_NAME = r"[a-z0-9][a-z0-9_-]*"
 
 
 class CorpusParams(Params):
-    """Section `corpus` of params.yaml. Databases are per domain, questions per database."""
+    """Section `corpus` of params.yaml."""
 
-    source: Literal["demo"]
     seed: int
-    domains: list[str] | None = Field(min_length=1)
-    train_databases: int = Field(ge=1)
-    dev_databases: int = Field(ge=0)
-    test_databases: int = Field(ge=0)
-    train_questions: int = Field(ge=1)
-    dev_questions: int = Field(ge=1)
-    test_questions: int = Field(ge=1)
+    allow_missing: bool
+    demo: DemoParams | None
+    sources: dict[str, SourceParams]
 
-    @property
-    def splits(self) -> dict[str, tuple[int, int]]:
-        """Split to databases per domain and questions per database, in the order in which databases are numbered."""
-        return {
-            "train": (self.train_databases, self.train_questions),
-            "dev": (self.dev_databases, self.dev_questions),
-            "test": (self.test_databases, self.test_questions),
-        }
+    @model_validator(mode="after")
+    def _fitting(self) -> Self:
+        if not (self.demo or self.sources):
+            raise PydanticCustomError("sources", "there is no source; give `demo`, or one of `sources`")
+        for name, source in self.sources.items():
+            if name == DEMO or not re.fullmatch(_NAME, name):
+                raise PydanticCustomError("name", f"`{name}` is no name for a source; use a-z, 0-9, -, _, not `demo`")
+            reader_of(name, source)
+        return self
 
 
-Asked = list[tuple[str, Question]]
-"""The questions of a split, each with its db_id, in order."""
+Rows = list[dict[str, str]]
 
 
-def make_demo(
-    domains: list[Domain], kinds: list[Kind], seed: int, splits: dict[str, tuple[int, int]], databases: Path
-) -> tuple[dict[str, Asked], Counter[str]]:
-    """Draws every domain's databases and asks each its questions; writes `<databases>/<db_id>/<db_id>.sqlite`.
-
-    Returns the questions by split, and how many drawn ones were dropped, by reason.
-    """
-    asked: dict[str, Asked] = {split: [] for split in splits}
-    drops: Counter[str] = Counter()
-    sizes = [(split, count) for split, (number, count) in splits.items() for _ in range(number)]
-    for domain in tqdm(domains, "corpus", unit="domain"):
-        for database, (split, count) in zip(draw_databases(domain, len(sizes), seed), sizes, strict=True):
-            rng = random.Random(f"{seed}/{database.db_id}/questions")
-            asked[split] += [(database.db_id, q) for q in ask(database, kinds, count, rng, drops)]
-            file = databases / database.db_id / f"{database.db_id}.sqlite"
-            file.parent.mkdir(parents=True)
-            file.write_bytes(load(database).serialize("main"))
-    return asked, drops
-
-
-def question_rows(asked: dict[str, Asked]) -> pl.DataFrame:
-    """The rows of `questions`: numbered in each split by db_id, then in the order asked."""
-    rows = [
-        {
-            "question_id": f"demo/{split}/{number:04d}", "source": "demo", "split": split, "db_id": db_id,
-            "question": question.text, "evidence": "", "gold_sql": question.sql, "difficulty": question.difficulty,
-            "origin": "human",
-        }
-        for split, questions in asked.items()
-        for number, (db_id, question) in enumerate(questions)
-    ]
-    return pl.DataFrame(rows)
+def check(parts: Sequence[Part], params: CorpusParams, wrong: Sequence[str]) -> dict[str, Path]:
+    """db_id to the file of every database that is asked. Raises UserError with the sentences of `wrong`, and one for
+    each database that is missing (unless that is allowed), cannot be used, or is another one in another source."""
+    found: dict[str, list[Path]] = {}
+    for part in parts:
+        for db_id, path in part.databases.items():
+            if path and path not in found.setdefault(db_id, []):
+                found[db_id].append(path)
+    found = {db_id: paths for db_id, paths in sorted(found.items()) if paths}
+    faults = [reason for paths in found.values() for path in paths if (reason := fault(path))]
+    twice = sorted(set(found) & params.demo.db_ids) if params.demo else []
+    wrong = [
+        *wrong, *([] if params.allow_missing else missing(parts)), *faults, *([] if faults else conflicts(found)),
+        *(f"the demo corpus has a database `{db_id}` of its own; set `corpus.demo` to null" for db_id in twice),
+    ]  # fmt: skip
+    if wrong:
+        raise UserError(*wrong)
+    return {db_id: paths[0] for db_id, paths in found.items()}
 
 
-def report(asked: dict[str, Asked], drops: Counter[str]) -> dict[str, object]:
-    """What was made, and what was drawn and not kept, by reason."""
-    questions = [question for split in asked.values() for _, question in split]
+def take(parts: Sequence[Part], files: dict[str, Path], seed: int, folder: Path) -> tuple[Rows, dict[str, object]]:
+    """The rows of `questions` that the parts give, with their databases put into `folder`, and the counts of each."""
+    rows: Rows = []
+    counts: dict[str, object] = {}
+    for part in parts:
+        some, dropped = rows_of(part, seed)
+        rows += some
+        counts[part.name] = {**_counts(some), "read": len(part.entries), "dropped": dict(dropped)}
+    for db_id in sorted({row["db_id"] for row in rows}):
+        place(files[db_id], db_id, folder)
+    return rows, counts
+
+
+def take_demo(params: DemoParams, folder: Path) -> tuple[Rows, dict[str, object]]:
+    """As `take`, of the demo corpus."""
+    asked, drops = make_demo(choose_domains(params.domains), read_kinds(), params.seed, params.splits, folder)
+    rows = question_rows(asked)
+    counts = {f"{DEMO}-{split}": _counts([row for row in rows if row["split"] == split]) for split in asked}
+    return rows, {**counts, DEMO: demo_report(asked, drops)}
+
+
+def _counts(rows: Rows) -> dict[str, object]:
     return {
-        "databases": {split: len({db_id for db_id, _ in rows}) for split, rows in asked.items()},
-        "questions": {split: len(rows) for split, rows in asked.items()},
-        "difficulties": dict(sorted(Counter(question.difficulty for question in questions).items())),
-        "kinds": dict(sorted(Counter(question.kind for question in questions).items())),
-        "drawn": len(questions) + drops.total(),
-        "kept": len(questions),
-        "dropped": dict(sorted(drops.items())),
+        "questions": len(rows),
+        "databases": len({row["db_id"] for row in rows}),
+        "with_other_golds": sum(bool(row["other_golds"]) for row in rows),
+        "difficulties": dict(sorted(Counter(row["difficulty"] for row in rows).items())),
     }
-
-
-def choose_domains(names: list[str] | None) -> list[Domain]:
-    """The named domains, or all. Raises UserError where a name is no domain."""
-    domains = read_domains()
-    unknown = sorted(set(names or []) - {domain.domain for domain in domains})
-    if unknown:
-        known = ", ".join(domain.domain for domain in domains)
-        raise UserError(f"params.yaml: `corpus.domains` names {', '.join(unknown)}; there are: {known}")
-    return [domain for domain in domains if names is None or domain.domain in names]
 
 
 def main() -> None:
     """Arguments, params, one call, writes."""
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--raw", type=Path, required=True, help="the folder of sources, each as its authors ship it")
     parser.add_argument("--questions", type=Path, required=True, help="the Parquet file to write")
     parser.add_argument("--databases", type=Path, required=True, help="the folder of databases to write")
     parser.add_argument("--report", type=Path, required=True, help="the JSON file of counts to write")
-    arguments = parser.parse_args()
+    args = parser.parse_args()
 
     params = read_params("corpus", CorpusParams)
-    domains, kinds = choose_domains(params.domains), read_kinds()
+    wrong: list[str] = []
+    parts = read_parts(params.sources, args.raw, wrong)
+    files = check(parts, params, wrong)
 
-    made = arguments.databases.with_name(arguments.databases.name + ".partial")
+    made = args.databases.with_name(args.databases.name + ".partial")
     shutil.rmtree(made, ignore_errors=True)
-    asked, drops = make_demo(domains, kinds, params.seed, params.splits, made)
-
-    move_folder(made, arguments.databases)
-    write_table(question_rows(asked), arguments.questions, "questions")
-    write_json(arguments.report, report(asked, drops))
+    rows, counts = take_demo(params.demo, made) if params.demo else ([], {})
+    more_rows, more_counts = take(parts, files, params.seed, made)
+    move_folder(made, args.databases)
+    write_table(pl.DataFrame([*rows, *more_rows], schema=COLUMNS["questions"]), args.questions, "questions")
+    write_json(args.report, {"questions": len(rows) + len(more_rows), "sets": {**counts, **more_counts}})
 
 
 if __name__ == "__main__":

@@ -15,10 +15,14 @@ S, I, F = pl.String(), pl.Int64(), pl.Float64()  # noqa: E741
 COLUMNS: dict[str, dict[str, pl.DataType]] = {
     "questions": {
         "question_id": S, "source": S, "split": S, "db_id": S, "question": S, "evidence": S, "gold_sql": S,
-        "difficulty": S, "origin": S,
+        "other_golds": S, "difficulty": S, "origin": S,
     },
     "gold": {
         "question_id": S, "verdict": S, "error": S, "steps": I, "rows": I, "columns": I, "digest": S, "flags": S,
+        "findings": S,
+    },
+    "prompts": {
+        "question_id": S, "db_id": S, "prompt": S, "tokens": I, "dropped_tables": S, "lost_tables": S,
     },
     "sft": {"question_id": S, "prompt": S, "completion": S, "origin": S},
     "candidates": {
@@ -38,8 +42,8 @@ COLUMNS: dict[str, dict[str, pl.DataType]] = {
 """Dataset to column to polars type. `schemas/<dataset>.json` and `features` are tested to agree with it."""
 
 KEYS: dict[str, str] = {
-    "questions": "question_id", "gold": "question_id", "sft": "question_id", "candidates": "candidate_id",
-    "exec_results": "candidate_id", "pairs": "pair_id",
+    "questions": "question_id", "gold": "question_id", "prompts": "question_id", "sft": "question_id",
+    "candidates": "candidate_id", "exec_results": "candidate_id", "pairs": "pair_id",
 }
 """Dataset to its key: unique in it, and what its rows are sorted by."""
 

@@ -1,176 +1,301 @@
-"""The stage `corpus` on its default params: what the demo corpus promises."""
+"""The stage `corpus`: sources in, questions and databases out, and what it refuses."""
 
 import json
 import os
 import subprocess
 import sys
-from collections import Counter
-from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import apsw
 import polars as pl
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from ruamel.yaml import YAML
 
-from stages.corpora.demo.domains import read_domains
-from stages.corpora.demo.kinds import read_kinds
-from stages.corpus import Asked, CorpusParams, choose_domains, make_demo, question_rows, report
-from stages.errors import UserError
-from stages.files import sha256_file
-from stages.params import read_params
-from stages.prompts.ddl import read_ddl
-from stages.tables import COLUMNS
+from stages.corpora.entries import Entry
+from stages.corpora.raw import Part, SplitParams, rows_of
+from stages.corpora.readers import KNOWN
+from stages.files import read_json, sha256_file
+from stages.tables import read_table
+from tests.corpora.world import make_bird, make_database, make_spider, spider_row, write_json
 
 ROOT = Path(__file__).parents[1]
+PATHS = {"raw": "raw", "questions": "data/questions.parquet", "databases": "data/databases", "report": "corpus.json"}
+FLAGS = [word for flag, path in PATHS.items() for word in (f"--{flag}", path)]
+ALL = {"share": 1.0, "limit": None}
+DEMO = {
+    "seed": 3, "domains": ["music", "bank"], "train_databases": 2, "dev_databases": 1, "test_databases": 1,
+    "train_questions": 20, "dev_questions": 10, "test_questions": 10,
+}  # fmt: skip
 
 
-@dataclass(frozen=True)
-class Corpus:
-    databases: Path
-    asked: dict[str, Asked]
-    drops: Counter[str]
-    questions: pl.DataFrame
-
-
-@pytest.fixture(scope="module")
-def corpus(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
-    """The whole default corpus, in a few seconds."""
-    params = read_params("corpus", CorpusParams, ROOT / "params.yaml")
-    databases = tmp_path_factory.mktemp("databases")
-    asked, drops = make_demo(choose_domains(params.domains), read_kinds(), params.seed, params.splits, databases)
-    return Corpus(databases, asked, drops, question_rows(asked))
-
-
-def connect(corpus: Corpus, db_id: str) -> apsw.Connection:
-    file = corpus.databases / db_id / f"{db_id}.sqlite"
-    return apsw.Connection(str(file), flags=apsw.SQLITE_OPEN_READONLY)
-
-
-def counts(frame: pl.DataFrame, column: str) -> dict[str, int]:
-    return dict(frame.group_by(column).len().iter_rows())
-
-
-def test_there_are_enough_domains_databases_and_questions(corpus: Corpus) -> None:
-    questions = counts(corpus.questions, "split")
-    assert len(read_domains()) >= 30
-    assert len(list(corpus.databases.iterdir())) >= 200
-    assert questions["train"] >= 8000 and questions["dev"] >= 500 and questions["test"] >= 1000
-
-
-def test_every_kind_is_asked_in_every_split_that_could_ask_it(corpus: Corpus) -> None:
-    asked = {split: {question.kind for _, question in rows} for split, rows in corpus.asked.items()}
-    assert len(asked["train"]) >= 30
-    assert asked["train"] == {kind.kind for kind in read_kinds()}
-    assert asked["dev"] | asked["test"] <= asked["train"]
-    assert len(asked["test"]) >= 0.9 * len(asked["train"])
-
-
-def test_no_two_splits_share_a_database(corpus: Corpus) -> None:
-    splits = corpus.questions.group_by("db_id").agg(pl.col("split").n_unique())
-    assert splits["split"].max() == 1
-
-
-def test_every_gold_runs_and_at_most_one_in_twenty_is_empty(corpus: Corpus) -> None:
-    empty = 0
-    for (db_id,), rows in corpus.questions.group_by("db_id"):
-        connection = connect(corpus, str(db_id))
-        empty += sum(not connection.execute(sql).fetchall() for sql in rows["gold_sql"])
-    assert empty <= 0.05 * corpus.questions.height
-
-
-def test_no_question_stands_twice_in_a_database(corpus: Corpus) -> None:
-    assert not corpus.questions.select("db_id", "question").is_duplicated().any()
-
-
-def test_all_difficulties_of_spider_occur_in_every_split(corpus: Corpus) -> None:
-    for _, rows in corpus.questions.group_by("split"):
-        assert set(rows["difficulty"]) == {"easy", "medium", "hard", "extra"}
-
-
-def test_questions_have_the_columns_of_the_dataset_and_no_open_slots(corpus: Corpus) -> None:
-    assert dict(corpus.questions.schema) == COLUMNS["questions"]
-    texts = pl.concat([corpus.questions["question"], corpus.questions["gold_sql"]])
-    assert not texts.str.contains("[{}]").any()
-
-
-def test_databases_have_two_to_five_tables_whose_keys_hold(corpus: Corpus) -> None:
-    for folder in corpus.databases.iterdir():
-        connection = connect(corpus, folder.name)
-        assert 2 <= len(read_ddl(folder / f"{folder.name}.sqlite").splitlines()) <= 5
-        assert connection.execute("PRAGMA foreign_key_check").fetchall() == []
-        assert connection.execute("PRAGMA integrity_check").get == "ok"
-
-
-def test_no_two_databases_of_a_domain_have_the_same_ddl(corpus: Corpus) -> None:
-    ddl = [
-        (folder.name.rpartition("_")[0], read_ddl(folder / f"{folder.name}.sqlite"))
-        for folder in corpus.databases.iterdir()
-    ]
-    assert len(set(ddl)) == len(ddl)
-
-
-def test_values_named_in_a_gold_stand_in_the_question(corpus: Corpus) -> None:
-    values = corpus.questions.with_columns(value=pl.col("gold_sql").str.extract(r"'%?([^'%]+)%?'"))
-    named = values.filter(pl.col("value").is_not_null())
-    assert named.filter(~pl.col("question").str.contains(pl.col("value"), literal=True)).is_empty()
-
-
-def test_the_report_adds_up(corpus: Corpus) -> None:
-    counted = json.loads(json.dumps(report(corpus.asked, corpus.drops)))
-    assert counted["drawn"] == counted["kept"] + sum(counted["dropped"].values())
-    assert counted["kept"] == sum(counted["questions"].values()) == sum(counted["kinds"].values())
-
-
-def run_stage(folder: Path, params: str) -> subprocess.CompletedProcess[str]:
-    (folder / "params.yaml").write_text(params)
-    paths = {"questions": "data/questions.parquet", "databases": "data/databases", "report": "reports/corpus.json"}
-    flags = [word for flag, path in paths.items() for word in (f"--{flag}", path)]
-    command = [sys.executable, "-m", "stages.corpus", *flags]
+def run(folder: Path, **params: Any) -> subprocess.CompletedProcess[str]:
+    """Runs the stage on `folder/raw`."""
+    with (folder / "params.yaml").open("w") as file:
+        YAML().dump({"corpus": {"seed": 1, "allow_missing": False, "demo": None, "sources": {}} | params}, file)
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-m", "stages.corpus", *FLAGS]
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
 
 
-SMALL = """corpus: {source: demo, seed: 3, domains: [music, bank],
-  train_databases: 2, dev_databases: 1, test_databases: 1, train_questions: 20,
-  dev_questions: 10, test_questions: 10}"""
+def made(folder: Path, **params: Any) -> pl.DataFrame:
+    """The questions that the stage makes."""
+    done = run(folder, **params)
+    assert done.returncode == 0, done.stderr
+    return read_table(folder / "data" / "questions.parquet", "questions")
+
+
+def refused(folder: Path, **params: Any) -> list[str]:
+    """The sentences of a refusal, which leaves nothing behind."""
+    done = run(folder, **params)
+    assert done.returncode == 2 and "Traceback" not in done.stderr, done.stderr
+    assert not (folder / "data").exists()
+    return [line.removeprefix("error: ") for line in done.stderr.splitlines()]
+
+
+def test_several_sources_give_one_table_with_readable_ids_and_one_folder_of_databases(tmp_path: Path) -> None:
+    make_spider(tmp_path / "raw")
+    make_bird(tmp_path / "raw")
+    (tmp_path / "raw" / "bird" / "dev_databases" / "music").rename(tmp_path / "raw" / "bird" / "dev_databases" / "m2")
+    (tmp_path / "raw/bird/dev_databases/m2/music.sqlite").rename(tmp_path / "raw/bird/dev_databases/m2/m2.sqlite")
+    text = (tmp_path / "raw" / "bird" / "dev.json").read_text().replace('"music"', '"m2"')
+    (tmp_path / "raw" / "bird" / "dev.json").write_text(text)
+    questions = made(tmp_path, sources={"spider": {"train": ALL, "dev": ALL}, "bird": {"dev": ALL}}, demo=DEMO)
+    ids = questions.filter(pl.col("source") != "demo")["question_id"].to_list()
+    assert ids == [
+        *(f"bird/dev/000{n}" for n in range(3)), "spider/dev/0000", "spider/dev/0001",
+        *(f"spider/train/000{n}" for n in range(5)),
+    ]  # fmt: skip
+    there = {path.name for path in (tmp_path / "data" / "databases").iterdir()}
+    assert there == set(questions["db_id"]) and {"music", "zoo", "m2", "bank_1"} <= there
+    sets = read_json(tmp_path / "corpus.json")["sets"]
+    assert sets["spider-train"]["questions"] == 5 and sets["bird-dev"]["read"] == 3
+    assert sum(counts["questions"] for name, counts in sets.items() if name != "demo") == questions.height
+
+
+def test_a_source_without_difficulty_gets_that_of_spider(tmp_path: Path) -> None:
+    make_spider(tmp_path / "raw")
+    assert set(made(tmp_path, sources={"spider": {"dev": ALL}})["difficulty"]) == {"easy"}
+
+
+def test_descriptions_lie_beside_their_database(tmp_path: Path) -> None:
+    folder = make_bird(tmp_path / "raw") / "dev_databases" / "music" / "database_description"
+    folder.mkdir()
+    (folder / "singer.csv").write_text("original_column_name,column_name,column_description\nname,,the stage name\n")
+    made(tmp_path, sources={"bird": {"dev": ALL}})
+    told = read_json(tmp_path / "data/databases/music/descriptions.json")
+    assert told == {"singer": {"name": {"description": "the stage name"}}}
 
 
 def test_the_same_params_give_the_same_bytes(tmp_path: Path) -> None:
-    made = []
+    found = []
     for name in ("first", "second"):
-        (tmp_path / name).mkdir()
-        assert run_stage(tmp_path / name, SMALL).returncode == 0
-        files = [file for file in sorted((tmp_path / name).rglob("*")) if file.is_file()]
-        made.append({str(file.relative_to(tmp_path / name)): sha256_file(file) for file in files})
-    assert made[0] == made[1]
-    assert len(made[0]) == 8 + 2 + 1  # databases; questions and report; params.yaml
+        make_spider(tmp_path / name / "raw", train=30)
+        sources = {"spider": {"train": {"share": 0.5, "limit": 9}}}
+        made(tmp_path / name, sources=sources, demo={**DEMO, "domains": ["bank"]})
+        files = [file for file in sorted((tmp_path / name / "data").rglob("*")) if file.is_file()]
+        found.append({str(file.relative_to(tmp_path / name)): sha256_file(file) for file in files})
+    assert found[0] == found[1]
 
 
-def test_another_domain_changes_no_database_and_no_question(tmp_path: Path) -> None:
-    splits = {"train": (2, 10)}
-    alone, _ = make_demo(choose_domains(["music"]), read_kinds(), 1, splits, tmp_path / "alone")
-    beside, _ = make_demo(choose_domains(["bank", "music"]), read_kinds(), 1, splits, tmp_path / "beside")
-    assert alone["train"] == [asked for asked in beside["train"] if asked[0].startswith("music")]
-    assert all(
-        sha256_file(file) == sha256_file(tmp_path / "beside" / file.relative_to(tmp_path / "alone"))
-        for file in (tmp_path / "alone").rglob("*.sqlite")
+def part_of(size: int, share: float, limit: int | None) -> Part:
+    entries = [Entry(number, "music", f"Question {number}?", "SELECT 1") for number in range(size)]
+    return Part("own", "train", SplitParams(share=share, limit=limit), entries, {"music": Path("music.sqlite")})
+
+
+@given(st.integers(1, 60), st.floats(0.01, 1), st.floats(0.01, 1), st.none() | st.integers(1, 60), st.integers(0, 5))
+def test_a_higher_share_or_limit_only_adds_questions(
+    size: int, share: float, other: float, limit: int | None, seed: int
+) -> None:
+    few, many = sorted((share, other))
+    lower, _ = rows_of(part_of(size, few, limit), seed)
+    higher, dropped = rows_of(part_of(size, many, None), seed)
+    assert {row["question_id"] for row in lower} <= {row["question_id"] for row in higher}
+    assert len(higher) + dropped["not_drawn"] == size and len(lower) <= (limit or size)
+
+
+def test_a_database_is_linked_and_not_copied(tmp_path: Path) -> None:
+    folder = make_spider(tmp_path / "raw")
+    made(tmp_path, sources={"spider": {"dev": ALL}})
+    assert (tmp_path / "data/databases/zoo/zoo.sqlite").samefile(folder / "database/zoo/zoo.sqlite")
+
+
+@pytest.mark.parametrize("place", ["films.sqlite", "films.db", "films/films.sqlite", "films/films.sqlite3"])
+def test_a_users_databases_may_lie_flat_or_in_folders(place: str, tmp_path: Path) -> None:
+    make_database(tmp_path / "raw" / "own" / "databases" / place)
+    write_json(tmp_path / "raw" / "own" / "train.json", [spider_row(0, "films")])
+    questions = made(tmp_path, sources={"own": {"layout": "folder", "train": ALL}})
+    assert questions["question_id"].to_list() == ["own/train/0000"]
+    assert (tmp_path / "data/databases/films/films.sqlite").is_file()
+
+
+# ---- bad input ----
+
+
+def test_a_db_id_without_a_database_is_named_with_its_questions_and_nothing_is_made(tmp_path: Path) -> None:
+    folder = make_spider(tmp_path / "raw")
+    (folder / "database" / "zoo" / "zoo.sqlite").unlink()
+    (sentence,) = refused(tmp_path, sources={"spider": {"train": ALL, "dev": ALL}})
+    assert sentence.startswith("spider-dev: 2 questions ask databases that are not there (zoo 2)")
+
+
+def test_questions_without_a_database_are_left_out_and_counted_where_that_is_allowed(tmp_path: Path) -> None:
+    folder = make_spider(tmp_path / "raw")
+    (folder / "database" / "zoo" / "zoo.sqlite").unlink()
+    questions = made(tmp_path, sources={"spider": {"train": ALL, "dev": ALL}}, allow_missing=True)
+    assert set(questions["db_id"]) == {"music"}
+    assert read_json(tmp_path / "corpus.json")["sets"]["spider-dev"]["dropped"] == {"no_database": 2, "not_drawn": 0}
+
+
+def test_two_sources_may_share_a_database_but_not_its_name_alone(tmp_path: Path) -> None:
+    make_spider(tmp_path / "raw")
+    make_bird(tmp_path / "raw")
+    sources = {"spider": {"train": ALL}, "bird": {"dev": ALL}}
+    assert made(tmp_path, sources=sources).height == 8
+    make_database(tmp_path / "raw/bird/dev_databases/music/music.sqlite", "CREATE TABLE other(id)")
+    done = run(tmp_path, sources=sources)
+    assert done.returncode == 2
+    assert "`music` is another one in raw/bird/dev_databases/music/music.sqlite than in raw/spider/" in done.stderr
+
+
+def test_the_demo_corpus_and_a_source_cannot_have_a_database_of_one_name(tmp_path: Path) -> None:
+    make_spider(tmp_path / "raw")
+    make_database(tmp_path / "raw/spider/database/bank_1/bank_1.sqlite")
+    write_json(tmp_path / "raw/spider/dev.json", [spider_row(0, "bank_1")])
+    (sentence,) = refused(tmp_path, sources={"spider": {"dev": ALL}}, demo=DEMO)
+    assert sentence == "the demo corpus has a database `bank_1` of its own; set `corpus.demo` to null"
+
+
+def test_files_that_are_no_database_and_mistakes_in_questions_are_told_at_once(tmp_path: Path) -> None:
+    folder = make_spider(tmp_path / "raw")
+    (folder / "database/zoo/zoo.sqlite").write_bytes(b"")
+    (folder / "database/music/music.sqlite").write_text("no database" * 100)
+    write_json(folder / "dev.json", [spider_row(0, "zoo"), {"question": "x", "db_id": "zoo"}])
+    told = refused(tmp_path, sources={"spider": {"train": ALL, "dev": ALL}, "bird": {"dev": ALL}})
+    assert [sentence.split(" (")[0].removeprefix("raw/spider/") for sentence in told] == [
+        "dev.json, entry 1: `query` is missing; add it",
+        "raw/bird does not exist; get it with `python -m stages.fetch`, or put the files there",
+        "database/music/music.sqlite is not an SQLite database", "database/zoo/zoo.sqlite is not an SQLite database",
+    ]  # fmt: skip
+
+
+def test_changes_that_are_only_in_a_write_ahead_log_are_not_lost_in_silence(tmp_path: Path) -> None:
+    path = make_spider(tmp_path / "raw") / "database/zoo/zoo.sqlite"
+    connection = apsw.Connection(str(path))
+    connection.pragma("journal_mode", "wal")
+    connection.execute("INSERT INTO singer VALUES (1, 'late')")
+    (sentence,) = refused(tmp_path, sources={"spider": {"dev": ALL}})
+    connection.close()
+    assert "zoo.sqlite-wal holds changes that zoo.sqlite lacks" in sentence
+    assert made(tmp_path, sources={"spider": {"dev": ALL}}).height == 2
+
+
+def test_a_symbolic_link_is_refused_because_dvc_would_not_see_changes_behind_it(tmp_path: Path) -> None:
+    make_spider(tmp_path / "elsewhere")
+    (tmp_path / "raw").mkdir()
+    (tmp_path / "raw" / "spider").symlink_to(tmp_path / "elsewhere" / "spider")
+    (sentence,) = refused(tmp_path, sources={"spider": {"dev": ALL}})
+    assert "is a symbolic link" in sentence and "cp -rl" in sentence
+
+
+@pytest.mark.parametrize(
+    ("params", "told"),
+    [
+        ({"sources": {}}, "there is no source"),
+        ({"sources": {"spider": {"layout": "spider", "dev": ALL}}}, "`spider` has a layout of its own"),
+        ({"sources": {"mine": {"dev": ALL}}}, "`mine` is none of spider, bird, bird-mini"),
+        ({"sources": {"spider-dk": {"train": ALL}}}, "`spider-dk` has no train; it has dev"),
+        ({"sources": {"spider": {}}}, "give at least one of train, dev and test"),
+        ({"sources": {"../etc": {"layout": "folder", "dev": ALL}}}, "`../etc` is no name for a source"),
+        ({"sources": {"spider": {"dev": {"share": 0.0, "limit": 0}}}}, "corpus.sources.spider.dev.share` is 0.0"),
+        ({"sources": {"spider": {"dev": {"share": 1.0}}}}, "corpus.sources.spider.dev.limit` is missing"),
+    ],
+)  # fmt: skip
+def test_params_that_make_no_sense_are_refused_in_a_sentence(params: dict[str, Any], told: str, tmp_path: Path) -> None:
+    assert told in "\n".join(refused(tmp_path, **params))
+
+
+def test_all_wrong_params_are_named_at_once(tmp_path: Path) -> None:
+    told = "\n".join(refused(tmp_path, sead=1, seed="one", demo={**DEMO, "train_databases": 0}))
+    assert all(f"corpus.{field}" in told for field in ("sead", "seed", "demo.train_databases"))
+
+
+# ---- big and odd databases ----
+
+ODD = '''
+CREATE TABLE "order by" ("sélect" INTEGER PRIMARY KEY, "a ""b""" TEXT, [x;--] REAL, "from" TEXT);
+CREATE TABLE w(a TEXT, b INT, twice INT GENERATED ALWAYS AS (b * 2) VIRTUAL, PRIMARY KEY (b, a)) WITHOUT ROWID;
+CREATE VIEW v AS SELECT a FROM w;
+CREATE VIEW broken AS SELECT absent FROM nowhere;
+CREATE VIRTUAL TABLE f USING fts5(body);
+'''
+
+
+def test_odd_databases_are_taken_as_they_are(tmp_path: Path) -> None:
+    folder = tmp_path / "raw" / "own"
+    make_database(folder / "databases" / "odd one.sqlite", ODD)
+    wide = ", ".join(f"c{number}" for number in range(2000))
+    make_database(folder / "databases" / "wide.sqlite", f"CREATE TABLE t({wide})")
+    write_json(folder / "train.json", [spider_row(0, "odd one"), spider_row(1, "wide")])
+    assert made(tmp_path, sources={"own": {"layout": "folder", "train": ALL}})["db_id"].to_list() == ["odd one", "wide"]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/io").exists(), reason="needs Linux's count of bytes read")
+def test_a_database_of_two_gigabytes_is_not_read(tmp_path: Path) -> None:
+    folder = tmp_path / "raw" / "own"
+    path = make_database(folder / "databases" / "big.sqlite", "CREATE TABLE t(id INTEGER PRIMARY KEY, value BLOB)")
+    connection = apsw.Connection(str(path))
+    connection.pragma("synchronous", "off")
+    connection.pragma("journal_mode", "off")
+    connection.execute(
+        "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 2100) "
+        "INSERT INTO t SELECT i, zeroblob(1000000) FROM n"
     )
+    connection.close()
+    assert path.stat().st_size > 2_000_000_000
+    write_json(folder / "train.json", [spider_row(0, "big")])
+    code = "import sys; from stages.corpus import main; main(); print(open('/proc/self/io').read())"
+    with (tmp_path / "params.yaml").open("w") as file:
+        source = {"own": {"layout": "folder", "train": ALL}}
+        YAML().dump({"corpus": {"seed": 1, "allow_missing": False, "demo": None, "sources": source}}, file)
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    told = subprocess.check_output([sys.executable, "-c", code, *FLAGS], cwd=tmp_path, env=environment, text=True)
+    read = int(told.split("rchar: ")[1].split()[0])
+    assert read < 100_000_000 and (tmp_path / "data/databases/big/big.sqlite").stat().st_size > 2_000_000_000
 
 
-def test_another_seed_gives_other_databases(tmp_path: Path) -> None:
-    for seed in (1, 2):
-        make_demo(choose_domains(["music"]), read_kinds(), seed, {"train": (1, 5)}, tmp_path / str(seed))
-    assert sha256_file(tmp_path / "1/music_1/music_1.sqlite") != sha256_file(tmp_path / "2/music_1/music_1.sqlite")
+# ---- the real thing ----
+
+REAL = ROOT.parent / "shared" / "real"
+COUNTS = {
+    "spider-train": (7000, 6904), "spider-dev": (1034, 972), "bird-dev": (1534, 129), "bird-mini-dev": (500, 52),
+    "spider-syn-train": (7000, 6904), "spider-syn-dev": (1034, 972), "spider-realistic-dev": (508, 476),
+}  # fmt: skip
+"""Test set to its questions in the authors' file, and to those whose database is there."""
 
 
-def test_all_wrong_params_are_named_before_anything_is_made(tmp_path: Path) -> None:
-    finished = run_stage(tmp_path, SMALL.replace("demo", "spidr").replace("seed: 3", "sead: 3"))
-    assert finished.returncode == 2
-    for field in ("corpus.source", "corpus.sead", "corpus.seed"):
-        assert field in finished.stderr
-    assert not (tmp_path / "data").exists()
-
-
-def test_an_unknown_domain_is_refused_with_the_known_ones() -> None:
-    with pytest.raises(UserError, match=r"corpus\.domains.*musik.*music"):
-        choose_domains(["musik"])
+@pytest.mark.realdata
+@pytest.mark.skipif(not REAL.exists(), reason="needs ../shared/real")
+def test_counts_of_the_real_sources_are_those_of_their_authors(tmp_path: Path) -> None:
+    raw = tmp_path / "raw"
+    raw.mkdir()
+    for source, place in {"spider": "spider", "bird": "bird", "spider-syn": "variants/spider-syn",
+                          "spider-realistic": "variants/spider-realistic"}.items():  # fmt: skip
+        subprocess.run(["cp", "-rL", REAL / place, raw / source], check=True)
+    (raw / "bird-mini").mkdir()
+    (raw / "bird" / "mini_dev_sqlite.json").rename(raw / "bird-mini" / "mini_dev_sqlite.json")
+    sources: dict[str, dict[str, Any]] = {}
+    for name in COUNTS:
+        source, _, split = name.rpartition("-")
+        sources.setdefault(source, {})[split] = ALL
+    questions = made(tmp_path, sources=sources, allow_missing=True)
+    sets = read_json(tmp_path / "corpus.json")["sets"]
+    assert {name: (sets[name]["read"], sets[name]["questions"]) for name in COUNTS} == COUNTS
+    assert questions.height == sum(kept for _, kept in COUNTS.values())
+    wrong: list[str] = []
+    golds = [entry.other_golds for entry in KNOWN["bird"].read(raw / "bird", "dev", wrong)]
+    assert sum("2023" in versions for versions in golds) == 198 and not wrong
+    assert sum("2023" in json.loads(value) for value in questions["other_golds"] if value) == 8  # of superhero's

@@ -8,6 +8,8 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from functools import reduce
+from operator import getitem
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +26,7 @@ pytestmark = pytest.mark.slow
 SIZE = {"vocab_size": 1024, "hidden_size": 32, "layers": 1, "heads": 2}
 TRAINING = {"scratch": SIZE, "epochs": 1.0, "batch_size": 8}
 SMALL: dict[str, dict[str, Any]] = {
-    "corpus": {
+    "corpus.demo": {
         "domains": ["bakery", "music"], "train_databases": 4, "dev_databases": 1, "test_databases": 1,
         "train_questions": 10, "dev_questions": 5, "test_questions": 5,
     },
@@ -33,26 +35,31 @@ SMALL: dict[str, dict[str, Any]] = {
     "train_dpo": {"batch_size": 16},
     "evaluate": {"n": 2, "max_tokens": 8, "resamples": 100},
 }  # fmt: skip
-AFTER_PAIRS = ["pairs", "validate@pairs", "train_dpo", "evaluate@dpo-dev", "evaluate@dpo-test"]
+AFTER_PAIRS = ["pairs", "validate@pairs", "train_dpo", "evaluate@dpo-demo-dev", "evaluate@dpo-demo-test"]
 
 
 @pytest.fixture(scope="module")
 def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of what git tracks or would track, with small params, after its first `dvc repro`, all committed."""
+    """A copy of the repository with small params, after its first `dvc repro`, all committed."""
     folder = tmp_path_factory.mktemp("copy")
+    copy_repository(folder)
+    cut_down(folder / "params.yaml")
+    commit(folder)
+    run(folder, "dvc", "repro")
+    commit(folder)
+    return folder
+
+
+def copy_repository(folder: Path) -> None:
+    """What git tracks or would track, as a repository of its own, with nothing committed."""
     listed = subprocess.check_output(["git", "ls-files", "-co", "--exclude-standard"], cwd=ROOT, text=True)
     for name in listed.splitlines():
         if (ROOT / name).is_file():  # a file deleted and not committed is listed too
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(ROOT / name, folder / name)
-    cut_down(folder / "params.yaml")
     run(folder, "git", "init", "--quiet")
     run(folder, "git", "config", "user.name", "Test")
     run(folder, "git", "config", "user.email", "test@example.org")
-    commit(folder)
-    run(folder, "dvc", "repro")
-    commit(folder)
-    return folder
 
 
 @pytest.fixture
@@ -67,7 +74,7 @@ def cut_down(file: Path) -> None:
     yaml = YAML()
     params = yaml.load(file.read_text())
     for section, values in SMALL.items():
-        params[section].update(values)
+        reduce(getitem, section.split("."), params).update(values)
     for role in ("strong", "weak"):
         params["train_sft"][role].update(TRAINING)
     with file.open("w") as opened:
@@ -124,10 +131,10 @@ def test_a_second_repro_runs_nothing(repository: Path) -> None:
 
 def test_metrics_and_plots_are_read_by_dvc(repository: Path, tmp_path: Path) -> None:
     shown = run(repository, "dvc", "metrics", "show", "--md")
-    assert "reports/evaluate/dpo-test.json" in shown and "| ex |" in re.sub(" +", " ", shown)
+    assert "reports/evaluate/dpo-demo-test.json" in shown and "| ex |" in re.sub(" +", " ", shown)
     run(repository, "dvc", "plots", "show", "--out", str(tmp_path))
     page = (tmp_path / "index.html").read_text()
-    for curve in ("train_dpo.csv", "train_sft/strong.csv", "evaluate/dpo-test.samples.csv"):
+    for curve in ("train_dpo.csv", "train_sft/strong.csv", "evaluate/dpo-demo-test.samples.csv"):
         assert curve in page
 
 

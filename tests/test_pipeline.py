@@ -4,7 +4,7 @@ import ast
 import json
 import re
 from functools import cache
-from itertools import pairwise
+from itertools import pairwise, product
 from pathlib import Path
 from typing import Any
 
@@ -21,31 +21,40 @@ def load(name: str) -> dict[str, Any]:
     return dict(YAML(typ="safe", pure=True).load((ROOT / name).read_text()))
 
 
-def resolve(template: Any, key: str, item: Any) -> Any:
-    """A stage with its `${…}` filled in."""
+def resolve(template: Any, values: dict[str, Any]) -> Any:
+    """A stage with its `${…}` filled in: a list where that is all, else text."""
     if isinstance(template, dict):
-        return {resolve(k, key, item): resolve(v, key, item) for k, v in template.items()}
+        return {resolve(name, values): resolve(part, values) for name, part in template.items()}
     if isinstance(template, list):
-        return [resolve(part, key, item) for part in template]
+        return [resolve(part, values) for part in template]
     if not isinstance(template, str):
         return template
-    values = {"key": key, "item": item}
-    if isinstance(item, dict):
-        values |= {f"item.{name}": value for name, value in item.items()}
+    if template.startswith("${") and isinstance(value := values[template[2:-1]], list):
+        return value
     return re.sub(r"\$\{([\w.]+)\}", lambda match: str(values[match[1]]), template)
 
 
+def flat(section: str, value: Any) -> dict[str, Any]:
+    """A value, and all that is in it, by dotted names."""
+    inside = [flat(f"{section}.{name}", part) for name, part in value.items()] if isinstance(value, dict) else []
+    return {section: value} | {name: part for found in inside for name, part in found.items()}
+
+
 def expand() -> dict[str, dict[str, Any]]:
-    """Every stage of dvc.yaml by name, foreach and matrix expanded."""
+    """Every stage of dvc.yaml by name, foreach, matrix and params expanded."""
     stages: dict[str, dict[str, Any]] = {}
+    params: dict[str, Any] = {}
+    for section, part in load("params.yaml").items():
+        params |= flat(section, part)
     for name, stage in load("dvc.yaml")["stages"].items():
-        if "foreach" in stage:
-            stages |= {f"{name}@{key}": resolve(stage["do"], key, item) for key, item in stage["foreach"].items()}
-        elif "matrix" in stage:
-            ((variable, items),) = stage.pop("matrix").items()
-            stages |= {f"{name}@{item}": resolve(stage, item, {variable: item}) for item in items}
-        else:
-            stages[name] = stage
+        items = {key: flat("item", item) for key, item in stage.get("foreach", {}).items()}
+        matrix = resolve(stage.pop("matrix", {}), params)
+        for combination in product(*matrix.values()) if matrix else ():
+            items["-".join(combination)] = flat("item", dict(zip(matrix, combination, strict=True)))
+        for key, item in items.items():
+            stages[f"{name}@{key}"] = resolve(stage.get("do", stage), params | item | {"key": key})
+        if not items:
+            stages[name] = resolve(stage, params)
     return stages
 
 
@@ -143,8 +152,14 @@ def test_every_stage_says_in_plain_english_what_it_does(name: str) -> None:
 
 def test_params_have_a_section_for_each_stage_that_reads_one_and_no_other() -> None:
     read = {param for stage in STAGES.values() for param in stage.get("params", [])}
-    assert read == set(SECTIONS)
+    listed = {param for param in read if param.startswith("evaluate.")}
+    assert (read - listed) | {"evaluate"} == set(SECTIONS)
     assert {section.partition(".")[0] for section in SECTIONS} == set(load("params.yaml"))
+
+
+def test_evaluate_reads_all_of_its_section_and_another_test_set_re_runs_none() -> None:
+    listed = STAGES["evaluate@dpo-demo-dev"]["params"]
+    assert set(listed) == {f"evaluate.{name}" for name in load("params.yaml")["evaluate"] if name != "test_sets"}
 
 
 def test_every_key_of_params_has_a_comment_above_it() -> None:

@@ -151,11 +151,16 @@ def test_every_path_named_in_the_readme_is_there_or_is_made_by_the_pipeline() ->
     made = set().union(*(outs(stage) for stage in STAGES.values()))
     tops = ("data", "docs", "models", "reports", "schemas", "stages", "tests")
     named = {code for code in inline_code() if re.fullmatch(rf"({'|'.join(tops)})/[\w./-]*", code)}
-    links = {link for link in re.findall(r"\]\(([^)]+)\)", README) if "://" not in link}
+    links = {link for link in re.findall(r"\]\(([^)]+)\)", README) if "://" not in link and link[0] != "#"}
     assert len(named) > 10 and len(links) > 3
     for path in named | links:
         known = (ROOT / path).exists() or any(out == path or out.startswith(f"{path.rstrip('/')}/") for out in made)
         assert known, f"{path} is not in the repository, and no stage makes it"
+
+
+def test_every_link_within_the_readme_has_its_heading() -> None:
+    headings = {title.lower().replace(" ", "-") for title in re.findall(r"^#+ (.+)$", README, re.MULTILINE)}
+    assert set(re.findall(r"\]\(#([^)]+)\)", README)) <= headings
 
 
 def test_the_numbers_of_domains_and_kinds_are_right() -> None:

@@ -2,15 +2,15 @@
 
 import json
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import polars as pl
 import pytest
 
-from stages import gold, sft
+from stages import sft
 from stages.contracts import Suite, broken, read_suite
 from stages.sql.compare import CONTRACT_NAMES
-from stages.sql.verdicts import ERROR_CLASSES, VERDICTS
+from stages.sql.verdicts import ERROR_CLASSES, GOLD_FLAGS, GOLD_VERDICTS, VERDICTS
 from stages.tables import COLUMNS, KEYS, features
 from stages.validate import orphans, sentence
 
@@ -123,7 +123,7 @@ def kwargs_of(dataset: str, name: str) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("dataset", "column", "values"),
     [
-        ("gold", "verdict", gold.VERDICTS),
+        ("gold", "verdict", GOLD_VERDICTS),
         ("exec_results", "verdict", VERDICTS),
         ("exec_results", "error_class", ERROR_CLASSES),
         ("exec_results", "contract", CONTRACT_NAMES),
@@ -133,8 +133,7 @@ def test_a_closed_set_is_what_the_stage_can_write(dataset: str, column: str, val
     assert set(kwargs_of(dataset, f"{column}-closed")["value_set"]) == set(values)
 
 
-def test_the_audit_flags_are_those_that_sft_knows() -> None:
-    known = get_args(sft.Flag)
-    assert set(gold.FLAGS) <= set(known)
-    assert f"(?:{'|'.join(known)})" in kwargs_of("gold", "flags-format")["regex"]
-    assert tuple(verdict for verdict in gold.VERDICTS if verdict != "ok") == sft.UNUSABLE
+def test_the_audit_flags_and_verdicts_are_those_that_others_know() -> None:
+    flag = f"(?:{'|'.join(GOLD_FLAGS)})"
+    assert kwargs_of("gold", "flags-format")["regex"] == f"^(?:{flag}(?:,{flag})*)?$"
+    assert tuple(verdict for verdict in GOLD_VERDICTS if verdict != "ok") == sft.UNUSABLE

@@ -1,0 +1,65 @@
+"""A user's own corpus: a table of questions for each split, and a folder of SQLite files.
+
+`train`, `dev` and `test`, each as `.parquet`, `.jsonl`, `.csv` or `.json`, with the columns `question`, `db_id` and
+`gold_sql` (or `SQL`, or `query`), and perhaps `evidence`, `difficulty` and `other_golds` (an object of version and
+SQL).
+The databases lie in `databases`, as `<db_id>.sqlite` or `<db_id>/<db_id>.sqlite`.
+"""
+
+import csv
+from io import StringIO
+from pathlib import Path
+
+from stages.corpora.entries import Entry, Fields, entries_of, read_json
+from stages.errors import UserError
+from stages.sql.reading import json_lines, parquet, whole_text
+
+FIELDS = Fields("question", ("gold_sql", "SQL", "query"))
+_OTHER_FIELDS = ("db_id", "evidence", "difficulty", "other_golds")
+_KINDS = (".parquet", ".jsonl", ".csv", ".json")
+
+
+def read(folder: Path, split: str, wrong: list[str]) -> list[Entry]:
+    """The questions of a split."""
+    paths = [path for kind in _KINDS if (path := folder / f"{split}{kind}").is_file()]
+    if len(paths) != 1:
+        there = " and ".join(path.name for path in paths) or "none"
+        names = ", ".join(f"{split}{kind}" for kind in _KINDS)
+        wrong.append(f"{folder} needs the questions of `{split}` in one of {names}; there is {there}")
+        return []
+    (path,) = paths
+    try:
+        return _read(path, wrong)
+    except UserError as error:
+        wrong += error.sentences
+        return []
+
+
+def _read(path: Path, wrong: list[str]) -> list[Entry]:
+    if path.suffix == ".json":
+        return read_json(path, FIELDS, wrong)
+    if path.suffix == ".jsonl":
+        return entries_of(path, "line", list(json_lines(path, wrong)), FIELDS, wrong)
+    if path.suffix == ".csv":
+        return entries_of(path, "row", enumerate(_csv_rows(path)), FIELDS, wrong)
+    known = (FIELDS.question, *FIELDS.sql, *_OTHER_FIELDS)
+    frame = parquet(path, lambda there: [name for name in known if name in there])
+    return entries_of(path, "row", enumerate(frame.iter_rows(named=True)), FIELDS, wrong)
+
+
+def _csv_rows(path: Path) -> list[dict[str, str | None]]:
+    """Rows of a CSV file with a head; an empty cell is None. Raises UserError where it has a row of another length."""
+    reader = csv.reader(StringIO(whole_text(path), newline=""), strict=True)
+    try:
+        head, *rows = [row for row in reader if row]
+    except csv.Error as error:
+        raise UserError(f"{path}, line {reader.line_num}: this is not CSV ({error}); correct it") from None
+    for number, row in enumerate(rows):
+        if len(row) != len(head):
+            raise UserError(f"{path}, row {number} has {len(row)} cells, but the head has {len(head)}; quote commas")
+    return [dict(zip(head, (cell or None for cell in row), strict=True)) for row in rows]
+
+
+def databases(folder: Path, split: str) -> list[Path]:
+    """Where the databases lie."""
+    return [folder / "databases"]

@@ -1,0 +1,64 @@
+"""Finds the databases that questions ask, and lays them out as `<db_id>/<db_id>.sqlite`.
+
+A database is linked, not copied, where the file system can: a big one is neither read nor stored twice.
+"""
+
+import errno
+import filecmp
+import os
+import shutil
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+from stages.corpora.bird import descriptions
+from stages.files import write_json
+from stages.sql.sandbox import database_fault, database_path
+
+SUFFIXES = (".sqlite", ".db", ".sqlite3")
+
+
+def find_database(folders: Iterable[Path], db_id: str) -> Path | None:
+    """The file of a database in the first of `folders` that has it: `<db_id>/<db_id>.sqlite`, or without a folder of
+    its own; `.db` and `.sqlite3` will do."""
+    names = [name for suffix in SUFFIXES for name in (f"{db_id}/{db_id}{suffix}", f"{db_id}{suffix}")]
+    paths = (folder / name for folder in folders for name in names)
+    return next((path for path in paths if path.is_file()), None)
+
+
+def conflicts(found: Mapping[str, Sequence[Path]]) -> list[str]:
+    """A sentence for each db_id whose files, one a source, are not all the same database."""
+    return [
+        f"the database `{db_id}` is another one in {path} than in {first}; rename one of them, in its questions too"
+        for db_id, (first, *others) in found.items()
+        for path in others
+        if not (path.samefile(first) or filecmp.cmp(first, path, shallow=False))
+    ]
+
+
+def fault(path: Path) -> str | None:
+    """Why a database cannot be used, as a sentence."""
+    for end in ("-wal", "-journal"):
+        log = path.with_name(path.name + end)
+        if log.is_file() and log.stat().st_size:
+            return f"{log} holds changes that {path.name} lacks; open the database once with `sqlite3` and close it"
+    reason = database_fault(path)
+    return reason and f"{reason}; replace it"
+
+
+def place(path: Path, db_id: str, folder: Path) -> None:
+    """Puts a database and what is known of its columns (`descriptions.json`) into a folder of databases."""
+    placed = database_path(folder, db_id)
+    placed.parent.mkdir(parents=True)
+    _link(path.resolve(), placed)
+    told = descriptions(path)
+    if told:
+        write_json(placed.with_name("descriptions.json"), told)
+
+
+def _link(path: Path, placed: Path) -> None:
+    try:
+        os.link(path, placed)
+    except OSError as error:
+        if error.errno not in (errno.EXDEV, errno.EPERM, errno.EMLINK, errno.ENOTSUP):
+            raise
+        shutil.copyfile(path, placed)  # another disk, or a file system without links
