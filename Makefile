@@ -29,6 +29,7 @@ test: check
 # Both need the real databases and predictions beside the repository (../shared/real).
 bench: $(SETUP)
 	python -m tests.benchmarks.speed
+	python -m tests.benchmarks.corpora
 
 agreement: $(SETUP)
 	python -m tests.benchmarks.agreement

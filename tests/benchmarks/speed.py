@@ -111,10 +111,11 @@ def score(gold: Path, predictions: Path, folder: Path, *flags: str) -> Took:
         ])  # fmt: skip
 
 
-def ran(command: list[str]) -> Took:
-    """Runs a command to its end. Raises subprocess.CalledProcessError where it fails."""
+def ran(command: list[str], folder: Path = ROOT) -> Took:
+    """Runs a command in `folder` to its end. Raises subprocess.CalledProcessError where it fails."""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     before, begin, own, child = _children_time(), time.perf_counter(), 0, 0
-    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL) as process:
+    with subprocess.Popen(command, cwd=folder, env=environment, stdout=subprocess.DEVNULL) as process:
         while process.poll() is None:
             own = max(own, _peak_kb(process.pid))
             child = max([child, *map(_peak_kb, _children(process.pid))])
