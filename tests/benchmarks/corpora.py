@@ -1,9 +1,9 @@
 """How fast is it from a benchmark's files to an SFT set? `python -m tests.benchmarks.corpora` prints a line a stage.
 
 Spider as it lies beside the repository (../shared/real): 7,876 questions, 157 databases. The stages `corpus`, `gold`
-(with an empty cache), `prompts` and `sft` run as whole processes, two workers, several times; the validation between
-them does not count. Beside them, in the same turns: Python's own sqlite3 executing every gold once. The medians, and the
-largest memory of a process and of its largest child.
+(with an empty cache), `prompts` and `sft` run as whole processes, two workers, several times; validation does not
+count. Beside them, in the same turns: Python's own sqlite3 executing every gold once. The medians, and the largest memory of a
+process and of its largest child.
 """
 
 import json
@@ -43,8 +43,8 @@ def prepare(folder: Path) -> None:
 def stage(folder: Path, name: str, made: str, reads: list[str], *more: str) -> Took:
     """Runs a stage in `folder` as DVC does; what it made has a true receipt then."""
     tables = [word for read in reads for word in (f"--{read}", f"{read}.parquet", f"--{read}-receipt", f"{read}.json")]
-    command = [sys.executable, "-m", f"stages.{name}", *tables, f"--{made}", f"{made}.parquet", "--report", "r.json", *more]
-    took = ran(command, folder)
+    makes = [f"--{made}", f"{made}.parquet", "--report", "r.json"]
+    took = ran([sys.executable, "-m", f"stages.{name}", *tables, *makes, *more], folder)
     table = folder / f"{made}.parquet"
     write_receipt(folder / f"{made}.json", made, read_table(table, made).height, True, table)
     return took
@@ -84,8 +84,8 @@ def main() -> None:
         print(f"{name}: {median(walls):.2f} s ({min(walls):.2f}-{max(walls):.2f}){told}")
     ours = median(sum(took.wall for name, took in one.items() if name != "sqlite3") for one in turns)
     plain_loop = median(one["sqlite3"].wall for one in turns)
-    print(f"all four: {ours:.2f} s (at most 20) for {kept['in']} questions, of which {kept['out']} are SFT rows; ratio to "
-          f"sqlite3 {ours / plain_loop:.1f}")  # fmt: skip
+    counts = f"{kept['in']} questions, {kept['out']} SFT rows"
+    print(f"all four: {ours:.2f} s (at most 20), {counts}; ratio to sqlite3 {ours / plain_loop:.1f}")
 
 
 if __name__ == "__main__":
