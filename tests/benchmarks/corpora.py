@@ -2,8 +2,8 @@
 
 Spider as it lies beside the repository (../shared/real): 7,876 questions, 157 databases. The stages `corpus`, `gold`
 (with an empty cache), `prompts` and `sft` run as whole processes, two workers, several times; validation does not
-count. Beside them, in the same turns: Python's own sqlite3 executing every gold once. The medians, and the largest memory of a
-process and of its largest child.
+count. Beside them, in the same turns: Python's own sqlite3 executing every gold once. It prints medians, and the
+largest memory of a process and of its largest child.
 """
 
 import json
