@@ -1,7 +1,7 @@
 """The report of the gold audit: its counts, and a page with every finding for people to read.
 
 The page is one file without scripts and without anything from elsewhere. Questions, SQL and values are text to it,
-whatever they hold. It shows at most 200 findings of a kind and says how many more there are; all are in `gold`.
+whatever they hold. It shows at most 1,000 findings of a kind and says how many more there are; all are in `gold`.
 """
 
 import json
@@ -20,7 +20,7 @@ MEANINGS = {
     "over_budget": "The query needs more steps than a gold may take.",
     "undecided": "A safety net (time, memory, size of the result) ended the query.",
     "empty": "The query returns no row, so any query without rows matches it.",
-    "limit_tie": "Which rows come back is left open: a LIMIT cuts through a tie, or there is no ORDER BY to it.",
+    "limit_tie": "What comes back is left open: a LIMIT cuts a tie or has no ORDER BY, or an inner order is open.",
     "order_unstable": "The query orders its rows, and leaves the order of some open.",
     "text_number_sort": "Numbers are kept as text, and sorted as text: 9 comes after 10.",
     "null_first": "A row comes back because NULL is sorted before all values.",
@@ -31,7 +31,7 @@ MEANINGS = {
 }
 """Every kind of finding, in the order of the page, and what it means."""
 
-MOST_SHOWN = 200
+MOST_SHOWN = 1000
 _TEMPLATE = Path(__file__).with_name("audit_report.html")
 
 

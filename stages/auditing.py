@@ -5,11 +5,11 @@
 - `question_in_train`, `database_in_train` (of dev and test): the same question, on whatever database, or the database
   occurs in train.
 
-Questions are the same whose words are, whatever their case, space and final punctuation; paraphrases are not found.
+Questions are the same whose words are, whatever their case, space and final punctuation (doubles: those of their
+evidence too); paraphrases are not found.
 Results are compared under the contract `strict`, each double with the first question of its kind whose gold runs.
 Where a safety net leaves a comparison open, or the gold of a version fails itself, there is no finding of these; it is
-counted. SQL in evidence has at most 500
-characters, … included.
+counted. SQL in a finding has at most 500 characters, … included.
 """
 
 import json
@@ -34,6 +34,7 @@ class Asked:
     split: str
     db_id: str
     question: str
+    evidence: str
     other_golds: str
     judged: Question
 
@@ -69,10 +70,10 @@ def words(question: str) -> str:
 
 def doubles(asked: Sequence[Asked]) -> list[list[Asked]]:
     """The questions that occur more than once on their database with golds that run and differ in text, by question."""
-    groups: dict[tuple[str, str], list[Asked]] = defaultdict(list)
+    groups: dict[tuple[str, ...], list[Asked]] = defaultdict(list)
     for one in asked:
         if one.judged.gold_verdict == "ok":
-            groups[one.db_id, words(one.question)].append(one)
+            groups[one.db_id, words(one.question), words(one.evidence)].append(one)
     return [group for group in groups.values() if len({one.sql for one in group}) > 1]
 
 

@@ -13,7 +13,7 @@ from pydantic_core import PydanticCustomError
 
 from stages.asking import drawn, with_prompts
 from stages.errors import UserError, run_stage
-from stages.files import fingerprint, remove_folder, sha256_folder, work_folder, write_json
+from stages.files import fingerprint, read_json, remove_folder, sha256_folder, work_folder, write_json
 from stages.imported import imported_rows, read_imported, systems_of
 from stages.lm.loading import load_model
 from stages.lm.sampling import Decoding, Sample, sample_all
@@ -102,7 +102,8 @@ def sample_candidates(
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    for name in ("questions", "questions-receipt", "prompts", "prompts-receipt", "model", "candidates", "report"):
+    inputs = ("questions", "questions-receipt", "corpus-report", "prompts", "prompts-receipt", "model")
+    for name in (*inputs, "candidates", "report"):
         parser.add_argument(f"--{name}", type=Path, required=True)
     args = parser.parse_args()
     params = read_params("candidates", CandidatesParams)
@@ -111,13 +112,14 @@ def main() -> None:
     of_split = questions.filter(pl.col("split") == params.split)
     if of_split.is_empty():
         raise UserError(f"{args.questions} has no question of split `{params.split}` to make candidates for")
-    limit = of_split.height if params.max_questions is None else params.max_questions
+    limit = params.max_questions if params.max_questions and params.engine != "file" else of_split.height
     asked = of_split.filter(pl.col("question_id").is_in(drawn(of_split["question_id"].to_list(), limit, params.seed)))
     dropped = {
         f"not_{params.split}": questions.height - of_split.height, "over_max_questions": of_split.height - asked.height,
     }  # fmt: skip
     if params.engine == "file":
-        found = read_imported(asked, args.model)
+        sets = read_json(args.corpus_report)["sets"]
+        found = read_imported(asked, args.model, {name: counts.get("read", 0) for name, counts in sets.items()})
         candidates = imported_rows(found)
         dropped["no_predictions"] = asked.height - candidates["question_id"].n_unique()
         write_table(candidates, args.candidates, "candidates")

@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 from stages.candidates import CandidatesParams
-from stages.corpus import CorpusParams
+from stages.corpus import DEMO, CorpusParams
 from stages.errors import UserError, run_stage
 from stages.evaluate import EvaluateParams
 from stages.exec_results import ExecResultsParams
@@ -43,6 +43,20 @@ def check_params(path: Path = PARAMS_FILE) -> None:
             mistakes += error.sentences
     if mistakes:
         raise UserError(*mistakes)
+    corpus, evaluate = read_params("corpus", CorpusParams, path), read_params("evaluate", EvaluateParams, path)
+    strange = strange_test_sets(corpus, evaluate)
+    if strange:
+        raise UserError(*(f"{path}: {sentence}" for sentence in strange))
+
+
+def strange_test_sets(corpus: CorpusParams, evaluate: EvaluateParams) -> list[str]:
+    """A sentence for each test set of `evaluate` that no source of `corpus` gives."""
+    there = [f"{DEMO}-{split}" for split in corpus.demo.splits] if corpus.demo else []
+    there += [f"{name}-{split}" for name, source in corpus.sources.items() for split in source.splits]
+    return [
+        f"`evaluate.test_sets` has {name}, which no source of `corpus` gives; there are: {', '.join(there)}"
+        for name in evaluate.test_sets if name not in there
+    ]
 
 
 def unknown_sections(path: Path = PARAMS_FILE) -> list[str]:

@@ -63,6 +63,8 @@ def check(parts: Sequence[Part], params: CorpusParams, wrong: Sequence[str]) -> 
         *wrong, *([] if params.allow_missing else missing(parts)), *faults, *([] if faults else conflicts(found)),
         *(f"the demo corpus has a database `{db_id}` of its own; set `corpus.demo` to null" for db_id in twice),
     ]  # fmt: skip
+    if not (wrong or found or params.demo):
+        wrong = ["no question asks a database that is there; put the databases where their source has them"]
     if wrong:
         raise UserError(*wrong)
     return {db_id: paths[0] for db_id, paths in found.items()}
@@ -75,7 +77,7 @@ def take(parts: Sequence[Part], files: dict[str, Path], seed: int, folder: Path)
     for part in parts:
         some, dropped = rows_of(part, seed)
         rows += some
-        counts[part.name] = {**_counts(some), "read": len(part.entries), "dropped": dict(dropped)}
+        counts[part.name] = {"read": len(part.entries), **_counts(some), "dropped": dict(dropped)}
     for db_id in sorted({row["db_id"] for row in rows}):
         place(files[db_id], db_id, folder)
     return rows, counts
@@ -85,7 +87,8 @@ def take_demo(params: DemoParams, folder: Path) -> tuple[Rows, dict[str, object]
     """As `take`, of the demo corpus."""
     asked, drops = make_demo(choose_domains(params.domains), read_kinds(), params.seed, params.splits, folder)
     rows = question_rows(asked)
-    counts = {f"{DEMO}-{split}": _counts([row for row in rows if row["split"] == split]) for split in asked}
+    parted = {f"{DEMO}-{split}": [row for row in rows if row["split"] == split] for split in asked}
+    counts = {name: {"read": len(some), **_counts(some)} for name, some in parted.items()}
     return rows, {**counts, DEMO: demo_report(asked, drops)}
 
 

@@ -2,19 +2,21 @@
 
 Each query is run in other forms too, on a connection where tables that are scanned without an ORDER BY come backwards:
 - `empty`: it returns no row;
-- `limit_tie`: rows tied in an ORDER BY come the other way round, and the bag of rows changes (a LIMIT cuts through a
-  tie); `order_unstable`: it has an outermost ORDER BY, and only the order of its rows changes. Floats are held equal to
-  12 digits: the order of summing moves the last ones;
+- `limit_tie`: rows that an ORDER BY leaves tied, or that a LIMIT takes from without one, come in two other orders, and
+  the bag of rows changes: a LIMIT cuts through a tie, mostly; else the order in a window or group_concat is open, or a
+  scalar subquery takes one of several rows; `order_unstable`: it has an outermost ORDER BY, and only the order of its
+  rows changes. Floats are held equal to 12 digits: the order of summing moves the last ones;
 - `text_number_sort`: numbers that are kept as text are compared as numbers in ORDER BY, min() and max(), and the rows
   change (their order too if the query orders);
 - `null_first`: NULL comes last in every ascending ORDER BY, and the bag of rows changes (a LIMIT took a NULL).
 The findings against questions, and what leaks from train, are those of `stages.auditing`.
 
-Not found: ties in the ORDER BY of a UNION, EXCEPT or INTERSECT; the values of columns that a GROUP BY leaves open;
-numbers kept as text that are compared by `<` or BETWEEN, sorted beside mostly other texts in the same query, have an
-exponent or a unit, or stand in a column beside stored numbers; NULL first where the rows do not change by it. Where
-SQLite does not run another form (of some UNIONs that order by an alias) the gold counts as not audited. A flag says
-what changes, not that the gold is wrong: the first row may be meant to be one with NULL.
+Not found: ties in the ORDER BY or LIMIT of a UNION, EXCEPT or INTERSECT, in a named window, or in one whose frame
+leaves out tied rows; the values of columns that a GROUP BY leaves open; numbers kept as text that are compared by `<`
+or BETWEEN, sorted beside mostly other texts in the same query, have an exponent or a unit, or stand in a column beside
+stored numbers; NULL first where the rows do not change by it. Where SQLite does not run another form (of some UNIONs
+that order by an alias) the gold counts as not audited. A flag says what changes, not that the gold is wrong: the first
+row may be meant to be one with NULL.
 """
 
 import argparse
@@ -63,12 +65,12 @@ class GoldParams(Params):
 
 def asked_of(questions: pl.DataFrame, queries: Sequence[Query], records: Sequence[Record]) -> list[Asked]:
     """The questions with what the audit of their query showed, sorted by question_id."""
-    columns = questions.select("question_id", TEST_SET, "split", "db_id", "question", "other_golds")
+    columns = questions.select("question_id", TEST_SET, "split", "db_id", "question", "evidence", "other_golds")
     asked = []
     for row, (path, sql), record in zip(columns.iter_rows(), queries, records, strict=True):
-        question_id, test_set, split, db_id, question, other_golds = row
+        question_id, test_set, split, db_id, question, evidence, other_golds = row
         judged = Question(path, sql, record["verdict"], record["steps"] or 0, ",".join(record["findings"]))
-        asked.append(Asked(question_id, test_set, split, db_id, question, other_golds, judged))
+        asked.append(Asked(question_id, test_set, split, db_id, question, evidence, other_golds, judged))
     return sorted(asked, key=lambda one: one.question_id)
 
 

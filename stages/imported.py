@@ -4,7 +4,7 @@ A folder holds one folder for each test set, `<source>-<split>`, and that one fi
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -37,11 +37,12 @@ class Predictions:
         return {"in": out + self.not_asked, "not_asked": self.not_asked, "out": out, "no_sql": no_sql}
 
 
-def read_imported(questions: pl.DataFrame, folder: Path) -> list[Predictions]:
+def read_imported(questions: pl.DataFrame, folder: Path, counts: Mapping[str, int]) -> list[Predictions]:
     """The predictions for these questions (columns question_id, source, split, db_id), by test set and file name.
 
-    A test set without a folder has none. Raises UserError, a sentence for every mistake in any of the files, where no
-    test set has a folder, and where a file is none of predictions.
+    `counts`: test set to the number of questions in its source's file, left out ones included: a file of predictions
+    has one for each. A test set without a folder has no predictions. Raises UserError, a sentence for every mistake in
+    any of the files, where no test set has a folder, and where a file is none of predictions.
     """
     groups = questions.with_columns(TEST_SET.alias("test_set")).sort("test_set", maintain_order=True)
     found: list[Predictions] = []
@@ -52,7 +53,7 @@ def read_imported(questions: pl.DataFrame, folder: Path) -> list[Predictions]:
         asked = [Asked(int(question_id.rpartition("/")[2]), question_id, db_id) for question_id, db_id in rows]
         for path in paths:
             try:
-                found.append(Predictions(path, asked, *read_predictions_of(path, asked)))
+                found.append(Predictions(path, asked, *read_predictions_of(path, asked, counts[name])))
             except UserError as error:
                 wrong += error.sentences
     if wrong:

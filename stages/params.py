@@ -11,6 +11,7 @@ from ruamel.yaml.error import YAMLError
 from stages.errors import UserError
 
 PARAMS_FILE = Path("params.yaml")
+_SHOWN = 60  # characters of a wrong value
 
 
 class Params(BaseModel):
@@ -40,7 +41,11 @@ def read_sections(path: Path = PARAMS_FILE) -> dict[str, object]:
     try:
         values = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise UserError(f"{path} does not exist; run the stage from the root of the repository") from None
+        raise UserError(f"{path} does not exist; run this from the root of the repository, or correct it") from None
+    except OSError as error:
+        raise UserError(f"{path} cannot be read ({error.strerror}); give a YAML file") from None
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path} is not UTF-8 ({error}); convert it") from None
     except YAMLError as error:
         raise UserError(f"{path} is not valid YAML ({' '.join(str(error).split())}); correct it") from None
     if not isinstance(values, dict):
@@ -63,4 +68,6 @@ def _sentence(path: Path, section: str, model: type[Params], detail: ErrorDetail
         return f"{path}: `{field}` is not a param; `{section}` knows: {', '.join(model.model_fields)}"
     if detail["type"] == "missing":
         return f"{path}: `{field}` is missing; set it"
-    return f"{path}: `{field}` is {detail['input']!r}; {detail['msg'][0].lower()}{detail['msg'][1:]}"
+    value = repr(detail["input"])
+    shown = value if len(value) <= _SHOWN else f"{value[:_SHOWN]}…"
+    return f"{path}: `{field}` is {shown}; {detail['msg'][0].lower()}{detail['msg'][1:]}"

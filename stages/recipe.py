@@ -6,8 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from ruamel.yaml import YAML
+from ruamel.yaml.comments import CommentedMap
 from ruamel.yaml.nodes import ScalarNode
 from ruamel.yaml.representer import RoundTripRepresenter
+from ruamel.yaml.tokens import CommentToken
 
 from stages.check_params import check_params
 from stages.errors import UserError, run_stage
@@ -25,22 +27,34 @@ def changes(recipe: dict[str, Any], params: dict[str, Any], above: str = "") -> 
             yield f"{above}{name}", old, value
 
 
-def merge(recipe: dict[str, Any], params: dict[str, Any]) -> None:
-    """Puts the values of a recipe into `params`, by the rule of `changes`."""
+def merge(recipe: CommentedMap, params: CommentedMap) -> None:
+    """Puts the values of a recipe into `params`, by the rule of `changes`; the comment below what it replaces stays."""
     for name, value in recipe.items():
-        if isinstance(value, dict) and isinstance(params.get(name), dict):
-            merge(value, params[name])
+        old = params.get(name)
+        if isinstance(value, CommentedMap) and isinstance(old, CommentedMap):
+            merge(value, old)
         else:
             params[name] = value
+            if isinstance(old, CommentedMap) and (below := _comment_below(old)):
+                params.ca.items[name] = [None, None, below, None]
 
 
-def write_merged(recipe: dict[str, Any], path: Path) -> None:
-    """Writes params.yaml with the recipe's values, its comments kept, to `path`."""
+def _comment_below(values: CommentedMap) -> CommentToken | None:
+    """What stands below the last value of a block: to ruamel it belongs to that value, to people to what comes next."""
+    last = next(reversed(values), None)
+    if isinstance(values.get(last), CommentedMap) and len(values[last]):
+        return _comment_below(values[last])
+    held = values.ca.items.get(last)
+    return held[2] if held else None
+
+
+def write_merged(recipe: Path, path: Path) -> None:
+    """Writes params.yaml with the recipe's values to `path`; comments stay, but those in a block that is replaced."""
     yaml = YAML()
     yaml.width = 10_000  # no line is broken
     yaml.representer.add_representer(type(None), _null)
     params = yaml.load(PARAMS_FILE.read_text(encoding="utf-8"))
-    merge(recipe, params)
+    merge(yaml.load(recipe.read_text(encoding="utf-8")), params)
     with path.open("w", encoding="utf-8") as file:
         yaml.dump(params, file)
 
@@ -56,11 +70,11 @@ def main() -> None:
     args = parser.parse_args()
     recipe, params = read_sections(args.recipe), read_sections()
     merged = PARAMS_FILE.with_name(f"{PARAMS_FILE.name}.new.partial")
-    write_merged(recipe, merged)
+    write_merged(args.recipe, merged)
     try:
         check_params(merged)
-        for name, old, new in changes(recipe, params):
-            print(f"{name}: {old} -> {new}")
+        told = [f"{name}: {old} -> {new}" for name, old, new in changes(recipe, params)]
+        print(*(told or ["params.yaml has these values already"]), sep="\n")
         if args.apply:
             merged.replace(PARAMS_FILE)
     except UserError as error:

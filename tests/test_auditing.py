@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stages.auditing import Asked, question_findings, words
+from stages.auditing import Asked, doubles, question_findings, words
 from stages.sql.judge import Outcome, judge
 from stages.sql.pool import local
 from stages.sql.referee import Budget, Item, Question, Rules
@@ -18,7 +18,8 @@ from tests.sql.world import LIMITS, make_database
 
 CASE = json.loads((Path(__file__).parent / "fixtures" / "gold" / "questions.json").read_text(encoding="utf-8"))
 RULES = Rules("strict", Budget(1_000_000, 1), LIMITS)
-ONE = Asked("a/train/0000", "a-train", "train", "music", "Which?", "", Question("music.sqlite", "SELECT 1", "ok", 9))
+GOLD = Question("music.sqlite", "SELECT 1", "ok", 9)
+ONE = Asked("a/train/0000", "a-train", "train", "music", "Which?", "", "", GOLD)
 
 
 @pytest.fixture
@@ -29,8 +30,14 @@ def asked(tmp_path: Path) -> list[Asked]:
         gold = Database(paths[db_id]).execute(sql, 1_000_000, LIMITS)
         judged = Question(str(paths[db_id]), sql, gold.status, gold.steps)
         name, told = f"{source}/{split}/{number:04}", json.dumps(others) if others else ""
-        made.append(Asked(name, f"{source}-{split}", split, db_id, question, told, judged))
+        made.append(Asked(name, f"{source}-{split}", split, db_id, question, "", told, judged))
     return sorted(made, key=lambda one: one.question_id)
+
+
+def test_the_same_words_with_another_evidence_are_another_question() -> None:
+    other = replace(ONE, question_id="a/train/0001", judged=Question("music.sqlite", "SELECT 2", "ok", 9))
+    assert doubles([ONE, other]) == [[ONE, other]]
+    assert doubles([ONE, replace(other, evidence="oldest means born first")]) == []
 
 
 def test_doubles_versions_and_leaks_are_found_with_their_evidence_and_counted(asked: list[Asked]) -> None:

@@ -89,6 +89,7 @@ def folder(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", [
         "candidates", "--questions=questions.parquet", "--questions-receipt=questions.json",
+        "--corpus-report=corpus.json",
         "--prompts=prompts.parquet", "--prompts-receipt=prompts.json", "--model=weak",
         "--candidates=candidates.parquet", "--report=report.json",
     ])  # fmt: skip

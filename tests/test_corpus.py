@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
+from stages.contracts import read_suite
 from stages.corpora.entries import Entry
 from stages.corpora.raw import Part, SplitParams, rows_of
 from stages.corpora.readers import KNOWN
@@ -102,7 +103,8 @@ def test_the_same_params_give_the_same_bytes(tmp_path: Path) -> None:
 
 def part_of(size: int, share: float, limit: int | None) -> Part:
     entries = [Entry(number, "music", f"Question {number}?", "SELECT 1") for number in range(size)]
-    return Part("own", "train", SplitParams(share=share, limit=limit), entries, {"music": Path("music.sqlite")})
+    params = SplitParams(share=share, limit=limit)
+    return Part("own", "train", params, "human", entries, {"music": Path("music.sqlite")})
 
 
 @given(st.integers(1, 60), st.floats(0.01, 1), st.floats(0.01, 1), st.none() | st.integers(1, 60), st.integers(0, 5))
@@ -114,6 +116,11 @@ def test_a_higher_share_or_limit_only_adds_questions(
     higher, dropped = rows_of(part_of(size, many, None), seed)
     assert {row["question_id"] for row in lower} <= {row["question_id"] for row in higher}
     assert len(higher) + dropped["not_drawn"] == size and len(lower) <= (limit or size)
+
+
+@pytest.mark.parametrize(("size", "share", "count"), [(100, 0.07, 7), (50, 0.14, 7), (100, 0.55, 55), (3, 0.5, 2)])
+def test_a_share_is_rounded_up_but_not_for_the_error_of_a_float(size: int, share: float, count: int) -> None:
+    assert len(rows_of(part_of(size, share, None), 1)[0]) == count
 
 
 def test_a_database_is_linked_and_not_copied(tmp_path: Path) -> None:
@@ -147,6 +154,35 @@ def test_questions_without_a_database_are_left_out_and_counted_where_that_is_all
     questions = made(tmp_path, sources={"spider": {"train": ALL, "dev": ALL}}, allow_missing=True)
     assert set(questions["db_id"]) == {"music"}
     assert read_json(tmp_path / "corpus.json")["sets"]["spider-dev"]["dropped"] == {"no_database": 2, "not_drawn": 0}
+
+
+def test_a_corpus_in_which_no_question_has_its_database_is_refused_even_where_missing_ones_are_allowed(
+    tmp_path: Path,
+) -> None:
+    folder = make_spider(tmp_path / "raw")
+    (folder / "database").rename(folder / "databases")
+    (sentence,) = refused(tmp_path, sources={"spider": {"dev": ALL}}, allow_missing=True)
+    assert sentence.startswith("no question asks a database that is there")
+
+
+@pytest.mark.parametrize("script", ["PRAGMA user_version = 1", "CREATE VIRTUAL TABLE f USING fts5(body)"])
+def test_a_database_of_which_no_prompt_could_show_anything_is_refused_at_once(script: str, tmp_path: Path) -> None:
+    make_database(tmp_path / "raw" / "own" / "databases" / "films.sqlite", script)
+    write_json(tmp_path / "raw" / "own" / "train.json", [spider_row(0, "films")])
+    (sentence,) = refused(tmp_path, sources={"own": {"layout": "folder", "train": ALL}})
+    assert "films.sqlite holds no table that a query can read" in sentence
+
+
+def test_a_gold_that_no_rule_gives_a_difficulty_is_of_unknown_difficulty(tmp_path: Path) -> None:
+    make_database(tmp_path / "raw" / "own" / "databases" / "films.sqlite")
+    row = {"question": "q", "db_id": "films", "gold_sql": "WITH x AS (SELECT 1) SELECT * FROM x"}
+    write_json(tmp_path / "raw" / "own" / "train.json", [row])
+    questions = made(tmp_path, sources={"own": {"layout": "folder", "train": ALL}})
+    (closed,) = [
+        one["kwargs"]["value_set"] for one in read_suite(ROOT / "schemas" / "questions.json")
+        if one["meta"]["id"] == "difficulty-closed"
+    ]  # fmt: skip
+    assert questions["difficulty"].to_list() == ["unknown"] and "unknown" in closed
 
 
 def test_two_sources_may_share_a_database_but_not_its_name_alone(tmp_path: Path) -> None:
@@ -197,7 +233,15 @@ def test_a_symbolic_link_is_refused_because_dvc_would_not_see_changes_behind_it(
     (tmp_path / "raw").mkdir()
     (tmp_path / "raw" / "spider").symlink_to(tmp_path / "elsewhere" / "spider")
     (sentence,) = refused(tmp_path, sources={"spider": {"dev": ALL}})
-    assert "is a symbolic link" in sentence and "cp -rl" in sentence
+    assert sentence.startswith("raw/spider is a symbolic link") and "cp -rl" in sentence
+
+
+def test_a_symbolic_link_further_inside_is_refused_too(tmp_path: Path) -> None:
+    folder = make_spider(tmp_path / "raw")
+    (folder / "database").rename(tmp_path / "elsewhere")
+    (folder / "database").symlink_to(tmp_path / "elsewhere")
+    (sentence,) = refused(tmp_path, sources={"spider": {"dev": ALL}})
+    assert sentence.startswith("raw/spider/database is a symbolic link")
 
 
 @pytest.mark.parametrize(

@@ -191,7 +191,7 @@ def test_the_golds_of_bird_that_differ_from_those_of_2023_are_found(
     rows: list[dict[str, object]] = [
         {
             "question_id": f"bird/dev/{number:04}", "source": "bird", "split": "dev", "db_id": entry["db_id"],
-            "question": entry["question"], "gold_sql": entry["SQL"],
+            "question": entry["question"], "evidence": entry["evidence"], "gold_sql": entry["SQL"],
             "other_golds": json.dumps({"2023": line.rpartition("\t")[0]}),
         }
         for number, (entry, line) in enumerate(zip(entries, lines, strict=True)) if entry["db_id"] == "superhero"

@@ -13,7 +13,7 @@ from ruamel.yaml import YAML
 
 from stages.candidates import main
 from stages.contracts import broken, read_suite
-from stages.files import read_json, sha256_file
+from stages.files import read_json, sha256_file, write_json
 from stages.imported import Predictions, imported_rows, read_imported
 from stages.sql.prediction_rows import Asked
 from stages.sql.predictions import read_predictions_of
@@ -30,7 +30,7 @@ ASKED = [Asked(1, "demo/train/0001", "pets"), Asked(3, "demo/train/0003", "conce
 def test_the_predictions_of_the_questions_asked_are_read(
     case: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    found = read_predictions_of(written(case, tmp_path, monkeypatch), ASKED)
+    found = read_predictions_of(written(case, tmp_path, monkeypatch), ASKED, 4)
     assert found == (case["predictions"], case["not_asked"])
 
 
@@ -38,7 +38,7 @@ def test_the_predictions_of_the_questions_asked_are_read(
 def test_files_that_do_not_answer_the_questions_asked_are_refused(
     case: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    sentences = refusal(read_predictions_of, written(case, tmp_path, monkeypatch), ASKED)
+    sentences = refusal(read_predictions_of, written(case, tmp_path, monkeypatch), ASKED, 4)
     assert fit(sentences, case["sentences"]), sentences
 
 
@@ -88,6 +88,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", [
         "candidates", "--questions=questions.parquet", "--questions-receipt=questions.json",
+        "--corpus-report=corpus.json",
         "--prompts=absent.parquet", "--prompts-receipt=absent.json", "--model=models/imported",
         "--candidates=candidates.parquet", "--report=report.json",
     ])  # fmt: skip
@@ -98,6 +99,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     ]
     write_dataset(tmp_path, "questions", rows)
     write_params()
+    write_json(tmp_path / "corpus.json", {"sets": {"spider-dev": {"read": 4}, "bird-dev": {"read": 2}, "demo": {}}})
     write("spider-dev/b.txt", "SELECT 1\nSELECT 9\n\nSELECT 2\n")
     write("spider-dev/a.jsonl", "".join(
         json.dumps({"question_id": f"spider/dev/{number:04}", "sql": sql}) + "\n"
@@ -148,13 +150,12 @@ def test_a_test_set_without_a_folder_has_no_candidates_and_its_questions_are_cou
     assert (report["asked"], report["dropped"]["no_predictions"], report["out"]) == (3, 1, 7)
 
 
-def test_a_limit_of_questions_counts_the_other_predictions_as_not_asked(folder: Path) -> None:
-    write_params(max_questions=1)
+def test_a_limit_of_questions_and_what_else_is_for_sampling_changes_nothing(folder: Path) -> None:
     main()
-    report = read_json(folder / "report.json")
-    assert (report["asked"], report["dropped"]["over_max_questions"]) == (1, 3)
-    counts = [counts for named in report["systems"].values() for counts in named.values()]
-    assert all(one["in"] == one["out"] + one["not_asked"] for one in counts)
+    first = Path("candidates.parquet").read_bytes()
+    write_params(max_questions=1, n=1, seed=9, temperature=0.1)
+    main()
+    assert Path("candidates.parquet").read_bytes() == first
 
 
 def test_the_same_files_give_the_same_bytes(folder: Path) -> None:
@@ -209,7 +210,7 @@ def test_the_mistakes_of_all_files_are_told_at_once(folder: Path) -> None:
     write("bird-dev/c.json", json.dumps({"1": "SELECT 6\t----- bird -----\tpets"}))
     assert fit(refusal(main), [
         "models/imported/bird-dev/c.json, key \"1\": the db_id is 'pets', but the gold's is 'music'",
-        "models/imported/spider-dev/b.txt ends with question 1 of its source's file, but spider/dev/0003 is number 4",
+        "models/imported/spider-dev/b.txt has 1 lines, but there are 4 gold questions; give one line a question",
     ])  # fmt: skip
 
 
@@ -230,7 +231,7 @@ def test_45_real_systems_give_43740_candidates_that_hold_to_the_contract(tmp_pat
         for number, entry in enumerate(entries)
         if database_path(REAL / "spider" / "database", entry["db_id"]).is_file()
     ])  # fmt: skip
-    found = read_imported(questions, tmp_path)
+    found = read_imported(questions, tmp_path, {"spider-dev": len(entries)})
     assert (questions.height, len(found), {one.not_asked for one in found}) == (972, 45, {62})
     frame = imported_rows(found)
     assert (frame.height, frame["candidate_id"].n_unique()) == (43_740, 43_740)

@@ -81,10 +81,26 @@ def test_a_file_without_the_section_is_told(text: str, told: str, file: Path) ->
 
 
 def test_a_missing_file_is_told(file: Path) -> None:
-    with pytest.raises(UserError, match="does not exist; run the stage from the root"):
+    with pytest.raises(UserError, match="does not exist; run this from the root"):
         read_sections(file)
 
 
 def test_params_do_not_change_after_reading(file: Path) -> None:
     with pytest.raises(ValidationError):
         read(file, GOOD).steps = 4
+
+
+@pytest.mark.parametrize(("content", "told"), [(None, "cannot be read .Is a directory."), (b"a: \xff", "is not UTF-8")])
+def test_what_is_no_text_file_is_told(content: bytes | None, told: str, file: Path) -> None:
+    if content is None:
+        file.mkdir()
+    else:
+        file.write_bytes(content)
+    with pytest.raises(UserError, match=told):
+        read_sections(file)
+
+
+def test_a_long_wrong_value_is_cut(file: Path) -> None:
+    with pytest.raises(UserError) as caught:
+        read(file, GOOD.replace("mode: all", f"mode: {'x' * 5000}"))
+    assert len(caught.value.sentences[0]) < 300

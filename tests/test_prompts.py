@@ -177,7 +177,9 @@ def test_the_stage_writes_the_same_bytes_twice_and_counts_what_it_dropped(
         "tokens": {"min": tokens.min(), "median": tokens.median(), "max": tokens.max()},
         "prompts_with_dropped_tables": 4, "tables_dropped": 8, "gold_reads_dropped_table": 1,
         "over_max_tokens": int((tokens > 21).sum()),
-        "not_shown": {"virtual_table": 1, "shadow_table": 5, "unreadable_view": 0, "unreadable_rows": 0},
+        "not_shown": {
+            "virtual_table": 1, "shadow_table": 5, "unreadable_view": 0, "unreadable_rows": 0, "unknown_column": 0,
+        },
     }  # fmt: skip
 
 

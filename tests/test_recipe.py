@@ -2,6 +2,7 @@
 
 import shutil
 import sys
+from itertools import takewhile
 from pathlib import Path
 
 import pytest
@@ -33,10 +34,12 @@ def test_without_apply_it_tells_the_changes_and_writes_nothing(
 ) -> None:
     before = Path("params.yaml").read_bytes()
     source = "own: {layout: folder, dev: {share: 1.0, limit: null}}"
-    call(monkeypatch, f"pairs: {{neg_limit: 3, dedup: true}}\ncorpus:\n  demo: null\n  sources:\n    {source}\n")
+    text = f"pairs: {{neg_limit: 3, dedup: true}}\ncorpus:\n  demo: null\n  sources:\n    {source}\n"
+    call(monkeypatch, f"{text}evaluate: {{test_sets: [own-dev]}}\n")
     told = capsys.readouterr().out.splitlines()
     assert told[0] == "pairs.neg_limit: 1 -> 3" and told[1].startswith("corpus.demo: {")
-    assert told[2].startswith("corpus.sources.own: None -> {'layout': 'folder'") and len(told) == 3
+    assert told[2].startswith("corpus.sources.own: None -> {'layout': 'folder'")
+    assert told[3] == "evaluate.test_sets: ['demo-dev', 'demo-test'] -> ['own-dev']" and len(told) == 4
     assert Path("params.yaml").read_bytes() == before and not list(folder.glob("*.partial"))
 
 
@@ -52,14 +55,38 @@ def test_with_apply_only_the_named_values_change_and_every_comment_stays(
 
 
 @pytest.mark.parametrize(
+    ("text", "gone"),
+    [
+        ("corpus:\n  demo: null\n  sources: {own: {layout: folder, dev: {share: 1.0, limit: null}}}\n"
+         "evaluate: {test_sets: [own-dev]}\n", "demo"),
+        ("train_sft: {strong: {base: org/model, revision: main, scratch: null}}\n", "scratch"),
+    ],
+)
+def test_a_block_that_is_replaced_takes_only_its_own_comments_along(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, text: str, gone: str
+) -> None:
+    before = Path("params.yaml").read_text().splitlines()
+    call(monkeypatch, text, "--apply")
+    after = Path("params.yaml").read_text().splitlines()
+    start = next(number for number, line in enumerate(before) if line.strip() == f"{gone}:")
+    deep = len(before[start]) - len(before[start].lstrip())
+    inside = list(takewhile(lambda line: len(line) - len(line.lstrip()) > deep, before[start + 1 :]))
+    lost = [line for line in before if line.strip().startswith("#") and line not in after]
+    assert f"{' ' * deep}{gone}: null" in after
+    assert set(lost) <= set(inside) and len(inside) > 5
+
+
+@pytest.mark.parametrize(
     ("text", "told"),
     [
         ("pears: {neg_limit: 3}\n", "mine.yaml: `pears` is not a section"),
         ("pairs: {neg_limits: 3}\n", "mine.yaml: `pairs.neg_limits` is not a param"),
         ("pairs: {neg_limit: 0}\n", "mine.yaml: `pairs.neg_limit` is 0"),
+        ("corpus: {demo: null, sources: {spider: {train: {share: 1.0, limit: null}}}}\n",
+         "mine.yaml: `evaluate.test_sets` has demo-dev, which no source of `corpus` gives; there are: spider-train"),
         ("pairs: [", "mine.yaml is not valid YAML"),
     ],
-)
+)  # fmt: skip
 def test_a_recipe_with_a_mistake_changes_nothing(
     folder: Path, monkeypatch: pytest.MonkeyPatch, text: str, told: str
 ) -> None:

@@ -39,7 +39,8 @@ COMMANDS = {
     ],
     "candidates": [
         "--questions=questions.parquet", "--questions-receipt=questions.json", "--prompts=prompts.parquet",
-        "--prompts-receipt=prompts.json", "--model=base", "--candidates=candidates.parquet", "--report=report.json",
+        "--prompts-receipt=prompts.json", "--corpus-report=corpus.json", "--model=base",
+        "--candidates=candidates.parquet", "--report=report.json",
     ],
     "train_dpo": [
         "--pairs=pairs.parquet", "--pairs-receipt=pairs.json", "--base=base", "--model=models/dpo",

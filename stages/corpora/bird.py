@@ -46,8 +46,8 @@ def databases(folder: Path, split: str) -> list[Path]:
 
 def _versions(path: Path, split: str, entries: list[Entry]) -> Versions:
     found: Versions = {}
-    for version, position, sql in chain(_gold_files(path, split, entries), _revisions(path.parent, split)):
-        if 0 <= position < len(entries) and sql.split() != entries[position].gold_sql.split():
+    for version, position, sql in chain(_gold_files(path, split, entries), _revisions(path.parent, split, entries)):
+        if sql.split() != entries[position].gold_sql.split():
             found.setdefault(position, {})[version] = sql
     return found
 
@@ -70,13 +70,19 @@ def _gold_files(path: Path, split: str, entries: list[Entry]) -> Iterator[tuple[
             yield file.stem.removeprefix(start), position, sql.strip()
 
 
-def _revisions(folder: Path, split: str) -> Iterator[tuple[str, int, str]]:
+def _revisions(folder: Path, split: str, entries: list[Entry]) -> Iterator[tuple[str, int, str]]:
     for path in [*sorted(folder.glob(f"{split}_2*.json")), *folder.glob(f"{split}_tied_append.json")]:
         value = json_value(path)
         for number, row in enumerate(value if isinstance(value, list) else [value]):
             wanted = {"question_id": int, "SQL": str}
             if not isinstance(row, dict) or any(type(row.get(name)) is not kind for name, kind in wanted.items()):
                 raise UserError(f"{path}, entry {number}: `question_id` and `SQL` are needed; add them")
+            asked = dict(enumerate(entries)).get(row["question_id"])
+            if entries and (asked is None or row.get("db_id", asked.db_id) != asked.db_id):
+                raise UserError(
+                    f"{path}, entry {number}: `question_id` {row['question_id']} is no question of the {split} set, or "
+                    "one of another database; correct it, or take the file away"
+                )
             yield path.stem.removeprefix(f"{split}_").partition("-")[0], row["question_id"], row["SQL"].strip()
 
 
@@ -90,6 +96,7 @@ def descriptions(database: Path) -> Descriptions:
     A table is what its file is called. BIRD's files are UTF-8, some with a byte order mark, and a few of them
     Windows-1252.
     """
+    csv.field_size_limit(1_000_000_000)
     files = sorted((database.parent / "database_description").glob("*.csv"))
     found = {path.stem.strip(): dict(_columns(csv.reader(StringIO(_text(path))))) for path in files}
     return {table: columns for table, columns in found.items() if columns}

@@ -58,6 +58,7 @@ def download(url: str, target: Path) -> None:
                 pauses, most = list(PAUSES), _size(partial)
             if not pauses:
                 raise NotFetched(str(cut)) from None
+            print(f"{cut}; it is tried again in {pauses[0]:.0f} s", flush=True)
             time.sleep(pauses.pop(0))
     partial.replace(target)
     validator.unlink(missing_ok=True)

@@ -1,16 +1,17 @@
 """The questions of a source, read strictly: what is wrong is said with file, entry and field, and all of it at once."""
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from stages.errors import UserError
-from stages.sql.reading import json_value, short
+from stages.sql.reading import is_unicode, json_value, short
 
 DIFFICULTIES = ("easy", "medium", "hard", "extra", "simple", "moderate", "challenging")
 _FAULTS_SHOWN = 10
+_LONGEST_DB_ID = 240  # with the suffix of a database it is a file's name
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +58,7 @@ def entries_of(
     """The questions of numbered rows, in their order; `unit` and number say where a row stands."""
     faults: list[str] = []
     entries: list[Entry] = []
+    number = None
     for number, row in rows:
         found = list(_faults(row, fields))
         faults += [f"{path}, {unit} {number}: {fault}" for fault in found]
@@ -64,11 +66,13 @@ def entries_of(
             entries.append(_entry(len(entries), row, fields))
     if len(faults) > _FAULTS_SHOWN:
         faults = [*faults[:_FAULTS_SHOWN], f"{path}: and {len(faults) - _FAULTS_SHOWN} more such mistakes"]
+    if number is None:
+        faults = [f"{path} holds no question; give one a {unit}"]
     wrong += faults
     return entries
 
 
-def _faults(row: object, fields: Fields) -> Iterable[str]:
+def _faults(row: object, fields: Fields) -> Iterator[str]:
     if not isinstance(row, dict):
         yield f"{short(row)} is no object; give an object with `{fields.question}`, `{fields.sql[0]}` and `db_id`"
         return
@@ -76,36 +80,50 @@ def _faults(row: object, fields: Fields) -> Iterable[str]:
     if len(sql) > 1:
         yield f"there are {' and '.join(f'`{name}`' for name in sql)}; give the gold query once"
     for name in (fields.question, sql[0] if sql else fields.sql[0], "db_id"):
-        value = row.get(name)
-        if value is None:
-            yield f"`{name}` is missing; add it"
-        elif not isinstance(value, str) or not value.strip():
-            yield f"`{name}` is {short(value)}; give a text"
-    if isinstance(row.get("db_id"), str) and (set(row["db_id"]) & set("/\\\0") or row["db_id"].startswith(".")):
-        yield f"`db_id` is {short(row['db_id'])}; give the name of a database, not a path"
-    if not isinstance(row.get("evidence") or "", str):
-        yield f"`evidence` is {short(row['evidence'])}; give a text"
-    if (row.get("difficulty") or DIFFICULTIES[0]) not in DIFFICULTIES:
+        yield from _text_fault(name, row.get(name), needed=True)
+    yield from _text_fault("evidence", row.get("evidence"), needed=False)
+    yield from _db_id_fault(row.get("db_id"))
+    if row.get("difficulty") not in (None, "", *DIFFICULTIES):
         yield f"`difficulty` is {short(row['difficulty'])}; give one of {', '.join(DIFFICULTIES)}, or none"
-    yield from _versions_fault(row.get("other_golds"))
+    versions = _versions(row.get("other_golds"))
+    if versions is None or not all(_is_text(text) for pair in versions.items() for text in pair):
+        yield f"`other_golds` is {short(row['other_golds'])}; give an object of version and SQL"
 
 
-def _versions_fault(value: object) -> Iterable[str]:
-    versions = _versions(value)
-    if versions is None or not all(isinstance(sql, str) and sql.strip() for sql in versions.values()):
-        yield f"`other_golds` is {short(value)}; give an object of version and SQL"
+def _text_fault(name: str, value: object, needed: bool) -> Iterator[str]:
+    if value is None:
+        if needed:
+            yield f"`{name}` is missing; add it"
+    elif not isinstance(value, str) or (needed and not value.strip()):
+        yield f"`{name}` is {short(value)}; give a text"
+    elif not is_unicode(value):
+        yield f"`{name}` holds half a surrogate pair, which is no text; give UTF-8"
+
+
+def _db_id_fault(value: object) -> Iterator[str]:
+    name = value.strip() if isinstance(value, str) else ""
+    if set(name) & set("/\\\0") or name.startswith("."):
+        yield f"`db_id` is {short(value)}; give the name of a database, not a path"
+    if len(name.encode(errors="replace")) > _LONGEST_DB_ID:
+        yield f"`db_id` is {short(value)}; give a name of at most {_LONGEST_DB_ID} bytes, as it names a file"
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str) and bool(value.strip()) and is_unicode(value)
 
 
 def _versions(value: object) -> dict[str, Any] | None:
     """Other versions of the gold: an object, or its JSON text (a CSV file has no objects). None: neither."""
-    if isinstance(value, str) and value.strip():
+    if value is None or value == "":
+        return {}
+    if isinstance(value, str):
         try:
             value = json.loads(value)
         except ValueError:
             return None
-    if isinstance(value, dict):
-        return {version: sql for version, sql in value.items() if sql is not None}  # Parquet fills up with NULL
-    return None if value else {}
+    if not isinstance(value, dict):
+        return None
+    return {version: sql for version, sql in value.items() if sql is not None}  # Parquet fills up with NULL
 
 
 def _entry(position: int, row: dict[str, Any], fields: Fields) -> Entry:

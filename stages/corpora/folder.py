@@ -42,18 +42,31 @@ def _read(path: Path, wrong: list[str]) -> list[Entry]:
         return entries_of(path, "line", list(json_lines(path, wrong)), FIELDS, wrong)
     if path.suffix == ".csv":
         return entries_of(path, "row", enumerate(_csv_rows(path)), FIELDS, wrong)
-    known = (FIELDS.question, *FIELDS.sql, *_OTHER_FIELDS)
-    frame = parquet(path, lambda there: [name for name in known if name in there])
+    frame = parquet(path, lambda there: _known(path, there))
     return entries_of(path, "row", enumerate(frame.iter_rows(named=True)), FIELDS, wrong)
 
 
+def _known(path: Path, there: list[str]) -> list[str]:
+    """The columns that are read, of those of a table. Raises UserError where one is there twice or none is a gold query
+    (or question, or db_id)."""
+    needed = ({FIELDS.question}, {*FIELDS.sql}, {"db_id"})
+    if len(set(there)) < len(there) or not all(names & set(there) for names in needed):
+        raise UserError(
+            f"{path} has the columns {', '.join(there)}; give question, db_id and gold_sql, each once, parted by commas"
+        )
+    return [name for name in (FIELDS.question, *FIELDS.sql, *_OTHER_FIELDS) if name in there]
+
+
 def _csv_rows(path: Path) -> list[dict[str, str | None]]:
-    """Rows of a CSV file with a head; an empty cell is None. Raises UserError where it has a row of another length."""
+    """Rows of a CSV file with a head; an empty cell is None. Raises UserError where it is none."""
+    csv.field_size_limit(1_000_000_000)
     reader = csv.reader(StringIO(whole_text(path), newline=""), strict=True)
     try:
-        head, *rows = [row for row in reader if row]
+        rows = [row for row in reader if row]
     except csv.Error as error:
         raise UserError(f"{path}, line {reader.line_num}: this is not CSV ({error}); correct it") from None
+    head = rows.pop(0) if rows else []
+    _known(path, head)
     for number, row in enumerate(rows):
         if len(row) != len(head):
             raise UserError(f"{path}, row {number} has {len(row)} cells, but the head has {len(head)}; quote commas")

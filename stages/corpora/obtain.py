@@ -74,7 +74,8 @@ def check(job: Job, places: dict[str, Path], recorded: list[Part]) -> list[Part]
         if known.get(origin, part.sha256) != part.sha256:
             wrong.append(f"{job.name}: {path} has sha256 {part.sha256}, not {known[origin]}; {job.let_go(path)}")
         elif origin not in known:
-            print(f"{job.name}: {path.name} has sha256 {part.sha256}; there is none to compare it with, it is recorded")
+            found = f"{path.name} has sha256 {part.sha256}"
+            print(f"{job.name}: {found}; there is none to compare it with; it goes into the record")
         parts.append(part)
     if wrong:
         raise UserError(*wrong)

@@ -10,8 +10,11 @@ import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
+import apsw
+
 from stages.corpora.bird import descriptions
 from stages.files import write_json
+from stages.prompting.schema import read_schema
 from stages.sql.sandbox import database_fault, database_path
 
 SUFFIXES = (".sqlite", ".db", ".sqlite3")
@@ -41,8 +44,13 @@ def fault(path: Path) -> str | None:
         log = path.with_name(path.name + end)
         if log.is_file() and log.stat().st_size:
             return f"{log} holds changes that {path.name} lacks; open the database once with `sqlite3` and close it"
-    reason = database_fault(path)
-    return reason and f"{reason}; replace it"
+    if reason := database_fault(path):
+        return f"{reason}; replace it"
+    try:
+        tables = read_schema(path, 0, {}).tables
+    except (apsw.Error, UnicodeDecodeError) as error:
+        return f"{path} cannot be read ({error}); replace it"
+    return None if tables else f"{path} holds no table that a query can read; put the right database there"
 
 
 def place(path: Path, db_id: str, folder: Path) -> None:

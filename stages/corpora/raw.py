@@ -2,9 +2,11 @@
 
 import json
 import math
+import os
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Self
 
@@ -69,6 +71,7 @@ class Part:
     source: str
     split: str
     params: SplitParams
+    origin: str
     entries: list[Entry]
     databases: dict[str, Path | None]
 
@@ -83,8 +86,8 @@ def read_parts(sources: Mapping[str, SourceParams], raw: Path, wrong: list[str])
     parts = []
     for source, params in sources.items():
         folder, reader = raw / source, reader_of(source, params)
-        if folder.is_symlink():
-            wrong.append(f"{folder} is a symbolic link, into which DVC does not look; link its files with `cp -rl`")
+        if linked := _linked(folder):
+            wrong.append(f"{linked} is a symbolic link, into which DVC does not look; link its files with `cp -rl`")
         elif not folder.is_dir():
             wrong.append(f"{folder} does not exist; get it with `python -m stages.fetch`, or put the files there")
         else:
@@ -92,11 +95,18 @@ def read_parts(sources: Mapping[str, SourceParams], raw: Path, wrong: list[str])
     return parts
 
 
+def _linked(folder: Path) -> Path | None:
+    """The folder, or the first one in it, that is a symbolic link."""
+    inside = (Path(place) / name for place, names, _ in os.walk(folder) for name in sorted(names))
+    return next((path for path in chain([folder], inside) if path.is_symlink()), None)
+
+
 def _part(source: str, split: str, params: SplitParams, folder: Path, reader: Reader, wrong: list[str]) -> Part:
     entries = reader.read(folder, split, wrong)
     folders = reader.databases(folder, split)
     db_ids = sorted({entry.db_id for entry in entries})
-    return Part(source, split, params, entries, {db_id: find_database(folders, db_id) for db_id in db_ids})
+    databases = {db_id: find_database(folders, db_id) for db_id in db_ids}
+    return Part(source, split, params, reader.origin, entries, databases)
 
 
 def missing(parts: Iterable[Part]) -> list[str]:
@@ -117,7 +127,8 @@ def rows_of(part: Part, seed: int) -> tuple[list[dict[str, str]], Counter[str]]:
     """The rows of `questions` that a split gives, in the order of the source, and how many were left out, by reason.
     A higher share or limit only adds some."""
     asked = {_id(part, entry): entry for entry in part.entries if part.databases[entry.db_id]}
-    count = min(math.ceil(part.params.share * len(asked)), part.params.limit or len(asked))
+    share = math.ceil(round(part.params.share * len(asked), 6))  # 0.07 of 100 is 7.000000000000001
+    count = min(share, part.params.limit or len(asked))
     first = drawn(asked, count, seed)
     rows = [_row(part, question_id, entry) for question_id, entry in asked.items() if question_id in first]
     return rows, Counter(no_database=len(part.entries) - len(asked), not_drawn=len(asked) - count)
@@ -132,5 +143,5 @@ def _row(part: Part, question_id: str, entry: Entry) -> dict[str, str]:
     return {
         "question_id": question_id, "source": part.source, "split": part.split, "db_id": entry.db_id,
         "question": entry.question, "evidence": entry.evidence, "gold_sql": entry.gold_sql, "other_golds": others,
-        "difficulty": entry.difficulty or hardness(entry.gold_sql), "origin": "human",
+        "difficulty": entry.difficulty or hardness(entry.gold_sql), "origin": part.origin,
     }  # fmt: skip

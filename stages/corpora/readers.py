@@ -15,11 +15,12 @@ Layout = Literal["spider", "bird", "folder"]
 @dataclass(frozen=True, slots=True)
 class Reader:
     """How a source is read. `read`: its folder, a split and a list for mistakes to the questions; `databases`: its
-    folder and a split to the folders of its databases, the one that counts first."""
+    folder and a split to the folders of its databases, the one that counts first; `origin`: as in `questions`."""
 
     splits: tuple[str, ...]
     read: Callable[[Path, str, list[str]], list[Entry]]
     databases: Callable[[Path, str], list[Path]]
+    origin: str = "human"
 
 
 LAYOUTS: dict[Layout, Reader] = {
@@ -31,6 +32,9 @@ KNOWN: dict[str, Reader] = {
     "spider": LAYOUTS["spider"],
     "bird": LAYOUTS["bird"],
     bird.MINI: Reader(("dev",), bird.read, bird.databases),
-    **{name: Reader(tuple(files), variants.read, variants.databases) for name, files in variants.FILES.items()},
+    **{
+        name: Reader(tuple(files), variants.read, variants.databases, "rewrite")
+        for name, files in variants.FILES.items()
+    },
 }
 """The sources whose layout is known by their name."""

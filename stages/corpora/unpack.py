@@ -5,6 +5,7 @@ holds must fit the disk, and no member gives more than it says; checksums hold. 
 only, on a disk that does not tell them apart (refused there as written twice).
 """
 
+import lzma
 import shutil
 import stat
 import zlib
@@ -35,7 +36,7 @@ def unpack(archive: Path, root: str, folder: Path) -> None:
             need_room(folder, sum(member.file_size for member in members.values()))
             for path, member in members.items():
                 _write(zipped, member, folder / path)
-    except (BadZipFile, zlib.error, EOFError) as error:
+    except (BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError) as error:
         raise BrokenArchive(f"it is cut or damaged ({error})") from None
     except (NotImplementedError, RuntimeError) as error:
         raise BrokenArchive(f"it cannot be read ({error})") from None

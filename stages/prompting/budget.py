@@ -5,6 +5,7 @@ from bisect import bisect_left
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import pairwise
 
 from stages.errors import UserError
 from stages.prompting.render import render_prompt
@@ -96,8 +97,14 @@ def words(text: str) -> frozenset[str]:
 
 
 def names_read(sql: str, names: Iterable[str]) -> list[str]:
-    """Those of `names` that stand as a word or quoted name in `sql`, outside of strings, in any case."""
-    said = {_unquoted(token).lower() for token in sql_tokens(sql)}
+    """Those of `names` that stand as a word or quoted name in `sql`, in any case; in a string only where a table may
+    stand, for SQLite takes it for one: FROM 'airports'."""
+    tokens = ("", *sql_tokens(sql))
+    said = {_unquoted(token).lower() for token in tokens if token}
+    said |= {
+        token[1:-1].replace("''", "'").lower()
+        for before, token in pairwise(tokens) if token[0] == "'" and before in ("from", "join")
+    }
     return [name for name in names if name.lower() in said]
 
 

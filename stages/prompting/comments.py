@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 
 Notes = Mapping[str, Mapping[str, str]]
-"""Table to column to its comment."""
+"""Table to column to its comment, names in lower case: who describes a database may write them otherwise."""
 
 Descriptions = Mapping[str, Mapping[str, Mapping[str, str]]]
 """`descriptions.json` beside a database: table to column to `name`, `description`, `values`, each where it is known."""
@@ -16,7 +16,7 @@ def notes_of(descriptions: Descriptions) -> Notes:
     """Name, description and values of each column, parted by `; `, without what only repeats the column's name or the
     text before."""
     return {
-        table: {column: _note(column, **said) for column, said in columns.items()}
+        table.lower(): {column.lower(): _note(column, **said) for column, said in columns.items()}
         for table, columns in descriptions.items()
     }
 

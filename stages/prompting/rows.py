@@ -1,15 +1,17 @@
 """The first rows of a table, for the comments of a prompt."""
 
+import math
+import re
 from collections.abc import Iterable
 
 import apsw
 
-from stages.prompting.comments import one_line
 from stages.prompting.names import quoted
 
 VALUE_LENGTH = 60
 """Characters that are shown of a text; a longer one ends in …"""
 
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 _CODECS = {"UTF-8": "utf-8", "UTF-16le": "utf-16-le", "UTF-16be": "utf-16-be"}
 
 
@@ -41,9 +43,12 @@ def _by_key(connection: apsw.Connection, table: str) -> str:
 
 
 def literal(value: str | int | float | bytes | None, codec: str) -> str:
-    """A value as SQL writes it. Bytes are a text in `codec`; what is no such text in them is shown as �."""
+    """A value as SQL writes it. Bytes are a text in `codec`; what is no such text in them is shown as �, a line break
+    or control character as a space."""
+    if isinstance(value, float) and math.isinf(value):
+        return "9e999" if value > 0 else "-9e999"
     if not isinstance(value, bytes):
         return "NULL" if value is None else str(value)
     text = value.decode(codec, errors="replace")
     shown = text if len(text) <= VALUE_LENGTH else f"{text[:VALUE_LENGTH]}…"
-    return "'{}'".format(one_line(shown).replace("'", "''"))
+    return "'{}'".format(_CONTROL.sub(" ", shown).replace("'", "''"))

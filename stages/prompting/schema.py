@@ -17,8 +17,9 @@ import apsw
 from stages.prompting.comments import Notes
 from stages.prompting.rows import first_rows
 
-LEFT_OUT = ("virtual_table", "shadow_table", "unreadable_view", "unreadable_rows")
-"""What a prompt does not show of a database; the last: the example rows of a table whose values cannot be computed."""
+LEFT_OUT = ("virtual_table", "shadow_table", "unreadable_view", "unreadable_rows", "unknown_column")
+"""What a prompt does not show of a database; the last two: the example rows of a table whose values cannot be computed,
+and the descriptions of columns that are not there."""
 
 _READABLE_MODULES = ["json_each", "json_tree"]  # all that the sandbox has of virtual tables
 
@@ -87,7 +88,7 @@ def _read(connection: apsw.Connection, database: Path, example_rows: int, notes:
             left_out["virtual_table" if kind == "virtual" else "shadow_table"] += 1
             continue
         is_view = kind == "view"
-        columns = _columns(connection, name, is_view, notes.get(name, {}))
+        columns = _columns(connection, name, is_view, notes.get(name.lower(), {}))
         if not columns:
             left_out["unreadable_view"] += 1
             continue
@@ -96,6 +97,8 @@ def _read(connection: apsw.Connection, database: Path, example_rows: int, notes:
         rows = first_rows(connection, name, names, without_rowid, example_rows) if shows_rows else ()
         left_out["unreadable_rows"] += rows is None
         tables.append(Table(name, is_view, without_rowid, columns, _foreign_keys(connection, name), rows or ()))
+    shown = {(table.name.lower(), column.name.lower()) for table in tables for column in table.columns}
+    left_out["unknown_column"] += sum((table, column) not in shown for table in notes for column in notes[table])
     return Schema(tuple(tables), left_out)
 
 
@@ -138,7 +141,7 @@ def _columns(
         if not is_view:
             raise
         return ()
-    return tuple(Column(name, kind, key, notes.get(name, "")) for name, kind, key in found)
+    return tuple(Column(name, kind, key, notes.get(name.lower(), "")) for name, kind, key in found)
 
 
 def _foreign_keys(connection: apsw.Connection, table: str) -> tuple[ForeignKey, ...]:

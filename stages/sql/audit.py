@@ -7,12 +7,12 @@ characters; … marks what is left out.
 import time
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import zip_longest
 
 from stages.sql.compare import Cell, Result, Row
 from stages.sql.sandbox import Database, Limits
-from stages.sql.text import compared_by, may_cut, orders, sorts, ties_reversed
+from stages.sql.text import compared_by, may_cut, orders, sorts, tie_forms
 from stages.sql.verdicts import MACHINE_MADE, GoldFlag
 
 Findings = dict[GoldFlag, str]
@@ -34,23 +34,36 @@ class Auditor:
     limits: Limits
     complete: bool = True
     machine_made: bool = False
+    ends: float = field(init=False)  # of time.monotonic
+
+    def __post_init__(self) -> None:
+        self.ends = time.monotonic() + self.limits.wall_seconds
 
     def findings(self, sql: str, forward: Result) -> Findings:
         """The findings of a query with the result `forward`. Raises MemoryError."""
-        ends = time.monotonic() + self.limits.wall_seconds
         found: Findings = {} if forward.rows else {"empty": "It returns no row."}
-        if (backward := self._run(ties_reversed(sql), ends)) is not None:
-            found |= tie_findings(sql, forward, backward)
+        found |= self.ties(sql, forward)
         if sorts(sql):
-            found |= self._sort_findings(sql, ends)
+            found |= self._sort_findings(sql)
         return found
 
-    def _sort_findings(self, sql: str, ends: float) -> Findings:
+    def ties(self, sql: str, forward: Result) -> Findings:
+        """`limit_tie` or `order_unstable`, if the query leaves something open. Floats are held equal to 12 digits."""
+        others = [other for form in tie_forms(sql) if (other := self._run(form)) is not None]
+        for other in others:
+            if told := _changed(forward.rows, other.rows, False):
+                return {"limit_tie": f"One run gives {told[0]}, the other {told[1]}."}
+        for other in others:
+            if orders(sql) and (told := _changed(forward.rows, other.rows, True)):
+                return {"order_unstable": f"One run gives {told[0]}, the other {told[1]}."}
+        return {}
+
+    def _sort_findings(self, sql: str) -> Findings:
         """What comes of sorting numbers as text, and NULL first. All forms here have one plan: ties do not tell."""
-        numbers = self._run(compared_by(sql, "as_number"), ends)
+        numbers = self._run(compared_by(sql, "as_number"))
         counts, cuts = self.database.number_order.matters, may_cut(sql)
-        texts = self._run(compared_by(sql, "as_text"), ends) if numbers and (counts or cuts) else None
-        last = self._run(compared_by(sql, "as_text", nulls_last=True), ends) if texts and cuts else None
+        texts = self._run(compared_by(sql, "as_text")) if numbers and (counts or cuts) else None
+        last = self._run(compared_by(sql, "as_text", nulls_last=True)) if texts and cuts else None
         found: Findings = {}
         if texts and numbers and counts and (told := _changed(texts.rows, numbers.rows, orders(sql))):
             found["text_number_sort"] = f"Compared as text it gives {told[0]}, compared as numbers {told[1]}."
@@ -58,22 +71,12 @@ class Auditor:
             found["null_first"] = f"With NULL first it gives {told[0]}, with NULL last {told[1]}."
         return found
 
-    def _run(self, sql: str, ends: float) -> Result | None:
-        left = replace(self.limits, wall_seconds=max(0.0, ends - time.monotonic()))
+    def _run(self, sql: str) -> Result | None:
+        left = replace(self.limits, wall_seconds=max(0.0, self.ends - time.monotonic()))
         execution = self.database.execute(sql, _MORE_STEPS * self.budget, left)
         self.complete &= execution.result is not None
         self.machine_made |= execution.error_class in MACHINE_MADE
         return execution.result
-
-
-def tie_findings(sql: str, forward: Result, backward: Result) -> Findings:
-    """What the result of a query says beside that of `ties_reversed`, run the other way: `limit_tie` or
-    `order_unstable`, if any. Floats are held equal to 12 digits."""
-    if evidence := _changed(forward.rows, backward.rows, False):
-        return {"limit_tie": f"One run gives {evidence[0]}, the other {evidence[1]}."}
-    if orders(sql) and (evidence := _changed(forward.rows, backward.rows, True)):
-        return {"order_unstable": f"One run gives {evidence[0]}, the other {evidence[1]}."}
-    return {}
 
 
 def _changed(one: Sequence[Row], other: Sequence[Row], ordered: bool) -> tuple[str, str] | None:

@@ -7,7 +7,7 @@ log: several runs may use it at once, on one machine, and a kill leaves it whole
 memory, a lost process) is never kept: another machine, or a quieter moment, may decide it.
 
 The sha256 of each database lies there too, so that a big one is read once and not once a stage: a file with the same
-path, inode, size and times has the same bytes. One that was changed less than two seconds before is read each time,
+path, inode, size and times has the same bytes. One that was written less than two seconds before is read each time,
 since the next change might not be seen in its times.
 """
 
@@ -74,7 +74,7 @@ class Cache:
         stat = Path(path).stat()
         state = f"{stat.st_ino} {stat.st_size} {stat.st_mtime_ns} {stat.st_ctime_ns}"
         if (path, state) not in self._hashes:
-            settled = time.time_ns() - max(stat.st_mtime_ns, stat.st_ctime_ns) > _RACY_NS
+            settled = time.time_ns() - stat.st_mtime_ns > _RACY_NS
             self._hashes[path, state] = self._known(path, state) or self._read(path, state, settled)
         return self._hashes[path, state]
 

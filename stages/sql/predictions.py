@@ -23,7 +23,6 @@ from stages.sql.reading import is_unicode, json_value, refuse, short, text_lines
 
 _BIRD_MARK = "----- bird -----"
 _DB_ID = re.compile(r"[\w.\-]+")
-_POSITION = re.compile("0|[1-9][0-9]{0,8}")
 
 _Text = tuple[str, str]  # where it stands, and a prediction with what follows it
 _Items = Mapping[int, tuple[str, object]]  # position to where it stands, and what should be predictions
@@ -47,12 +46,12 @@ def read_predictions(path: Path, golds: Sequence[Gold]) -> list[list[str]]:
     return _without_db_ids(path, texts, asked)
 
 
-def read_predictions_of(path: Path, asked: Sequence[Asked]) -> tuple[list[list[str]], int]:
+def read_predictions_of(path: Path, asked: Sequence[Asked], count: int) -> tuple[list[list[str]], int]:
     """The predictions of the questions asked, in their order, and how many of other questions the file has.
 
-    As `read_predictions`, of a file that may answer more questions than are asked: text and JSON lists hold those of
-    every question of the source's file up to the last one asked, text one a line; a JSON object, JSONL and Parquet may
-    leave out what is not asked. Raises UserError naming every mistake.
+    As `read_predictions`, where only some of the `count` questions of the source's file are asked. Text and JSON lists
+    hold a prediction for every one of them, so that a file of another length is refused; a JSON object, JSONL and
+    Parquet may leave out what is not asked. Raises UserError naming every mistake.
     """
     kind = path.suffix.lower()
     if kind in ROWS:
@@ -60,21 +59,20 @@ def read_predictions_of(path: Path, asked: Sequence[Asked]) -> tuple[list[list[s
         known = rows.filter(pl.nth(1).is_in(keys(rows, asked)))
         return by_question(path, known, asked), rows.height - known.height
     wrong: list[str] = []
-    items: _Items = _json_items(path, wrong) if kind == ".json" else dict(enumerate(_numbered(path)))
-    wrong += _too_short(path, items, asked) or missing(path, _unanswered(items, asked), len(asked))
-    texts = {position: _texts(path, *item, wrong) for position, item in items.items()}
+    if kind == ".json":
+        items = _json_items(path, count, wrong)
+        wrong += missing(path, [one.question_id for one in asked if one.position not in items], len(asked))
+        texts = {position: _texts(path, *item, wrong) for position, item in items.items()}
+    else:
+        texts = dict(enumerate(_line_texts(path, count)))
     refuse(path, wrong)
     chosen = [texts[one.position] for one in asked]
     others = sum(map(len, texts.values())) - sum(map(len, chosen))
     return _without_db_ids(path, chosen, asked), others
 
 
-def _numbered(path: Path) -> list[_Text]:
-    return [(f"line {number}", line) for number, line in enumerate(text_lines(path), 1)]
-
-
 def _line_texts(path: Path, count: int) -> list[list[_Text]]:
-    lines = _numbered(path)
+    lines = [(f"line {number}", line) for number, line in enumerate(text_lines(path), 1)]
     groups = [list(group) for blank, group in groupby(lines, key=lambda line: not line[1].strip()) if not blank]
     solid = next((number for number in range(len(lines), 0, -1) if lines[number - 1][1].strip()), 0)
     if len(lines) == count:
@@ -92,41 +90,30 @@ def _line_texts(path: Path, count: int) -> list[list[_Text]]:
 
 def _json_texts(path: Path, count: int) -> list[list[_Text]]:
     wrong: list[str] = []
-    items = _json_items(path, wrong)
-    if beyond := [place for position, (place, _) in items.items() if position >= count]:
-        more = f" (and {len(beyond) - 1} more such)" if len(beyond) > 1 else ""
-        wrong.append(f"{path}, {beyond[0]}: there are {count} gold questions{more}; give one entry each, from 0")
+    items = _json_items(path, count, wrong)
     wrong += missing(path, [str(position) for position in range(count) if position not in items], count)
     texts = [_texts(path, *items[position], wrong) for position in range(count) if position in items]
     refuse(path, wrong)
     return texts
 
 
-def _json_items(path: Path, wrong: list[str]) -> _Items:
+def _json_items(path: Path, count: int, wrong: list[str]) -> _Items:
+    """What stands for each of `count` questions; a list must have as many entries, an object may have fewer."""
     value = json_value(path)
     if isinstance(value, list):
+        if len(value) != count:
+            wrong.append(f"{path} has {len(value)} entries, but there are {count} gold questions; give one each")
         return {position: (f"entry {position}", item) for position, item in enumerate(value)}
     if not isinstance(value, dict):
         raise UserError(f"{path} holds {short(value)}; give an object of predictions by position, or a list of them")
-    wrong += [
-        f"{path}, key {short(key)}: this is no position; give \"0\" for the first question, \"1\" for the second …"
-        for key in value if not _POSITION.fullmatch(key)
-    ]
-    return {int(key): (f'key "{key}"', item) for key, item in value.items() if _POSITION.fullmatch(key)}
-
-
-def _too_short(path: Path, items: _Items, asked: Sequence[Asked]) -> list[str]:
-    last, end = max(asked, key=lambda one: one.position), max(items, default=-1) + 1
-    if last.position < end:
-        return []
-    return [
-        f"{path} ends with question {end} of its source's file, but {last.question_id} is number {last.position + 1}; "
-        "give one prediction for every question of that file, in its order"
-    ]
-
-
-def _unanswered(items: _Items, asked: Sequence[Asked]) -> list[str]:
-    return [one.question_id for one in asked if one.position not in items]
+    known = {str(position): position for position in range(count)}
+    strange = [key for key in value if key not in known]
+    if strange:
+        more = f" (and {len(strange) - 1} more such)" if len(strange) > 1 else ""
+        wrong.append(
+            f"{path}, key {short(strange[0])}: this is no position{more}; give the keys \"0\" to \"{count - 1}\""
+        )
+    return {known[key]: (f'key "{key}"', item) for key, item in value.items() if key in known}
 
 
 def _texts(path: Path, place: str, value: object, wrong: list[str]) -> list[_Text]:

@@ -7,12 +7,12 @@ that several questions of a database share, the gold's too, runs once in a worke
 from dataclasses import dataclass
 from itertools import chain
 
-from stages.sql.audit import tie_findings
+from stages.sql.audit import Auditor
 from stages.sql.compare import CONTRACT_NAMES, CONTRACTS, Contract, Result, Row, digest, parted
 from stages.sql.pool import Record
 from stages.sql.process import limit_process
 from stages.sql.sandbox import Enough, Execution, Limits, OpenDatabases
-from stages.sql.text import orders, spider_orders, spider_text, statements, ties_reversed
+from stages.sql.text import orders, spider_orders, spider_text, statements
 from stages.sql.verdicts import MACHINE_MADE, Verdict
 
 DIGEST_ROWS = 1000
@@ -145,25 +145,19 @@ class Referee:
         most = budget.steps(question.gold_steps) if known else budget.gold
         written = self._run(sql, most)
         spider = written if statements(sql) == [text] else self._run(text, most)
-        backward = None if known else self._backward(sql, most, written)
-        flags = question.gold_flags.split(",")
-        if backward and backward.result:
-            flags = list(tie_findings(sql, written.read, backward.result))
+        flags, auditor = question.gold_flags.split(","), None
+        if not known and written.result and orders(sql):
+            auditor = Auditor(self._databases.get(self._database, other_way=True), most, self._rules.limits)
+            flags = list(auditor.ties(sql, written.result))
         ordered: dict[Contract, bool] = {
             "spider": spider_orders(sql),
             "bird": False,
             "strict": orders(sql) and "order_unstable" not in flags,
         }
         allowed = most if known else budget.steps(max(written.steps, spider.steps))
-        machine_made = any(run and run.error_class in MACHINE_MADE for run in (written, spider, backward))
+        machine_made = any(run.error_class in MACHINE_MADE for run in (written, spider))
+        machine_made |= auditor is not None and auditor.machine_made
         return _Gold(question, allowed, written, spider, ordered, machine_made)
-
-    def _backward(self, sql: str, most: int, forward: Execution) -> Execution | None:
-        """The second run of a gold that orders, for its audit."""
-        if forward.result is None or not orders(sql):
-            return None
-        other = self._databases.get(self._database, other_way=True)
-        return other.execute(ties_reversed(sql), 4 * most, self._rules.limits)  # it may take more steps
 
     def _enough(self, gold: _Gold, contracts: tuple[Contract, ...]) -> Enough:
         """For one run: True once no contract can match, and too many rows came for a digest."""

@@ -71,16 +71,25 @@ def spider_orders(sql: str) -> bool:
     return "order by" in sql.lower()
 
 
-def ties_reversed(sql: str) -> str:
-    """`sql` with `tie_breaker()` as last term of every ORDER BY: a function that gives a smaller number each time.
+def tie_forms(sql: str) -> list[str]:
+    """`sql` with `tie_breaker()` as last term of every ORDER BY, a function that gives a smaller number each time, and
+    with `-tie_breaker()`: rows that the ORDER BY leaves tied come the other way round in the second. A LIMIT without an
+    ORDER BY gets one, for all its rows are tied. Where there is neither, `sql` itself.
 
-    Rows that the ORDER BY leaves tied then come the other way round. Not of a compound (UNION …), whose ORDER BY takes
-    columns only; of an aggregate, for which rows that are scanned backwards are enough; of a window whose function
-    gives tied rows one value, as rank() does.
+    Two forms, since adding a term may itself turn the order round in which rows come (SQLite sorts groups by as many
+    terms as the ORDER BY has, in its direction). None is added in a compound (UNION …), whose ORDER BY takes columns
+    only; in an aggregate, for which rows that are scanned backwards are enough; in a window whose function gives tied
+    rows one value, as rank() does, whose frame leaves out tied rows, or that has a name.
     """
     tokens = _TOKEN.findall(sql)
-    clauses = [clause for clause in _clauses(tokens) if clause.orders and not clause.whole]
-    return _with(tokens, {}, {clause.terms[-1].end: ", tie_breaker()" for clause in clauses})
+    ends = [clause.terms[-1].end for clause in _clauses(tokens) if clause.orders and not clause.whole]
+    limits = _bare_limits(tokens)
+    if not (ends or limits):
+        return [sql]
+    terms = ("tie_breaker()", "-tie_breaker()")
+    return [
+        _with(tokens, dict.fromkeys(limits, f"ORDER BY {term} "), dict.fromkeys(ends, f", {term}")) for term in terms
+    ]
 
 
 def compared_by(sql: str, collation: str, nulls_last: bool = False) -> str:
@@ -188,6 +197,25 @@ def _clauses(tokens: Sequence[str]) -> list[_Clause]:
             level.plain = word == "select" and before not in (*_COMPOUND, "all")
         before = word
     return [clause for clause in found if clause.terms and (clause.orders or len(clause.terms) == 1)]
+
+
+def _bare_limits(tokens: Sequence[str]) -> list[int]:
+    """Where a LIMIT begins of a query, no compound, that has no ORDER BY."""
+    found, open_levels, before = list[int](), [False], ""  # of each level whether its query may get an ORDER BY
+    for index, token in enumerate(tokens):
+        word = token.lower()
+        if word == "(":
+            open_levels.append(False)
+        elif word == ")" and len(open_levels) > 1:
+            open_levels.pop()
+        elif word == "select":
+            open_levels[-1] = before not in (*_COMPOUND, "all")
+        elif word in _COMPOUND or (word == "by" and before == "order"):
+            open_levels[-1] = False
+        elif word == "limit" and open_levels[-1] and before != ".":
+            found.append(index)
+        before = before if _is_space(token) else word
+    return found
 
 
 def _with(tokens: Sequence[str], before: Mapping[int, str], after: Mapping[int, str]) -> str:

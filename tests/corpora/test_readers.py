@@ -106,6 +106,22 @@ def test_a_revision_whose_entries_do_not_say_which_question_they_are_of_is_refus
     assert sentence.endswith("dev_tied_append.json, entry 0: `question_id` and `SQL` are needed; add them")
 
 
+@pytest.mark.parametrize("row", [{"question_id": 3}, {"question_id": -1}, {"question_id": 1, "db_id": "zoo"}])
+def test_a_revision_of_another_question_or_none_is_refused(row: dict[str, Any], tmp_path: Path) -> None:
+    folder = make_bird(tmp_path)
+    write_json(folder / "dev_20251106.json", [{"SQL": "SELECT 1", "db_id": "music"} | row])
+    (sentence,) = mistakes(KNOWN["bird"], folder, "dev")
+    assert f"dev_20251106.json, entry 0: `question_id` {row['question_id']} is no question of the dev set" in sentence
+
+
+def test_a_description_of_any_length_is_read(tmp_path: Path) -> None:
+    database = make_database(tmp_path / "music" / "music.sqlite")
+    database.with_name("database_description").mkdir()
+    text = f"original_column_name,column_name,column_description\nname,,{'x' * 200_000}\n"
+    (database.with_name("database_description") / "singer.csv").write_text(text)
+    assert len(descriptions(database)["singer"]["name"]["description"]) == 200_000
+
+
 @pytest.mark.parametrize(
     ("text", "told"),
     [("SELECT 0\tmusic\n", "it has 1 lines"), ("SELECT 0\tmusic\nx\tzoo\nx\tmusic\n", "line 2 is of another")],

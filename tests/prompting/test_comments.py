@@ -34,7 +34,9 @@ def test_a_text_value_is_one_line_whatever_its_bytes(text: bytes, codec: str) ->
 
 
 @pytest.mark.parametrize(
-    ("value", "shown"), [(None, "NULL"), (7, "7"), (-1.5, "-1.5"), (b"it's", "'it''s'"), ("<BLOB of 3 bytes>",) * 2]
-)
+    ("value", "shown"),
+    [(None, "NULL"), (7, "7"), (-1.5, "-1.5"), (b"it's", "'it''s'"), ("<BLOB of 3 bytes>",) * 2,
+     (float("inf"), "9e999"), (float("-inf"), "-9e999"), (b"a  b\tc", "'a  b c'")],
+)  # fmt: skip
 def test_a_value_is_shown_as_sql_writes_it(value: str | int | float | bytes | None, shown: str) -> None:
     assert literal(value, "utf-8") == shown

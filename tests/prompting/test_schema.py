@@ -3,6 +3,7 @@ from pathlib import Path
 import apsw
 import pytest
 
+from stages.prompting.comments import notes_of
 from stages.prompting.rows import VALUE_LENGTH
 from stages.prompting.schema import Table, read_schema
 from tests.prompting.databases import make_database, schema_of
@@ -15,7 +16,15 @@ def rows_of(script: str, folder: Path, example_rows: int = 2) -> tuple[tuple[str
 
 def test_what_no_query_can_read_is_left_out_and_counted(tmp_path: Path) -> None:
     schema = schema_of("odd_tables", tmp_path)
-    assert schema.left_out == {"virtual_table": 3, "shadow_table": 8, "unreadable_view": 3, "unreadable_rows": 0}
+    assert +schema.left_out == {"virtual_table": 3, "shadow_table": 8, "unreadable_view": 3}
+
+
+def test_a_description_is_found_whatever_its_letter_case_and_counted_if_its_column_is_not_there(tmp_path: Path) -> None:
+    database = make_database(tmp_path / "made.sqlite", "CREATE TABLE Attendance (Link_To_Event TEXT, other INT)")
+    columns = {"link_to_event": {"description": "the event"}, "gone": {"description": "nothing"}}
+    schema = read_schema(database, 0, notes_of({"ATTENDANCE": columns, "absent": columns}))
+    assert [column.note for column in schema.tables[0].columns] == ["the event", ""]
+    assert schema.left_out["unknown_column"] == 3
 
 
 def test_a_database_is_not_changed_and_nothing_is_made_beside_it(tmp_path: Path) -> None:
