@@ -41,17 +41,23 @@ def check_params(path: Path = PARAMS_FILE) -> None:
             read_params(section, model, path)
         except UserError as error:
             mistakes += error.sentences
+    mistakes += [f"{path}: {sentence}" for sentence in _strange_test_sets(path)]
     if mistakes:
         raise UserError(*mistakes)
-    corpus, evaluate = read_params("corpus", CorpusParams, path), read_params("evaluate", EvaluateParams, path)
-    strange = strange_test_sets(corpus, evaluate)
-    if strange:
-        raise UserError(*(f"{path}: {sentence}" for sentence in strange))
+
+
+def _strange_test_sets(path: Path) -> list[str]:
+    try:
+        corpus, evaluate = read_params("corpus", CorpusParams, path), read_params("evaluate", EvaluateParams, path)
+        return strange_test_sets(corpus, evaluate)
+    except UserError:  # told already
+        return []
 
 
 def strange_test_sets(corpus: CorpusParams, evaluate: EvaluateParams) -> list[str]:
     """A sentence for each test set of `evaluate` that no source of `corpus` gives."""
-    there = [f"{DEMO}-{split}" for split in corpus.demo.splits] if corpus.demo else []
+    made = corpus.demo.splits.items() if corpus.demo else ()
+    there = [f"{DEMO}-{split}" for split, (databases, _) in made if databases]
     there += [f"{name}-{split}" for name, source in corpus.sources.items() for split in source.splits]
     return [
         f"`evaluate.test_sets` has {name}, which no source of `corpus` gives; there are: {', '.join(there)}"

@@ -11,9 +11,10 @@ Each query is run in other forms too, on a connection where tables that are scan
 - `null_first`: NULL comes last in every ascending ORDER BY, and the bag of rows changes (a LIMIT took a NULL).
 The findings against questions, and what leaks from train, are those of `stages.auditing`.
 
-Not found: ties in the ORDER BY or LIMIT of a UNION, EXCEPT or INTERSECT, in a named window, or in one whose frame
-leaves out tied rows; the values of columns that a GROUP BY leaves open; numbers kept as text that are compared by `<`
-or BETWEEN, sorted beside mostly other texts in the same query, have an exponent or a unit, or stand in a column beside
+Not found: ties in the ORDER BY or LIMIT of a UNION, EXCEPT or INTERSECT, in a named window, in one whose frame leaves
+out tied rows, or in a view; a LIMIT without ORDER BY in a query that orders elsewhere; the values of columns that a
+GROUP BY, or a DISTINCT ordered by another column, leaves open; numbers kept as text that are compared by `<` or
+BETWEEN, sorted beside mostly other texts in the same query, have an exponent or a unit, or stand in a column beside
 stored numbers; NULL first where the rows do not change by it. Where SQLite does not run another form (of some UNIONs
 that order by an alias) the gold counts as not audited. A flag says what changes, not that the gold is wrong: the first
 row may be meant to be one with NULL.

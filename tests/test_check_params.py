@@ -82,3 +82,13 @@ def test_a_small_number_as_dvc_writes_it_is_a_number(params: dict[str, Any]) -> 
     line = next(line for line in text[section:].splitlines() if line.strip().startswith("learning_rate:"))
     Path("params.yaml").write_text(text[:section] + text[section:].replace(line, "  learning_rate: 1e-06"))
     assert rate != 1e-6 == read_params("train_dpo", TrainDpoParams).learning_rate
+
+
+def test_a_test_set_that_no_source_gives_is_named_beside_the_other_mistakes(params: dict[str, Any]) -> None:
+    params["corpus"]["demo"]["test_databases"] = 0
+    params["evaluate"]["test_sets"] = ["demo-dev", "demo-test", "bird-dev"]
+    params["pairs"]["neg_limit"] = 0
+    told = "which no source of `corpus` gives; there are: demo-train, demo-dev"
+    assert sentences(params)[1:] == tuple(
+        f"params.yaml: `evaluate.test_sets` has {name}, {told}" for name in ("demo-test", "bird-dev")
+    )

@@ -212,7 +212,7 @@ def test_files_that_are_no_database_and_mistakes_in_questions_are_told_at_once(t
     told = refused(tmp_path, sources={"spider": {"train": ALL, "dev": ALL}, "bird": {"dev": ALL}})
     assert [sentence.split(" (")[0].removeprefix("raw/spider/") for sentence in told] == [
         "dev.json, entry 1: `query` is missing; add it",
-        "raw/bird does not exist; get it with `python -m stages.fetch`, or put the files there",
+        "raw/bird is no folder; get it with `python -m stages.fetch`, or put the files there",
         "database/music/music.sqlite is not an SQLite database", "database/zoo/zoo.sqlite is not an SQLite database",
     ]  # fmt: skip
 

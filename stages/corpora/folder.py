@@ -39,7 +39,9 @@ def _read(path: Path, wrong: list[str]) -> list[Entry]:
     if path.suffix == ".json":
         return read_json(path, FIELDS, wrong)
     if path.suffix == ".jsonl":
-        return entries_of(path, "line", list(json_lines(path, wrong)), FIELDS, wrong)
+        told = len(wrong)
+        rows = list(json_lines(path, wrong))
+        return entries_of(path, "line", rows, FIELDS, wrong) if rows or len(wrong) == told else []
     if path.suffix == ".csv":
         return entries_of(path, "row", enumerate(_csv_rows(path)), FIELDS, wrong)
     frame = parquet(path, lambda there: _known(path, there))

@@ -89,7 +89,7 @@ def read_parts(sources: Mapping[str, SourceParams], raw: Path, wrong: list[str])
         if linked := _linked(folder):
             wrong.append(f"{linked} is a symbolic link, into which DVC does not look; link its files with `cp -rl`")
         elif not folder.is_dir():
-            wrong.append(f"{folder} does not exist; get it with `python -m stages.fetch`, or put the files there")
+            wrong.append(f"{folder} is no folder; get it with `python -m stages.fetch`, or put the files there")
         else:
             parts += [_part(source, split, some, folder, reader, wrong) for split, some in params.splits.items()]
     return parts

@@ -14,11 +14,13 @@ _SPACE = re.compile(r"[\s\x00-\x1f\x7f-\x9f]+")
 
 def notes_of(descriptions: Descriptions) -> Notes:
     """Name, description and values of each column, parted by `; `, without what only repeats the column's name or the
-    text before."""
-    return {
-        table.lower(): {column.lower(): _note(column, **said) for column, said in columns.items()}
-        for table, columns in descriptions.items()
-    }
+    text before. Of several descriptions of a column the first that says something."""
+    notes: dict[str, dict[str, str]] = {}
+    for table, columns in descriptions.items():
+        known = notes.setdefault(table.lower(), {})
+        for column, said in columns.items():
+            known[column.lower()] = known.get(column.lower()) or _note(column, **said)
+    return notes
 
 
 def _note(column: str, name: str = "", description: str = "", values: str = "") -> str:

@@ -12,7 +12,7 @@ from itertools import zip_longest
 
 from stages.sql.compare import Cell, Result, Row
 from stages.sql.sandbox import Database, Limits
-from stages.sql.text import compared_by, may_cut, orders, sorts, tie_forms
+from stages.sql.text import compared_by, limit_forms, may_cut, orders, sorts, tie_forms
 from stages.sql.verdicts import MACHINE_MADE, GoldFlag
 
 Findings = dict[GoldFlag, str]
@@ -20,6 +20,7 @@ Findings = dict[GoldFlag, str]
 _VALUE_LENGTH = 40
 _VALUES = 6
 _MORE_STEPS = 4  # than the query itself: another form of it may take more
+_LIMIT_STEPS = 5_000_000  # of a form that sorts all rows of which the query takes some: they may be without end
 
 
 @dataclass(slots=True)
@@ -49,14 +50,16 @@ class Auditor:
 
     def ties(self, sql: str, forward: Result) -> Findings:
         """`limit_tie` or `order_unstable`, if the query leaves something open. Floats are held equal to 12 digits."""
-        others = [other for form in tie_forms(sql) if (other := self._run(form)) is not None]
-        for other in others:
-            if told := _changed(forward.rows, other.rows, False):
+        forms = [(form, _MORE_STEPS * self.budget) for form in tie_forms(sql)]
+        forms += [(form, min(self.budget, _LIMIT_STEPS)) for form in limit_forms(sql)]
+        unstable: Findings = {}
+        for form, steps in forms:
+            other = self._run(form, steps)
+            if other and (told := _changed(forward.rows, other.rows, False)):
                 return {"limit_tie": f"One run gives {told[0]}, the other {told[1]}."}
-        for other in others:
-            if orders(sql) and (told := _changed(forward.rows, other.rows, True)):
-                return {"order_unstable": f"One run gives {told[0]}, the other {told[1]}."}
-        return {}
+            if other and not unstable and orders(sql) and (told := _changed(forward.rows, other.rows, True)):
+                unstable = {"order_unstable": f"One run gives {told[0]}, the other {told[1]}."}
+        return unstable
 
     def _sort_findings(self, sql: str) -> Findings:
         """What comes of sorting numbers as text, and NULL first. All forms here have one plan: ties do not tell."""
@@ -71,9 +74,9 @@ class Auditor:
             found["null_first"] = f"With NULL first it gives {told[0]}, with NULL last {told[1]}."
         return found
 
-    def _run(self, sql: str) -> Result | None:
+    def _run(self, sql: str, steps: int | None = None) -> Result | None:
         left = replace(self.limits, wall_seconds=max(0.0, self.ends - time.monotonic()))
-        execution = self.database.execute(sql, _MORE_STEPS * self.budget, left)
+        execution = self.database.execute(sql, steps or _MORE_STEPS * self.budget, left)
         self.complete &= execution.result is not None
         self.machine_made |= execution.error_class in MACHINE_MADE
         return execution.result

@@ -56,6 +56,7 @@ def read_predictions_of(path: Path, asked: Sequence[Asked], count: int) -> tuple
     kind = path.suffix.lower()
     if kind in ROWS:
         rows = read_rows(path)
+        _refuse_strangers(path, rows, asked[0].question_id.rpartition("/")[0], count)
         known = rows.filter(pl.nth(1).is_in(keys(rows, asked)))
         return by_question(path, known, asked), rows.height - known.height
     wrong: list[str] = []
@@ -69,6 +70,18 @@ def read_predictions_of(path: Path, asked: Sequence[Asked], count: int) -> tuple
     chosen = [texts[one.position] for one in asked]
     others = sum(map(len, texts.values())) - sum(map(len, chosen))
     return _without_db_ids(path, chosen, asked), others
+
+
+def _refuse_strangers(path: Path, rows: pl.DataFrame, test_set: str, count: int) -> None:
+    """`test_set`: the beginning of its question_ids, `<source>/<split>`."""
+    name = rows.columns[1]
+    there = [str(number) if name == "index" else f"{test_set}/{number:04}" for number in range(count)]
+    strange = rows.filter(~pl.nth(1).is_in(there))
+    if strange.height:
+        raise UserError(
+            f"{path}: {name} {short(strange[name][0])} is none of the {count} questions of {test_set}, nor are "
+            f"{strange.height - 1} more; give {there[0]} to {there[-1]}"
+        )
 
 
 def _line_texts(path: Path, count: int) -> list[list[_Text]]:

@@ -15,6 +15,7 @@ _SPACE_OR_END = "; \t\n\f\r"
 _AFTER_ORDER = {"limit", "rows", "range", "groups", ";"}
 _ORDER = {"asc", "desc", "nulls"}
 _COMPOUND = ("union", "intersect", "except")
+_TIE_TERMS = ("tie_breaker()", "-tie_breaker()", "random()")
 _ROW_BY_ROW = {"row_number", "ntile", "lag", "lead", "first_value", "last_value", "nth_value"}
 _MAY_SORT = re.compile(r"order|min|max", re.IGNORECASE)
 _CURRENT_YEAR = re.compile(r"year\s*\(\s*curdate\s*\(\s*\)\s*\)\s*", re.IGNORECASE)
@@ -72,24 +73,26 @@ def spider_orders(sql: str) -> bool:
 
 
 def tie_forms(sql: str) -> list[str]:
-    """`sql` with `tie_breaker()` as last term of every ORDER BY, a function that gives a smaller number each time, and
-    with `-tie_breaker()`: rows that the ORDER BY leaves tied come the other way round in the second. A LIMIT without an
-    ORDER BY gets one, for all its rows are tied. Where there is neither, `sql` itself.
+    """`sql` with another last term in every ORDER BY: `tie_breaker()`, a function that gives a smaller number each time,
+    `-tie_breaker()` and `random()`. Rows that the ORDER BY leaves tied come one way round, the other, and mixed. Where
+    there is no ORDER BY to add it to, `sql` itself.
 
-    Two forms, since adding a term may itself turn the order round in which rows come (SQLite sorts groups by as many
-    terms as the ORDER BY has, in its direction). None is added in a compound (UNION …), whose ORDER BY takes columns
-    only; in an aggregate, for which rows that are scanned backwards are enough; in a window whose function gives tied
-    rows one value, as rank() does, whose frame leaves out tied rows, or that has a name.
+    Never one form alone, since adding a term may itself turn the order round in which rows come (SQLite sorts groups by
+    as many terms as the ORDER BY has, in its direction). None is added in a compound (UNION …), whose ORDER BY takes
+    columns only; in an aggregate, for which rows that are scanned backwards are enough; in a window whose function
+    gives tied rows one value, as rank() does, whose frame leaves out tied rows, or that has a name.
     """
     tokens = _TOKEN.findall(sql)
     ends = [clause.terms[-1].end for clause in _clauses(tokens) if clause.orders and not clause.whole]
-    limits = _bare_limits(tokens)
-    if not (ends or limits):
-        return [sql]
-    terms = ("tie_breaker()", "-tie_breaker()")
-    return [
-        _with(tokens, dict.fromkeys(limits, f"ORDER BY {term} "), dict.fromkeys(ends, f", {term}")) for term in terms
-    ]
+    return [_with(tokens, {}, dict.fromkeys(ends, f", {term}")) for term in _TIE_TERMS] if ends else [sql]
+
+
+def limit_forms(sql: str) -> list[str]:
+    """`sql` with an ORDER BY before every LIMIT, of the terms of `tie_forms`, where it has LIMIT and no ORDER BY at all:
+    DISTINCT and groups come sorted, whichever way a table is scanned. None for a compound."""
+    tokens = _TOKEN.findall(sql)
+    limits = [] if any(clause.orders for clause in _clauses(tokens)) else _limits(tokens)
+    return [_with(tokens, dict.fromkeys(limits, f"ORDER BY {term} "), {}) for term in _TIE_TERMS] if limits else []
 
 
 def compared_by(sql: str, collation: str, nulls_last: bool = False) -> str:
@@ -199,20 +202,18 @@ def _clauses(tokens: Sequence[str]) -> list[_Clause]:
     return [clause for clause in found if clause.terms and (clause.orders or len(clause.terms) == 1)]
 
 
-def _bare_limits(tokens: Sequence[str]) -> list[int]:
-    """Where a LIMIT begins of a query, no compound, that has no ORDER BY."""
-    found, open_levels, before = list[int](), [False], ""  # of each level whether its query may get an ORDER BY
+def _limits(tokens: Sequence[str]) -> list[int]:
+    """Where the LIMIT of a query that is no compound begins."""
+    found, plain, before = list[int](), [False], ""  # for each level whether what it is in is a plain query
     for index, token in enumerate(tokens):
         word = token.lower()
         if word == "(":
-            open_levels.append(False)
-        elif word == ")" and len(open_levels) > 1:
-            open_levels.pop()
-        elif word == "select":
-            open_levels[-1] = before not in (*_COMPOUND, "all")
-        elif word in _COMPOUND or (word == "by" and before == "order"):
-            open_levels[-1] = False
-        elif word == "limit" and open_levels[-1] and before != ".":
+            plain.append(False)
+        elif word == ")" and len(plain) > 1:
+            plain.pop()
+        elif word == "select" or word in _COMPOUND:
+            plain[-1] = word == "select" and before not in (*_COMPOUND, "all")
+        elif word == "limit" and plain[-1] and before != ".":
             found.append(index)
         before = before if _is_space(token) else word
     return found

@@ -209,3 +209,9 @@ def test_many_mistakes_of_a_file_are_cut_after_ten_and_counted(tmp_path: Path) -
     write_json(tmp_path / "train.json", [{"question": "q", "db_id": "music"}] * 25)
     told = mistakes(FOLDER, tmp_path, "train")
     assert len(told) == 11 and told[-1].endswith("and 15 more such mistakes")
+
+
+def test_versions_that_are_nested_without_end_are_told(tmp_path: Path) -> None:
+    write_json(tmp_path / "train.json", [{**OWN[0], "other_golds": "[" * 100_000}])
+    (sentence,) = mistakes(FOLDER, tmp_path, "train")
+    assert "entry 0: `other_golds` is '[[[" in sentence

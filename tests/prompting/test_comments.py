@@ -40,3 +40,9 @@ def test_a_text_value_is_one_line_whatever_its_bytes(text: bytes, codec: str) ->
 )  # fmt: skip
 def test_a_value_is_shown_as_sql_writes_it(value: str | int | float | bytes | None, shown: str) -> None:
     assert literal(value, "utf-8") == shown
+
+
+def test_of_descriptions_that_differ_in_letter_case_the_first_that_says_something_counts() -> None:
+    said = {"description": "first"}
+    notes = notes_of({"FRPM": {"Name": said}, "frpm": {"NAME": {}, "name": {"description": "second"}, "other": said}})
+    assert notes == {"frpm": {"name": "first", "other": "first"}}

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stages.sql.text import compared_by, may_cut, orders, sorts, spider_text, statements, tie_forms
+from stages.sql.text import compared_by, limit_forms, may_cut, orders, sorts, spider_text, statements, tie_forms
 
 CASES = json.loads((Path(__file__).parents[1] / "fixtures" / "sql" / "text.json").read_text(encoding="utf-8"))
 WORDS = [
@@ -32,8 +32,14 @@ def test_spider_text_is_what_the_evaluator_executes(sql: str, text: str) -> None
 
 @pytest.mark.parametrize(("sql", "text"), CASES["ties"])
 def test_every_order_by_gets_a_tie_breaker(sql: str, text: str) -> None:
-    forms = [text, text.replace("tie_breaker", "-tie_breaker")] if text != sql else [sql]
-    assert tie_forms(sql) == forms
+    others = [text.replace("tie_breaker", other) for other in ("-tie_breaker", "random")]
+    assert tie_forms(sql) == ([text, *others] if text != sql else [sql])
+
+
+@pytest.mark.parametrize(("sql", "text"), CASES["limits"])
+def test_a_limit_gets_an_order_where_there_is_none_at_all(sql: str, text: str | None) -> None:
+    assert limit_forms(sql)[:1] == ([text] if text else [])
+    assert len(limit_forms(sql)) == (3 if text else 0)
 
 
 @pytest.mark.parametrize(("sql", "text"), CASES["compared"])
@@ -54,7 +60,7 @@ def test_an_ascending_order_decides_the_rows_only_before_a_limit_or_inside(sql: 
 
 @given(PIECES)
 def test_a_text_without_order_or_extremes_is_never_changed(pieces: list[str]) -> None:
-    sql = " ".join(piece for piece in pieces if piece not in ("BY", "LIMIT", "min", "max"))
+    sql = " ".join(piece for piece in pieces if piece not in ("BY", "min", "max"))
     assert tie_forms(sql) == [compared_by(sql, "c", nulls_last=True)] == [sql]
     assert not sorts(sql) and not may_cut(sql)
 
@@ -64,6 +70,6 @@ def test_any_text_can_be_read(pieces: list[str]) -> None:
     sql = " ".join(pieces)
     assert len(statements(sql)) <= sql.count(";") + 1
     assert isinstance(orders(sql), bool)
-    for made in (*tie_forms(sql), compared_by(sql, "c"), compared_by(sql, "c", nulls_last=True)):
+    for made in (*tie_forms(sql), *limit_forms(sql), compared_by(sql, "c"), compared_by(sql, "c", nulls_last=True)):
         assert len(made) >= len(sql)
     assert ";" not in spider_text(sql) or any(quote in sql for quote in ("'", '"', "[", "`", "--", "/*"))
