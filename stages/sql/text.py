@@ -73,9 +73,9 @@ def spider_orders(sql: str) -> bool:
 
 
 def tie_forms(sql: str) -> list[str]:
-    """`sql` with another last term in every ORDER BY: `tie_breaker()`, a function that gives a smaller number each time,
-    `-tie_breaker()` and `random()`. Rows that the ORDER BY leaves tied come one way round, the other, and mixed. Where
-    there is no ORDER BY to add it to, `sql` itself.
+    """`sql` with another last term in every ORDER BY: `tie_breaker()`, a function that gives a smaller number each
+    time, `-tie_breaker()` and `random()`. Rows that the ORDER BY leaves tied come one way round, the other, and mixed.
+    Where there is no ORDER BY to add it to, `sql` itself.
 
     Never one form alone, since adding a term may itself turn the order round in which rows come (SQLite sorts groups by
     as many terms as the ORDER BY has, in its direction). None is added in a compound (UNION …), whose ORDER BY takes
@@ -88,8 +88,8 @@ def tie_forms(sql: str) -> list[str]:
 
 
 def limit_forms(sql: str) -> list[str]:
-    """`sql` with an ORDER BY before every LIMIT, of the terms of `tie_forms`, where it has LIMIT and no ORDER BY at all:
-    DISTINCT and groups come sorted, whichever way a table is scanned. None for a compound."""
+    """`sql` with an ORDER BY before every LIMIT, of the terms of `tie_forms`, where it has LIMIT and no ORDER BY at
+    all: DISTINCT and groups come sorted, whichever way a table is scanned. None for a compound."""
     tokens = _TOKEN.findall(sql)
     limits = [] if any(clause.orders for clause in _clauses(tokens)) else _limits(tokens)
     return [_with(tokens, dict.fromkeys(limits, f"ORDER BY {term} "), {}) for term in _TIE_TERMS] if limits else []
