@@ -14,8 +14,15 @@ from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
 from stages.lm.scratch import new_model, train_tokenizer
 from stages.tables import COLUMNS
+from tests.real import REAL
 
 DDL = "singer(singer_id, name, age, country)\nalbum(album_id, singer_id -> singer, title, year)"
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """The one place where a test marked `realdata` is skipped."""
+    if item.get_closest_marker("realdata") and not REAL.is_dir():
+        pytest.skip("needs the real data beside the repository (../shared/real)")
 
 
 @pytest.fixture(scope="session", autouse=True)

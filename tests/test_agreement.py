@@ -7,7 +7,6 @@ import pytest
 from tests.benchmarks.agreement import (
     BENCHMARKS,
     OTHER_SQLITE,
-    REAL,
     REPORTS,
     UNEXPLAINED,
     Benchmark,
@@ -15,10 +14,10 @@ from tests.benchmarks.agreement import (
     labelled,
     summary_of,
 )
+from tests.real import REAL
 
 pytestmark = [
     pytest.mark.realdata,
-    pytest.mark.skipif(not REAL.is_dir(), reason="real predictions and their labels are not there (../shared/real)"),
 ]
 Rows = dict[str, list[dict[str, Any]]]
 

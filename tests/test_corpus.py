@@ -21,6 +21,7 @@ from stages.corpora.readers import KNOWN
 from stages.files import read_json, sha256_file
 from stages.tables import read_table
 from tests.corpora.world import make_bird, make_database, make_spider, spider_row, write_json
+from tests.real import REAL
 
 ROOT = Path(__file__).parents[1]
 PATHS = {"raw": "raw", "questions": "data/questions.parquet", "databases": "data/databases", "report": "corpus.json"}
@@ -313,7 +314,6 @@ def test_a_database_of_two_gigabytes_is_not_read(tmp_path: Path) -> None:
 
 # ---- the real thing ----
 
-REAL = ROOT.parent / "shared" / "real"
 COUNTS = {
     "spider-train": (7000, 6904), "spider-dev": (1034, 972), "bird-dev": (1534, 129), "bird-mini-dev": (500, 52),
     "spider-syn-train": (7000, 6904), "spider-syn-dev": (1034, 972), "spider-realistic-dev": (508, 476),
@@ -322,7 +322,6 @@ COUNTS = {
 
 
 @pytest.mark.realdata
-@pytest.mark.skipif(not REAL.exists(), reason="needs ../shared/real")
 def test_counts_of_the_real_sources_are_those_of_their_authors(tmp_path: Path) -> None:
     raw = tmp_path / "raw"
     raw.mkdir()

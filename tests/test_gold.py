@@ -17,7 +17,7 @@ from stages.sql.compare import Result
 from stages.sql.pool import local
 from stages.sql.sandbox import OpenDatabases, database_path
 from stages.sql.verdicts import GOLD_FLAGS
-from tests.benchmarks.agreement import REAL
+from tests.real import REAL
 from tests.sql.world import CROSS_JOIN, ENDLESS, LIMITS, make_database, write_dataset, write_questions
 
 PARAMS = """
@@ -171,7 +171,6 @@ def test_a_gold_whose_audit_runs_out_of_memory_keeps_its_verdict_and_is_not_kept
 
 
 @pytest.mark.realdata
-@pytest.mark.skipif(not REAL.is_dir(), reason="real questions and databases are not there (../shared/real)")
 def test_the_golds_of_spider_that_are_known_to_be_bad_are_found() -> None:
     entries = json.loads((REAL / "spider" / "train_spider.json").read_text(encoding="utf-8"))
     some = entries[3150:3155] + entries[4511:4516]
@@ -182,7 +181,6 @@ def test_the_golds_of_spider_that_are_known_to_be_bad_are_found() -> None:
 
 
 @pytest.mark.realdata
-@pytest.mark.skipif(not REAL.is_dir(), reason="real questions and databases are not there (../shared/real)")
 def test_the_golds_of_bird_that_differ_from_those_of_2023_are_found(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -19,7 +19,8 @@ from stages.sql.prediction_rows import Asked
 from stages.sql.predictions import read_predictions_of
 from stages.sql.sandbox import database_path
 from stages.tables import COLUMNS, read_table
-from tests.sql.test_predictions import NO_REAL, REAL, ROOT, cases, fit, refusal, written
+from tests.real import REAL
+from tests.sql.test_predictions import ROOT, cases, fit, refusal, written
 from tests.sql.world import write_dataset
 from tests.test_candidates import PARAMS
 
@@ -220,7 +221,6 @@ def test_reading_predictions_does_not_load_torch(folder: Path) -> None:
 
 
 @pytest.mark.realdata
-@pytest.mark.skipif(not REAL.exists(), reason=NO_REAL)
 def test_45_real_systems_give_43740_candidates_that_hold_to_the_contract(tmp_path: Path) -> None:
     (tmp_path / "spider-dev").mkdir()
     for file in (REAL / "predictions" / "spider_dev").glob("*.txt"):

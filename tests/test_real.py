@@ -8,13 +8,11 @@ import pytest
 
 from stages.files import read_json
 from stages.tables import read_table
+from tests.real import REAL
 from tests.test_end_to_end import commit, copy_repository, run, stages_run
-from tests.test_pipeline import ROOT
 
-REAL = ROOT.parent / "shared" / "real"
 pytestmark = [
     pytest.mark.slow, pytest.mark.realdata,
-    pytest.mark.skipif(not REAL.exists(), reason="needs the real data beside the repository (../shared/real)"),
 ]  # fmt: skip
 DATA_HALF = ["corpus", "gold", "prompts", "sft", "candidates", "exec_results", "pairs"]
 

@@ -18,11 +18,10 @@ from stages import score
 from stages.errors import UserError
 from stages.sql.pool import Engine, Job, Record, local
 from stages.sql.referee import Item
+from tests.real import REAL
 from tests.sql.world import ENDLESS, counting, make_database
 
 ROOT = Path(__file__).parents[1]
-REAL = ROOT.parent / "shared" / "real"
-needs_real = pytest.mark.skipif(not REAL.is_dir(), reason="real predictions are not there (../shared/real)")
 TEXTS = [
     ("SELECT name FROM singer", "SELECT s.name FROM singer AS s"),
     ("SELECT country FROM singer", "SELECT DISTINCT country FROM singer"),
@@ -519,7 +518,6 @@ def records_in(cache_folder: Path) -> int:
 
 
 @pytest.mark.realdata
-@needs_real
 def test_a_real_system_on_spider_has_the_figures_of_the_benchmark(monkeypatch: pytest.MonkeyPatch) -> None:
     system = REAL / "predictions" / "spider_dev" / "c3_chatgpt"
     metrics = run(
@@ -540,7 +538,6 @@ def test_a_real_system_on_spider_has_the_figures_of_the_benchmark(monkeypatch: p
 
 
 @pytest.mark.realdata
-@needs_real
 def test_a_real_system_on_bird_has_the_flags_that_its_authors_published(monkeypatch: pytest.MonkeyPatch) -> None:
     folder = REAL / "predictions" / "bird_superhero"
     system = folder / "artessay_base_openai_gpt_4o_vanillalinker"

@@ -35,9 +35,9 @@ from stages.sql.predictions import read_predictions
 from stages.sql.referee import Budget, Item, Question, Rules
 from stages.sql.sandbox import Limits, database_path
 from stages.sql.text import spider_orders, spider_text, statements
+from tests.real import REAL
 
 ROOT = Path(__file__).parents[2]
-REAL = ROOT.parent / "shared" / "real"
 REPORTS = ROOT / "reports" / "agreement"
 BUDGET = Budget(floor=20_000_000, factor=50)
 LIMITS = Limits(wall_seconds=60, memory_mb=1024, max_rows=5_000_000, result_mb=400)

@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
+from typing import Any
 
 from ruamel.yaml import YAML
 
@@ -20,8 +21,9 @@ from stages.receipts import write_receipt
 from stages.sql.golds import read_gold
 from stages.sql.sandbox import database_path
 from stages.tables import read_table
-from tests.benchmarks.agreement import REAL, ROOT
+from tests.benchmarks.agreement import ROOT
 from tests.benchmarks.speed import Took, plain, ran
+from tests.real import REAL
 
 TURNS = 3
 STEPS = 50_000_000
@@ -32,10 +34,10 @@ WHOLE = {"share": 1.0, "limit": None}
 def prepare(folder: Path) -> None:
     """Spider in `folder/raw`, and the params."""
     shutil.copytree(SPIDER, folder / "raw" / "spider")
-    params = read_sections(ROOT / "params.yaml")
+    params: dict[str, Any] = dict(read_sections(ROOT / "params.yaml"))
     sources = {"spider": {"train": WHOLE, "dev": WHOLE}}
     params["corpus"] = {"seed": 1, "allow_missing": True, "demo": None, "sources": sources}
-    params["prompts"] = {**dict(params["prompts"]), "style": "create_table"}  # type: ignore[call-overload]
+    params["prompts"] = {**params["prompts"], "style": "create_table"}
     with (folder / "params.yaml").open("w") as file:
         YAML().dump(params, file)
 

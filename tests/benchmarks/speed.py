@@ -40,7 +40,8 @@ from stages.sql.pool import local
 from stages.sql.predictions import read_predictions
 from stages.sql.referee import Item, Question, Rules
 from stages.sql.sandbox import database_path
-from tests.benchmarks.agreement import BUDGET, LIMITS, REAL, ROOT
+from tests.benchmarks.agreement import BUDGET, LIMITS, ROOT
+from tests.real import REAL
 
 GOLD, DATABASES = REAL / "spider" / "dev.json", REAL / "spider" / "database"
 PREDICTIONS = REAL / "predictions" / "spider_dev"

@@ -13,9 +13,10 @@ from ruamel.yaml import YAML
 from stages import fetch
 from stages.corpora.sources import read_sources
 from tests.desk import Desk, at_desk, zipped
+from tests.real import REAL
 
 SOURCES = Path(__file__).parents[2] / "stages/corpora/sources.yaml"
-REAL = Path(__file__).parents[3] / "shared/real/variants"
+VARIANTS = REAL / "variants"
 NAMES = ["spider", "bird", "bird-mini", "spider-syn", "spider-dk", "spider-realistic"]
 
 
@@ -100,11 +101,10 @@ def shipped(described: dict[str, Any], files: dict[str, bytes]) -> bytes:
 
 
 @pytest.mark.realdata
-@pytest.mark.skipif(not REAL.is_dir(), reason="needs the real data beside the repository (../shared/real)")
 def test_the_real_variants_are_what_is_told_of_them(desk: Desk) -> None:
     sources = YAML(typ="safe", pure=True).load(SOURCES.read_text())
     desk.raw.mkdir()
-    for path in (*REAL.glob("spider-syn/*.json"), *REAL.glob("spider-realistic/*.json")):
+    for path in (*VARIANTS.glob("spider-syn/*.json"), *VARIANTS.glob("spider-realistic/*.json")):
         name = f"spider-syn-{path.name}" if path.parent.name == "spider-syn" else path.name
         shutil.copy(path, desk.raw / name)
     names = ["spider-syn", "spider-realistic"]

@@ -8,8 +8,8 @@ import pytest
 from stages.prompting.ddl import Style, shuffled, table_text
 from stages.prompting.schema import Table, read_schema
 from tests.prompting.databases import FIXTURES, SCRIPTS, make_database, schema_of
+from tests.real import REAL
 
-REAL = Path(__file__).parents[3] / "shared" / "real"
 STYLES: tuple[Style, ...] = get_args(Style)
 
 
@@ -38,7 +38,6 @@ def test_the_create_table_texts_make_the_same_tables(script: str, tmp_path: Path
 
 
 @pytest.mark.realdata
-@pytest.mark.skipif(not REAL.is_dir(), reason="no real data beside the repository")
 def test_the_create_table_texts_of_real_databases_make_the_same_tables(tmp_path: Path) -> None:
     databases = sorted(REAL.rglob("*.sqlite"))
     assert len(databases) > 160

@@ -24,10 +24,10 @@ from stages.sql.pool import Job, Record, local, run
 from stages.sql.predictions import read_predictions
 from stages.sql.referee import DIGEST_ROWS, Budget, Item, Question, Rules
 from stages.sql.sandbox import Limits, database_path
+from tests.real import REAL
 from tests.sql.world import CROSS_JOIN, ENDLESS, LIMITS, counting, make_database, write_questions
 
 ROOT = Path(__file__).parents[2]
-REAL = ROOT.parent / "shared" / "real"
 RULES = Rules("strict", Budget(1_000_000, 10), LIMITS, DIGEST_ROWS)
 STUCK = "SELECT instr(h, substr(h, 1, 4000000) || 'b') FROM (SELECT replace(hex(zeroblob(4000000)), '0', 'a') AS h)"
 NODE = {"num_cpus": 1, "object_store_memory": 100_000_000, "include_dashboard": False}
@@ -334,8 +334,6 @@ def test_queries_end_when_the_driver_is_killed(nodes: Any, music: str, tmp_path:
 @pytest.mark.slow
 @pytest.mark.realdata
 def test_real_predictions_get_the_outcomes_of_the_local_engine(nodes: Any) -> None:
-    if not REAL.is_dir():
-        pytest.skip(f"{REAL} is absent")
     golds = read_gold(REAL / "spider" / "dev.json")
     systems = sorted((REAL / "predictions" / "spider_dev").glob("artessay_*.txt"))[:3]
     items = []

@@ -17,10 +17,10 @@ from stages.sql.judge import judge
 from stages.sql.pool import local
 from stages.sql.referee import Budget, Item, Question, Referee, Rules
 from stages.sql.verdicts import ERROR_CLASSES, VERDICTS
+from tests.real import REAL
 from tests.sql.world import CROSS_JOIN, ENDLESS, LIMITS, make_database
 
 QUERIES = (Path(__file__).parents[1] / "fixtures" / "sql" / "queries.sql").read_text(encoding="utf-8").splitlines()
-REAL = Path(__file__).parents[3] / "shared" / "real"
 RULES = Rules("strict", Budget(floor=100_000, factor=10, gold=2_000_000), replace(LIMITS, wall_seconds=5), 100)
 NUMBERS = ["0", "-1", "9223372036854775807", "9223372036854775808", "1e999", "0x7fffffffffffffff", "1.5", "99999999"]
 CHARACTERS = "'\"`[](){};,.*=<>!|&%_?:@#$\\\0\n\t é😀\ud83dA0-/+~"
@@ -98,7 +98,6 @@ def test_a_thousand_mutated_queries_end_with_verdicts_only(tmp_path: Path) -> No
 
 
 @pytest.mark.realdata
-@pytest.mark.skipif(not REAL.exists(), reason="needs ../shared/real")
 def test_ten_thousand_mutated_real_predictions_end_with_verdicts_only() -> None:
     chance = random.Random(0)
     predictions: dict[Question, list[str]] = {}

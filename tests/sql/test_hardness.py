@@ -7,9 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stages.sql.hardness import hardness
+from tests.real import REAL
 
 ROOT = Path(__file__).parents[2]
-SPIDER = ROOT.parent / "shared" / "real" / "spider"
+SPIDER = REAL / "spider"
 CASES = json.loads((ROOT / "tests" / "fixtures" / "predictions" / "hardness.json").read_text(encoding="utf-8"))
 WORDS = ["select", "SELECT", "(", ")", "'", '"', "--", ",", "or", "and", "between", "from", "union", "max", "a"]
 
@@ -25,7 +26,6 @@ def test_any_text_has_a_level(text: str) -> None:
 
 
 @pytest.mark.realdata
-@pytest.mark.skipif(not SPIDER.exists(), reason="there is no Spider in ../shared/real")
 def test_spider_dev_has_the_published_count_of_each_level() -> None:
     entries = json.loads((SPIDER / "dev.json").read_text(encoding="utf-8"))
     levels = Counter(hardness(entry["query"]) for entry in entries)
@@ -33,7 +33,6 @@ def test_spider_dev_has_the_published_count_of_each_level() -> None:
 
 
 @pytest.mark.realdata
-@pytest.mark.skipif(not SPIDER.exists(), reason="there is no Spider in ../shared/real")
 def test_every_training_query_of_spider_has_a_level() -> None:
     entries = json.loads((SPIDER / "train_spider.json").read_text(encoding="utf-8"))
     assert [entry["query"] for entry in entries if hardness(entry["query"]) == "unknown"] == []

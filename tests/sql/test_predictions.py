@@ -12,10 +12,9 @@ from hypothesis import strategies as st
 from stages.errors import UserError
 from stages.sql.golds import Gold, read_gold
 from stages.sql.predictions import read_predictions
+from tests.real import REAL
 
 ROOT = Path(__file__).parents[2]
-REAL = ROOT.parent / "shared" / "real"
-NO_REAL = "there are no real predictions in ../shared/real"
 FIXTURES = ROOT / "tests" / "fixtures" / "predictions"
 DB_IDS = ["concert", "pets", "concert"]
 GOLDS = [Gold(str(number), db_id, "SELECT 1", "easy", "") for number, db_id in enumerate(DB_IDS)]
@@ -200,7 +199,6 @@ def test_the_same_predictions_are_read_from_every_shape(tmp_path: Path, sqls: li
 
 
 @pytest.mark.realdata
-@pytest.mark.skipif(not REAL.exists(), reason=NO_REAL)
 @pytest.mark.parametrize(("name", "count"), [
     ("spider/dev_gold.sql", 1034), ("spider/dev.json", 1034), ("spider/train_gold.sql", 8659),
     ("spider/train_spider.json", 7000), ("variants/spider-realistic/spider-realistic.json", 508),
@@ -214,7 +212,6 @@ def test_every_real_gold_file_is_read(name: str, count: int) -> None:
 
 
 @pytest.mark.realdata
-@pytest.mark.skipif(not REAL.exists(), reason=NO_REAL)
 @pytest.mark.parametrize(("folder", "gold", "systems"), [
     ("spider_dev", "spider/dev.json", 45), ("bird_superhero", "bird/dev_superhero.json", 43),
 ])  # fmt: skip
