@@ -119,7 +119,7 @@ def main() -> None:
     }  # fmt: skip
     if params.engine == "file":
         sets = read_json(args.corpus_report)["sets"]
-        found = read_imported(asked, args.model, {name: counts.get("read", 0) for name, counts in sets.items()})
+        found = read_imported(asked, args.model, {name: counts["read"] for name, counts in sets.items()})
         candidates = imported_rows(found)
         dropped["no_predictions"] = asked.height - candidates["question_id"].n_unique()
         write_table(candidates, args.candidates, "candidates")

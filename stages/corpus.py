@@ -83,13 +83,13 @@ def take(parts: Sequence[Part], files: dict[str, Path], seed: int, folder: Path)
     return rows, counts
 
 
-def take_demo(params: DemoParams, folder: Path) -> tuple[Rows, dict[str, object]]:
-    """As `take`, of the demo corpus."""
+def take_demo(params: DemoParams, folder: Path) -> tuple[Rows, dict[str, object], dict[str, object]]:
+    """As `take`, of the demo corpus; and what was drawn for it."""
     asked, drops = make_demo(choose_domains(params.domains), read_kinds(), params.seed, params.splits, folder)
     rows = question_rows(asked)
     parted = {f"{DEMO}-{split}": [row for row in rows if row["split"] == split] for split in asked}
     counts = {name: {"read": len(some), **_counts(some)} for name, some in parted.items()}
-    return rows, {**counts, DEMO: demo_report(asked, drops)}
+    return rows, dict(counts), demo_report(asked, drops)
 
 
 def _counts(rows: Rows) -> dict[str, object]:
@@ -117,11 +117,12 @@ def main() -> None:
 
     made = args.databases.with_name(args.databases.name + ".partial")
     shutil.rmtree(made, ignore_errors=True)
-    rows, counts = take_demo(params.demo, made) if params.demo else ([], {})
-    more_rows, more_counts = take(parts, files, params.seed, made)
+    demo_rows, demo_counts, drawn = take_demo(params.demo, made) if params.demo else ([], {}, {})
+    rows, counts = take(parts, files, params.seed, made)
+    rows, counts = demo_rows + rows, demo_counts | counts
     move_folder(made, args.databases)
-    write_table(pl.DataFrame([*rows, *more_rows], schema=COLUMNS["questions"]), args.questions, "questions")
-    write_json(args.report, {"questions": len(rows) + len(more_rows), "sets": {**counts, **more_counts}})
+    write_table(pl.DataFrame(rows, schema=COLUMNS["questions"]), args.questions, "questions")
+    write_json(args.report, {"questions": len(rows), "sets": counts, DEMO: drawn})
 
 
 if __name__ == "__main__":

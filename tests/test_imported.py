@@ -100,7 +100,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     ]
     write_dataset(tmp_path, "questions", rows)
     write_params()
-    write_json(tmp_path / "corpus.json", {"sets": {"spider-dev": {"read": 4}, "bird-dev": {"read": 2}, "demo": {}}})
+    write_json(tmp_path / "corpus.json", {"sets": {"spider-dev": {"read": 4}, "bird-dev": {"read": 2}}})
     write("spider-dev/b.txt", "SELECT 1\nSELECT 9\n\nSELECT 2\n")
     write("spider-dev/a.jsonl", "".join(
         json.dumps({"question_id": f"spider/dev/{number:04}", "sql": sql}) + "\n"

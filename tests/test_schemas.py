@@ -9,6 +9,7 @@ import pytest
 
 from stages import sft
 from stages.contracts import Suite, broken, read_suite
+from stages.corpora.entries import DIFFICULTIES
 from stages.sql.compare import CONTRACT_NAMES
 from stages.sql.verdicts import ERROR_CLASSES, GOLD_FLAGS, GOLD_VERDICTS, VERDICTS
 from stages.tables import COLUMNS, KEYS, features
@@ -123,6 +124,7 @@ def kwargs_of(dataset: str, name: str) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("dataset", "column", "values"),
     [
+        ("questions", "difficulty", DIFFICULTIES),
         ("gold", "verdict", GOLD_VERDICTS),
         ("exec_results", "verdict", VERDICTS),
         ("exec_results", "error_class", ERROR_CLASSES),

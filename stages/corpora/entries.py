@@ -9,7 +9,7 @@ from typing import Any
 from stages.errors import UserError
 from stages.sql.reading import is_unicode, json_value, short
 
-DIFFICULTIES = ("easy", "medium", "hard", "extra", "simple", "moderate", "challenging")
+DIFFICULTIES = ("easy", "medium", "hard", "extra", "simple", "moderate", "challenging", "unknown")
 _FAULTS_SHOWN = 10
 _LONGEST_DB_ID = 240  # with the suffix of a database it is a file's name
 

@@ -11,8 +11,9 @@ from dataclasses import dataclass, field, replace
 from itertools import zip_longest
 
 from stages.sql.compare import Cell, Result, Row
+from stages.sql.rewriting import compared_by, limit_forms, may_cut, sorts, tie_forms
 from stages.sql.sandbox import Database, Limits
-from stages.sql.text import compared_by, limit_forms, may_cut, orders, sorts, tie_forms
+from stages.sql.text import orders
 from stages.sql.verdicts import MACHINE_MADE, GoldFlag
 
 Findings = dict[GoldFlag, str]

@@ -17,7 +17,7 @@ from stages.sql.verdicts import MACHINE_MADE, Verdict
 
 HANG_GRACE_SECONDS = 10.0
 
-DECIDING = ("audit", "compare", "numbers", "process", "referee", "sandbox", "text", "verdicts")
+DECIDING = ("audit", "compare", "numbers", "process", "referee", "rewriting", "sandbox", "text", "verdicts")
 """The modules of `stages.sql` that decide what executing a query shows."""
 
 

@@ -127,7 +127,7 @@ class Database:
     """An open database. Not for threads.
 
     `other_way`: whatever a query leaves open falls out otherwise: scans without an ORDER BY run backwards, `random()`
-    gives other numbers, and there are the function `tie_breaker()` of `stages.sql.text.tie_forms` and the
+    gives other numbers, and there are the function `tie_breaker()` of `stages.sql.rewriting.tie_forms` and the
     collations `as_text` and `as_number` of `stages.sql.numbers`, whose `number_order` is that of the last query.
     """
 
