@@ -12,8 +12,8 @@ from ruamel.yaml import YAML
 
 from stages import fetch
 from stages.corpora.sources import read_sources
-from tests.desk import Desk, at_desk, zipped
 from tests.real import REAL
+from tests.toy import Toy, toy_repository, zipped
 
 SOURCES = Path(__file__).parents[2] / "stages/corpora/sources.yaml"
 VARIANTS = REAL / "variants"
@@ -21,22 +21,22 @@ NAMES = ["spider", "bird", "bird-mini", "spider-syn", "spider-dk", "spider-reali
 
 
 @pytest.fixture
-def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Desk]:
-    with at_desk(tmp_path, monkeypatch) as desk:
-        yield desk
+def toy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Toy]:
+    with toy_repository(tmp_path, monkeypatch) as toy:
+        yield toy
 
 
-def test_every_mistake_of_the_data_file_is_told(desk: Desk) -> None:
-    desk.file.update(sha256="abc", into="../out")
-    first, second = desk.refused()
+def test_every_mistake_of_the_data_file_is_told(toy: Toy) -> None:
+    toy.file.update(sha256="abc", into="../out")
+    first, second = toy.refused()
     assert "`toy.files.0.sha256` is 'abc'" in first
     assert "`toy.files.0.into` is '../out'" in second
 
 
-def test_a_pattern_outside_the_root_is_told(desk: Desk) -> None:
+def test_a_pattern_outside_the_root_is_told(toy: Toy) -> None:
     part = {"repo": "a/b", "revision": "0" * 40, "patterns": ["x.json"], "sha256": {}, "root": "data", "into": "."}
-    desk.toy["hub"] = [part]
-    (sentence,) = desk.refused()
+    toy.source["hub"] = [part]
+    (sentence,) = toy.refused()
     assert "every pattern must begin with `data/`, the root" in sentence
 
 
@@ -63,14 +63,14 @@ def test_the_sources_are_pinned_have_names_of_their_own_and_say_where_every_file
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_source_as_its_authors_ship_it_passes_through_what_is_told_of_it(desk: Desk, name: str) -> None:
+def test_a_source_as_its_authors_ship_it_passes_through_what_is_told_of_it(toy: Toy, name: str) -> None:
     """The real data file against archives that are made to its description."""
     source = YAML(typ="safe", pure=True).load(SOURCES.read_text())[name]
-    desk.raw.mkdir()
-    made_to(source, desk.raw)
-    desk.fetch(name, **{name: source})
+    toy.raw.mkdir()
+    made_to(source, toy.raw)
+    toy.fetch(name, **{name: source})
     for file, count in source["questions"].items():
-        assert len(json.loads((desk.raw / name / file).read_text())) == count
+        assert len(json.loads((toy.raw / name / file).read_text())) == count
 
 
 def made_to(source: dict[str, Any], raw: Path) -> None:
@@ -101,13 +101,13 @@ def shipped(described: dict[str, Any], files: dict[str, bytes]) -> bytes:
 
 
 @pytest.mark.realdata
-def test_the_real_variants_are_what_is_told_of_them(desk: Desk) -> None:
+def test_the_real_variants_are_what_is_told_of_them(toy: Toy) -> None:
     sources = YAML(typ="safe", pure=True).load(SOURCES.read_text())
-    desk.raw.mkdir()
+    toy.raw.mkdir()
     for path in (*VARIANTS.glob("spider-syn/*.json"), *VARIANTS.glob("spider-realistic/*.json")):
         name = f"spider-syn-{path.name}" if path.parent.name == "spider-syn" else path.name
-        shutil.copy(path, desk.raw / name)
+        shutil.copy(path, toy.raw / name)
     names = ["spider-syn", "spider-realistic"]
-    desk.fetch(*names, **{name: sources[name] for name in names})
-    assert len(json.loads((desk.raw / "spider-syn/train_spider.json").read_text())) == 7000
-    assert len(json.loads((desk.raw / "spider-realistic/spider-realistic.json").read_text())) == 508
+    toy.fetch(*names, **{name: sources[name] for name in names})
+    assert len(json.loads((toy.raw / "spider-syn/train_spider.json").read_text())) == 7000
+    assert len(json.loads((toy.raw / "spider-realistic/spider-realistic.json").read_text())) == 508

@@ -11,29 +11,29 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from stages.corpora import unpack
-from tests.desk import ARCHIVE, GOOD, NOISE, Desk, at_desk, files_in, zipped
+from tests.toy import ARCHIVE, GOOD, NOISE, Toy, files_in, toy_repository, zipped
 
 
 @pytest.fixture
-def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Desk]:
-    with at_desk(tmp_path, monkeypatch) as desk:
-        yield desk
+def toy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Toy]:
+    with toy_repository(tmp_path, monkeypatch) as toy:
+        yield toy
 
 
-def test_nested_zips_are_unpacked_and_removed(desk: Desk) -> None:
+def test_nested_zips_are_unpacked_and_removed(toy: Toy) -> None:
     inner = zipped({"database/b/b.sqlite": b"b", "__MACOSX/x": b""})
-    desk.serve(zipped({"toy_1/dev.json": b"[1, 2]", "toy_1/database.zip": inner}))
-    desk.file["unpack"]["nested"] = ["database.zip"]
-    desk.file["into"] = "dev"
-    desk.toy |= {"required": ["dev/database/*/*.sqlite"], "questions": {"dev/dev.json": 2}}
-    desk.fetch()
-    assert files_in(desk.folder) == {"dev/dev.json": b"[1, 2]", "dev/database/b/b.sqlite": b"b"}
+    toy.serve(zipped({"toy_1/dev.json": b"[1, 2]", "toy_1/database.zip": inner}))
+    toy.file["unpack"]["nested"] = ["database.zip"]
+    toy.file["into"] = "dev"
+    toy.source |= {"required": ["dev/database/*/*.sqlite"], "questions": {"dev/dev.json": 2}}
+    toy.fetch()
+    assert files_in(toy.folder) == {"dev/dev.json": b"[1, 2]", "dev/database/b/b.sqlite": b"b"}
 
 
-def test_a_broken_nested_zip_is_told(desk: Desk) -> None:
-    desk.serve(zipped({"toy_1/dev.json": b"[1, 2]", "toy_1/database.zip": ARCHIVE[:-40]}))
-    desk.file["unpack"]["nested"] = ["database.zip"]
-    (sentence,) = desk.refused()
+def test_a_broken_nested_zip_is_told(toy: Toy) -> None:
+    toy.serve(zipped({"toy_1/dev.json": b"[1, 2]", "toy_1/database.zip": ARCHIVE[:-40]}))
+    toy.file["unpack"]["nested"] = ["database.zip"]
+    (sentence,) = toy.refused()
     assert "of database.zip in it: it is cut or damaged" in sentence
 
 
@@ -64,24 +64,24 @@ BAD: dict[str, tuple[bytes, str]] = {
 
 
 @pytest.mark.parametrize("archive", BAD)
-def test_an_archive_that_is_not_whole_or_not_safe_is_refused_and_deleted(desk: Desk, archive: str) -> None:
+def test_an_archive_that_is_not_whole_or_not_safe_is_refused_and_deleted(toy: Toy, archive: str) -> None:
     data, reason = BAD[archive]
-    desk.serve(data)
-    (sentence,) = desk.refused()
+    toy.serve(data)
+    (sentence,) = toy.refused()
     assert "toy.zip cannot be unpacked: " in sentence
     assert reason in sentence
     assert "it was deleted; run the same command again" in sentence
-    assert not files_in(desk.raw / ".downloads")
-    assert not list(desk.root.rglob("evil*"))
+    assert not files_in(toy.raw / ".downloads")
+    assert not list(toy.root.rglob("evil*"))
 
 
-def test_a_truncated_archive_put_there_by_hand_is_told_and_kept(desk: Desk) -> None:
-    desk.serve(ARCHIVE[:-30_000])
-    desk.raw.mkdir()
-    (desk.raw / "toy.zip").write_bytes(ARCHIVE[:-30_000])
-    (sentence,) = desk.refused()
+def test_a_truncated_archive_put_there_by_hand_is_told_and_kept(toy: Toy) -> None:
+    toy.serve(ARCHIVE[:-30_000])
+    toy.raw.mkdir()
+    (toy.raw / "toy.zip").write_bytes(ARCHIVE[:-30_000])
+    (sentence,) = toy.refused()
     assert "put the right file in its place" in sentence
-    assert (desk.raw / "toy.zip").exists()
+    assert (toy.raw / "toy.zip").exists()
 
 
 @settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])

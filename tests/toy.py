@@ -47,13 +47,13 @@ WHOLE = {"dev.json": GOOD["toy_1/dev.json"], "database/a/a.sqlite": NOISE}
 """What a fetch makes of ARCHIVE."""
 
 
-class Desk:
+class Toy:
     """A repository with a raw folder, a data file of sources, and the command."""
 
     def __init__(self, root: Path, web: Web, patch: pytest.MonkeyPatch) -> None:
         self.root, self.web, self.patch = root, web, patch
         self.raw, self.sources = root / "raw", root / "sources.yaml"
-        self.toy: dict[str, Any] = {
+        self.source: dict[str, Any] = {
             "title": "Toy", "homepage": "https://toy.example", "licence": "CC0-1.0",
             "licence_url": "https://toy.example/licence", "redistribution": True, "citation": "@misc{toy,\n}\n",
             "files": [{
@@ -66,7 +66,7 @@ class Desk:
     @property
     def file(self) -> dict[str, Any]:
         """What the data file tells of the archive."""
-        file: dict[str, Any] = self.toy["files"][0]
+        file: dict[str, Any] = self.source["files"][0]
         return file
 
     @property
@@ -84,7 +84,7 @@ class Desk:
         self.file["sha256"] = hash_of(archive) if known else None
 
     def fetch(self, *names: str, **others: dict[str, Any]) -> None:
-        self.sources.write_text(json.dumps({"toy": self.toy, **others}))  # which is YAML, too
+        self.sources.write_text(json.dumps({"toy": self.source, **others}))  # which is YAML, too
         argv = ["fetch", *(names or ["toy"]), "--raw", str(self.raw), "--sources", str(self.sources)]
         self.patch.setattr(sys, "argv", argv)
         fetch.main()
@@ -100,11 +100,11 @@ class Desk:
 
 
 @contextmanager
-def at_desk(root: Path, patch: pytest.MonkeyPatch) -> Iterator[Desk]:
-    """A desk in an empty folder, with a server of ARCHIVE; failed downloads are tried again twice, without a pause."""
+def toy_repository(root: Path, patch: pytest.MonkeyPatch) -> Iterator[Toy]:
+    """A toy in an empty folder, with a server of ARCHIVE; failed downloads are tried again twice, without a pause."""
     patch.setattr(download, "PAUSES", [0.0, 0.0])
     patch.setenv("NO_PROXY", "127.0.0.1")
     patch.setenv("DVC_SITE_CACHE_DIR", str(root / "site"))
     Repo.init(str(root), no_scm=True).close()
     with serving({"toy.zip": ARCHIVE}) as web:
-        yield Desk(root, web, patch)
+        yield Toy(root, web, patch)
