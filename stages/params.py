@@ -1,7 +1,7 @@
 """One section of params.yaml into a strict, frozen model."""
 
 from pathlib import Path
-from typing import TypeVar
+from typing import TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic_core import ErrorDetails
@@ -65,9 +65,19 @@ def _section(path: Path, section: str) -> object:
 def _sentence(path: Path, section: str, model: type[Params], detail: ErrorDetails) -> str:
     field = ".".join(str(part) for part in (section, *detail["loc"]))
     if detail["type"] == "extra_forbidden":
-        return f"{path}: `{field}` is not a param; `{section}` knows: {', '.join(model.model_fields)}"
+        block = field.rpartition(".")[0]
+        return f"{path}: `{field}` is not a param; `{block}` knows: {', '.join(_inner(model, detail['loc'][:-1]))}"
     if detail["type"] == "missing":
         return f"{path}: `{field}` is missing; set it"
     value = repr(detail["input"])
     shown = value if len(value) <= _SHOWN else f"{value[:_SHOWN]}…"
     return f"{path}: `{field}` is {shown}; {detail['msg'][0].lower()}{detail['msg'][1:]}"
+
+
+def _inner(model: type[Params], location: tuple[int | str, ...]) -> list[str]:
+    """The fields of the model that stands at a location inside `model`."""
+    for name in location:
+        field = model.model_fields.get(str(name))
+        types = (field.annotation, *get_args(field.annotation)) if field else ()
+        model = next((part for part in types if isinstance(part, type) and issubclass(part, Params)), model)
+    return list(model.model_fields)

@@ -18,10 +18,11 @@ from stages.params import PARAMS_FILE, read_sections
 
 def changes(recipe: dict[str, Any], params: dict[str, Any], above: str = "") -> Iterator[tuple[str, object, object]]:
     """Each param that a recipe changes: its dotted name, the old value and the new one. A mapping of the recipe goes
-    into the one of that name; anything else, and a mapping where there was none, replaces what was there."""
+    into the one of that name; anything else, an empty mapping, and a mapping where there was none, replaces what was
+    there."""
     for name, value in recipe.items():
         old = params.get(name)
-        if isinstance(value, dict) and isinstance(old, dict):
+        if value and isinstance(value, dict) and isinstance(old, dict):
             yield from changes(value, old, f"{above}{name}.")
         elif value != old:
             yield f"{above}{name}", old, value
@@ -31,21 +32,37 @@ def merge(recipe: CommentedMap, params: CommentedMap) -> None:
     """Puts the values of a recipe into `params`, by the rule of `changes`; the comment below what it replaces stays."""
     for name, value in recipe.items():
         old = params.get(name)
-        if isinstance(value, CommentedMap) and isinstance(old, CommentedMap):
+        if value and isinstance(value, CommentedMap) and isinstance(old, CommentedMap):
             merge(value, old)
-        else:
+        elif value != old:
+            before = name if name in params else next(reversed(params), None)
+            below = _take_below(params, before) if before else None
+            _take_below(recipe, name)
             params[name] = value
-            if isinstance(old, CommentedMap) and (below := _comment_below(old)):
-                params.ca.items[name] = [None, None, below, None]
+            _slots(params, name)[3] = _slots(recipe, name)[3]  # the comment that a block begins with
+            _slots(*_last(params, name))[2] = below
 
 
-def _comment_below(values: CommentedMap) -> CommentToken | None:
-    """What stands below the last value of a block: to ruamel it belongs to that value, to people to what comes next."""
-    last = next(reversed(values), None)
-    if isinstance(values.get(last), CommentedMap) and len(values[last]):
-        return _comment_below(values[last])
-    held = values.ca.items.get(last)
-    return held[2] if held else None
+def _take_below(values: CommentedMap, name: str) -> CommentToken | None:
+    """Removes and returns what stands below a value: ruamel counts it to that value, people to what comes next."""
+    slots = _slots(*_last(values, name))
+    below: CommentToken | None = slots[2]
+    slots[2] = None
+    return below
+
+
+def _slots(values: CommentedMap, name: str) -> list[Any]:
+    """The places that ruamel has for the comments around a key; what stands below its value is in the third."""
+    slots: list[Any] = values.ca.items.setdefault(name, [None, None, None, None])
+    return slots
+
+
+def _last(values: CommentedMap, name: str) -> tuple[CommentedMap, str]:
+    """The last key of all in a block, with the mapping it stands in; the key itself, where its value is no block."""
+    value = values[name]
+    if isinstance(value, CommentedMap) and value and not value.fa.flow_style():
+        return _last(value, next(reversed(value)))
+    return values, name
 
 
 def write_merged(recipe: Path, path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -15,6 +16,8 @@ from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 from stages.lm.scratch import new_model, train_tokenizer
 from stages.tables import COLUMNS
 from tests.real import REAL
+
+collect_ignore = [] if find_spec("vllm") else ["vllm"]  # it has an environment of its own: `make test-vllm`
 
 DDL = "singer(singer_id, name, age, country)\nalbum(album_id, singer_id -> singer, title, year)"
 

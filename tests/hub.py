@@ -1,9 +1,9 @@
 """A small Hub on loopback for tests: the download half of its protocol, standard library only.
 
-What it has are datasets with commits, each a whole set of files; a commit is named by its sha, a branch or a tag. It
-answers `/api/datasets/{id}`, and under it `/revision/{rev}`, `/tree/{rev}[/{folder}]`, `/paths-info/{rev}` and
-`/refs`; and `/datasets/{id}/resolve/{rev}/{path}` with HEAD, GET, ranges and ETags. Files are never in LFS or Xet, so
-clients need `HF_HUB_DISABLE_XET=1`.
+What it has are datasets and models with commits, each a whole set of files; a commit is named by its sha, a branch or
+a tag. It answers `/api/{datasets|models}/{id}`, and under it `/revision/{rev}`, `/tree/{rev}[/{folder}]`,
+`/paths-info/{rev}` and `/refs`; and `[/datasets]/{id}/resolve/{rev}/{path}` with HEAD, GET, ranges and ETags. Files are
+never in LFS or Xet, so clients need `HF_HUB_DISABLE_XET=1`.
 """
 
 import json
@@ -13,23 +13,30 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from hashlib import sha1
 from http.server import BaseHTTPRequestHandler
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
+
+import pytest
+from huggingface_hub import constants
 
 from tests.web import asked_range, running
 
 Files = dict[str, bytes]
 
 _WHEN = "2020-01-01T00:00:00.000Z"
+_FILE = "{}/{{repo_id}}/resolve/{{revision}}/{{filename}}"
 
 
 @dataclass
-class Dataset:
-    """`commits`: sha to the files of that commit, in their order; `refs`: branch or tag to sha."""
+class Repository:
+    """A dataset or a model. `commits`: sha to the files of that commit, in their order; `refs`: branch or tag to sha;
+    `gated`: the status that a request for a file is refused with, 401 (log in) or 403 (accept the licence)."""
 
     name: str
     commits: dict[str, Files] = field(default_factory=dict)
     refs: dict[str, str] = field(default_factory=dict)
+    gated: int | None = None
 
     def commit(self, files: Files, branch: str = "main") -> str:
         """Makes a commit of these files, and of no others, the head of a branch; returns its sha."""
@@ -50,17 +57,21 @@ class Hub:
     """`asked`: method and path of every request so far."""
 
     address: str = ""
-    datasets: dict[str, Dataset] = field(default_factory=dict)
+    repositories: dict[tuple[str, str], Repository] = field(default_factory=dict)
     asked: list[tuple[str, str]] = field(default_factory=list)
 
-    def dataset(self, name: str) -> Dataset:
+    def dataset(self, name: str) -> Repository:
         """The dataset `owner/name`, made where it is not there."""
-        return self.datasets.setdefault(name, Dataset(name))
+        return self.repositories.setdefault(("datasets", name), Repository(name))
+
+    def model(self, name: str) -> Repository:
+        """The model `owner/name`, made where it is not there."""
+        return self.repositories.setdefault(("models", name), Repository(name))
 
 
 @contextmanager
 def running_hub() -> Iterator[Hub]:
-    """A Hub without datasets, while the context lasts."""
+    """An empty Hub, while the context lasts."""
     hub = Hub()
     with running(type("Handler", (_Handler,), {"hub": hub})) as hub.address:
         yield hub
@@ -70,12 +81,30 @@ def _blob_id(data: bytes) -> str:
     return sha1(b"blob %d\0" % len(data) + data).hexdigest()
 
 
+@contextmanager
+def hub_of(patch: pytest.MonkeyPatch, folder: Path) -> Iterator[Hub]:
+    """A running Hub that this process takes for the Hub, with a cache in `folder` and a token to keep."""
+    patch.setenv("NO_PROXY", "127.0.0.1")
+    patch.setenv("HF_TOKEN", "hf_secretsecretsecret")
+    with running_hub() as hub:
+        own = {
+            "ENDPOINT": hub.address, "HUGGINGFACE_CO_URL_TEMPLATE": _FILE.format(hub.address),
+            "HF_HUB_CACHE": str(folder / "cache"), "HF_HUB_OFFLINE": False, "HF_HUB_DISABLE_XET": True,
+        }  # fmt: skip
+        for name, value in own.items():
+            patch.setattr(constants, name, value)
+        yield hub
+
+
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     hub: Hub
 
-    API = re.compile(r"/api/datasets/(?P<name>[^/]+/[^/]+)(?:/(?P<what>revision|tree|paths-info|refs)(?P<rest>/.*)?)?")
-    RESOLVE = re.compile(r"/datasets/(?P<name>[^/]+/[^/]+)/resolve/(?P<revision>[^/]+)/(?P<path>.+)")
+    API = re.compile(
+        r"/api/(?P<kind>datasets|models)/(?P<name>[^/]+/[^/]+)"
+        r"(?:/(?P<what>revision|tree|paths-info|refs)(?:/(?P<revision>[^/]+))?(?:/(?P<path>.+))?)?"
+    )
+    RESOLVE = re.compile(r"/(?:(?P<kind>datasets)/)?(?P<name>[^/]+/[^/]+)/resolve/(?P<revision>[^/]+)/(?P<path>.+)")
 
     def do_GET(self) -> None:
         self._route()
@@ -99,33 +128,34 @@ class _Handler(BaseHTTPRequestHandler):
         self._error(404, "EntryNotFound")
 
     def _api(self, parts: dict[str, str], form: dict[str, list[str]]) -> None:
-        dataset = self.hub.datasets.get(parts["name"])
-        if dataset is None:
+        found = self.hub.repositories.get((parts["kind"], parts["name"]))
+        if found is None:
             self._error(404, "RepoNotFound")
             return
-        revision, _, path = parts["rest"].removeprefix("/").partition("/")
-        sha = dataset.sha(revision or "main")
+        sha = found.sha(parts["revision"] or "main")
         if parts["what"] == "refs":
-            branches = [_ref(name, sha) for name, sha in dataset.refs.items()]
+            branches = [_ref(name, sha) for name, sha in found.refs.items()]
             self._json({"branches": branches, "tags": [], "converts": []})
         elif sha is None:
             self._error(404, "RevisionNotFound")
         elif parts["what"] == "tree":
-            self._json(_tree(dataset.commits[sha], path))
+            self._json(_tree(found.commits[sha], parts["path"]))
         elif parts["what"] == "paths-info":
-            self._json(_paths_info(dataset.commits[sha], form.get("paths", [])))
+            self._json(_paths_info(found.commits[sha], form.get("paths", [])))
         else:
-            self._json(_info(dataset, sha))
+            self._json(_info(found, sha))
 
     def _resolve(self, parts: dict[str, str], _: dict[str, list[str]]) -> None:
-        dataset = self.hub.datasets.get(parts["name"])
-        sha = dataset.sha(parts["revision"]) if dataset else None
-        if dataset is None or sha is None:
-            self._error(404, "RevisionNotFound" if dataset else "RepoNotFound")
-        elif parts["path"] not in dataset.commits[sha]:
+        found = self.hub.repositories.get((parts["kind"] or "models", parts["name"]))
+        sha = found.sha(parts["revision"]) if found else None
+        if found is None or sha is None:
+            self._error(404, "RevisionNotFound" if found else "RepoNotFound")
+        elif found.gated:
+            self._error(found.gated, "GatedRepo")
+        elif parts["path"] not in found.commits[sha]:
             self._error(404, "EntryNotFound")
         else:
-            self._file(dataset.commits[sha][parts["path"]], sha)
+            self._file(found.commits[sha][parts["path"]], sha)
 
     def _file(self, data: bytes, sha: str) -> None:
         headers = {"X-Repo-Commit": sha, "ETag": f'"{_blob_id(data)}"', "Accept-Ranges": "bytes"}
@@ -154,12 +184,12 @@ class _Handler(BaseHTTPRequestHandler):
         pass
 
 
-def _info(dataset: Dataset, sha: str) -> dict[str, Any]:
-    siblings = [{"rfilename": path} for path in sorted(dataset.commits[sha])]
+def _info(repository: Repository, sha: str) -> dict[str, Any]:
+    siblings = [{"rfilename": path} for path in sorted(repository.commits[sha])]
     return {
-        "_id": _blob_id(dataset.name.encode())[:24], "id": dataset.name, "sha": sha, "siblings": siblings, "tags": [],
-        "private": False, "gated": False, "disabled": False, "downloads": 0, "likes": 0, "lastModified": _WHEN,
-        "createdAt": _WHEN,
+        "_id": _blob_id(repository.name.encode())[:24], "id": repository.name, "sha": sha, "siblings": siblings,
+        "tags": [], "private": False, "gated": False, "disabled": False, "downloads": 0, "likes": 0,
+        "lastModified": _WHEN, "createdAt": _WHEN,
     }  # fmt: skip
 
 

@@ -1,4 +1,5 @@
 import hashlib
+import shutil
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
@@ -14,8 +15,8 @@ from stages import candidates
 from stages.candidates import CandidatesParams, candidate_rows, main, report_of
 from stages.errors import UserError
 from stages.files import read_json
-from stages.lm import sampling
-from stages.lm.sampling import Decoding, Sample, sample_batch
+from stages.lm.samples import Ask, Decoding, Sample
+from stages.lm.sampling import TransformersEngine
 from stages.tables import COLUMNS, read_table
 from tests.sql.world import write_dataset, write_prompts, write_questions
 
@@ -24,7 +25,7 @@ PARAMS: dict[str, Any] = {
     "n": 2, "temperature": 1.0, "top_p": 1.0, "max_tokens": 6, "seed": 3, "batch_size": 4, "max_questions": None,
 }  # fmt: skip
 DECODING = Decoding(2, 1.0, 1.0, 6, 3)
-QUESTIONS = pl.DataFrame({"question_id": ["demo/train/0000", "demo/train/0001"], "prompt": ["a?", "b?"]})
+ASKS = [Ask("demo/train/0000", "music", "a?"), Ask("demo/train/0001", "music", "b?")]
 
 
 def sample(completion: str, **changed: Any) -> Sample:
@@ -34,7 +35,7 @@ def sample(completion: str, **changed: Any) -> Sample:
 def rows_of(*completions: Sequence[str], model_version: str = "v1", decoding: Decoding = DECODING) -> pl.DataFrame:
     """The rows for a question each with its completions."""
     samples = [[sample(completion) for completion in row] for row in completions]
-    return candidate_rows(QUESTIONS.head(len(samples)), samples, decoding, "weak", model_version)
+    return candidate_rows(ASKS[: len(samples)], samples, decoding, "weak", model_version)
 
 
 def test_a_row_holds_the_sample_its_sql_and_where_it_came_from() -> None:
@@ -75,7 +76,7 @@ def test_the_report_counts_questions_and_samples() -> None:
     cut = sample(" ", tokens=6, finish_reason="length")
     made = [[sample("SELECT 1"), sample("SELECT 1")], [cut, sample("SELECT 2")]]
     dropped = {"not_train": 1, "over_max_questions": 3}
-    assert report_of(6, dropped, candidate_rows(QUESTIONS, made, DECODING, "weak", "v1")) == {
+    assert report_of(6, dropped, candidate_rows(ASKS, made, DECODING, "weak", "v1")) == {
         "in": 6, "asked": 2, "dropped": {"not_train": 1, "over_max_questions": 3}, "out": 4, "distinct_sql": 3,
         "finish_reason": {"length": 1, "stop": 3}, "no_sql": 1, "tokens": 15,
     }  # fmt: skip
@@ -134,44 +135,104 @@ def test_more_samples_keep_the_first_ones(folder: Path) -> None:
     assert set(few["candidate_id"]) == set(more.filter(pl.col("sample") < 2)["candidate_id"])
 
 
-def test_a_stopped_run_goes_on_with_the_batches_it_kept(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_more_samples_are_the_very_ones_of_a_run_that_makes_all(folder: Path, cache_folder: Path) -> None:
+    write_params(n=4)
+    main()
+    write_params(n=8)
+    main()
+    added = made()
+    shutil.rmtree(cache_folder)
+    main()
+    assert made() == added
+
+
+class Asked:
+    """The samples that the engine is asked for: (questions, first, count) of each call. It stops at one of them."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, stop_at: int | None = None) -> None:
+        self.calls: list[tuple[int, int, int]] = []
+        sample = TransformersEngine.sample
+
+        def counted(engine: Any, asks: Sequence[Ask], decoding: Decoding, first: int, count: int) -> Any:
+            if len(self.calls) == stop_at:
+                raise KeyboardInterrupt
+            self.calls.append((len(asks), first, count))
+            return sample(engine, asks, decoding, first, count)
+
+        monkeypatch.setattr(TransformersEngine, "sample", counted)
+
+
+def test_a_higher_n_makes_only_the_samples_that_are_missing(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    main()
+    asked = Asked(monkeypatch)
+    main()
+    assert asked.calls == []
+    write_params(n=5)
+    main()
+    assert asked.calls == [(4, 4, 4), (4, 4, 4), (1, 4, 4)]  # nine questions in batches of four
+
+
+def test_a_stopped_run_goes_on_with_the_batches_it_kept(
+    folder: Path, cache_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     main()
     whole = made()
-    calls: list[Any] = []
-
-    def stops_at_the_third(*given: Any) -> list[list[Sample]]:
-        calls.append(given)
-        if len(calls) == 3:
-            raise KeyboardInterrupt
-        return sample_batch(*given)
-
-    monkeypatch.setattr(sampling, "sample_batch", stops_at_the_third)
-    with pytest.raises(KeyboardInterrupt):
-        main()
-    assert len(list((folder / "candidates.parquet.partial").glob("*.json"))) == 2
-    main()
-    assert len(calls) == 4  # of three batches, only the third was sampled again
-    assert made() == whole
-    assert not list(folder.glob("*.partial"))
-
-
-@pytest.mark.parametrize("changed", [{"seed": 4}, {"n": 3}, {"temperature": 2.0}])
-def test_kept_batches_of_other_params_are_not_used(
-    changed: dict[str, Any], folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+    shutil.rmtree(cache_folder)
     with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
-        patched.setattr(candidates, "write_table", stop)  # all its batches are kept by then
+        Asked(patched, stop_at=2)
         main()
-    assert len(list((folder / "candidates.parquet.partial").glob("*.json"))) == 3
+    asked = Asked(monkeypatch)
+    main()
+    assert asked.calls == [(1, 0, 4)]
+    assert made() == whole
+
+
+@pytest.mark.parametrize("changed", [{"seed": 4}, {"n": 5}, {"temperature": 2.0}])
+def test_samples_of_other_params_change_nothing(changed: dict[str, Any], folder: Path, cache_folder: Path) -> None:
+    main()
     write_params(**changed)
     main()
-    resumed = made()
+    after_others = made()
+    shutil.rmtree(cache_folder)
     main()
-    assert made() == resumed
+    assert made() == after_others
 
 
-def stop(*_: Any) -> None:
-    raise KeyboardInterrupt
+def test_questions_whose_prompt_is_longer_than_the_context_are_left_out_and_counted(folder: Path) -> None:
+    rows = pl.read_parquet("prompts.parquet").to_dicts()
+    write_dataset(folder, "prompts", [rows[0] | {"prompt": "singer " * 200}, *rows[1:]])
+    main()
+    assert read_json(folder / "report.json")["dropped"]["longer_than_context"] == 1
+    assert read_json(folder / "report.json")["asked"] == 8
+    assert "demo/train/0000" not in read_table(folder / "candidates.parquet", "candidates")["question_id"]
+
+
+def test_a_run_whose_prompts_are_all_longer_than_the_context_is_refused(folder: Path) -> None:
+    write_params(max_tokens=128)
+    with pytest.raises(UserError) as caught:
+        main()
+    assert str(caught.value) == (
+        "no prompt fits the context of the model `weak` with 128 more tokens; lower `candidates.max_tokens` or "
+        "`prompts.max_tokens`"
+    )
+    assert not list(folder.glob("candidates*"))
+
+
+def test_the_report_holds_what_the_engine_tells(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(TransformersEngine, "report", lambda engine: {"cost": 0.25})
+    main()
+    assert read_json(folder / "report.json")["cost"] == 0.25
+
+
+@pytest.mark.parametrize(("engine", "named"), [("vllm", "sft/weak"), ("openai", "endpoints/example.yaml")])
+def test_other_engines_make_the_same_columns(
+    engine: str, named: str, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = TransformersEngine(folder / "weak", 4)
+    monkeypatch.setattr(candidates, "open_engine", lambda *asked: opened if asked[0] == engine else None)
+    write_params(engine=engine, model=named)
+    main()
+    assert read_table(folder / "candidates.parquet", "candidates").height == 18
 
 
 def test_another_split_is_asked_where_the_params_say_so(folder: Path) -> None:
@@ -180,7 +241,9 @@ def test_another_split_is_asked_where_the_params_say_so(folder: Path) -> None:
     assert read_table(folder / "candidates.parquet", "candidates")["question_id"].unique().to_list() == [
         "demo/train/0009"
     ]
-    assert read_json(folder / "report.json")["dropped"] == {"not_dev": 9, "over_max_questions": 0}
+    assert read_json(folder / "report.json")["dropped"] == {
+        "not_dev": 9, "over_max_questions": 0, "longer_than_context": 0,
+    }  # fmt: skip
 
 
 def test_questions_without_a_prompt_are_refused_and_nothing_is_written(folder: Path) -> None:
@@ -212,8 +275,10 @@ def test_a_temperature_of_0_is_refused() -> None:
     ("changed", "sentence"),
     [
         ({"engine": "file"}, "`candidates.model` is 'sft/weak'; give imported, as `engine` is file"),
-        ({"model": "imported"}, "`candidates.model` is 'imported'; give a trained model (sft/weak), or set `engine`"),
-        ({"engine": "vllm"}, "`candidates.engine` is 'vllm'; input should be 'transformers' or 'file'"),
+        ({"engine": "openai"}, "`candidates.model` is 'sft/weak'; give a file that tells of an endpoint (endpoints/"),
+        ({"model": "imported"}, "`candidates.model` is 'imported'; give a trained model (sft/weak), as `engine` is tr"),
+        ({"engine": "vllm", "model": "endpoints/example.yaml"}, "give a trained model (sft/weak), as `engine` is vllm"),
+        ({"engine": "vlm"}, "`candidates.engine` is 'vlm'; input should be 'transformers', 'vllm', 'openai' or 'file'"),
     ],
 )
 def test_an_engine_and_a_model_that_do_not_fit_are_refused(

@@ -92,3 +92,12 @@ def test_a_test_set_that_no_source_gives_is_named_beside_the_other_mistakes(para
     assert sentences(params)[1:] == tuple(
         f"params.yaml: `evaluate.test_sets` has {name}, {told}" for name in ("demo-test", "bird-dev")
     )
+
+
+def test_pairs_that_are_longer_than_a_scratch_model_sees_are_named(params: dict[str, Any]) -> None:
+    params["train_sft"]["strong"]["max_length"], params["train_dpo"]["max_length"] = 300, 301
+    (told,) = sentences(params)
+    assert told.startswith("params.yaml: `train_dpo.max_length` is 301, but the strong model, a scratch base, sees 300")
+    params["train_sft"]["strong"] |= {"base": "org/model", "revision": "v1", "scratch": None}
+    write(params)
+    check_params()

@@ -134,7 +134,7 @@ def test_metrics_and_plots_are_read_by_dvc(repository: Path, tmp_path: Path) -> 
     assert "reports/evaluate/dpo-demo-test.json" in shown and "| ex |" in re.sub(" +", " ", shown)
     run(repository, "dvc", "plots", "show", "--out", str(tmp_path))
     page = (tmp_path / "index.html").read_text()
-    for curve in ("train_dpo.csv", "train_sft/strong.csv", "evaluate/dpo-demo-test.samples.csv"):
+    for curve in ("train_dpo/plots/metrics", "train_sft/strong/plots/metrics", "evaluate/dpo-demo-test.samples.csv"):
         assert curve in page
 
 

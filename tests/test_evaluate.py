@@ -1,5 +1,7 @@
+"""Figures of models that know everything or nothing, the flags of a person and of the stage, and resuming."""
+
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,17 +12,21 @@ from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
 from stages import evaluate
 from stages.errors import UserError
-from stages.evaluate import EvaluateParams, csv, main, metrics_of
+from stages.evaluate import EvaluateParams, main
+from stages.evaluating import csv, greedy_figures, sample_figures, table
 from stages.files import read_json
-from stages.lm import sampling
-from stages.lm.sampling import Decoding
+from stages.lm import samples
+from stages.lm.samples import Ask, Decoding, Sample
+from stages.lm.sampling import TransformersEngine
 from stages.sql.compare import CONTRACT_NAMES, Contract
 from stages.sql.judge import Outcome
 from stages.sql.verdicts import VERDICTS, Verdict
+from tests.hub import hub_of
 from tests.sql.world import make_database, write_dataset, write_prompts, write_questions
 
 PARAMS: dict[str, Any] = {
-    "test_sets": ["demo-train"], "contract": "strict", "n": 4, "temperature": 1.0, "top_p": 1.0, "max_tokens": 6,
+    "test_sets": ["demo-train"], "engine": "transformers",
+    "contract": "strict", "n": 4, "temperature": 1.0, "top_p": 1.0, "max_tokens": 6,
     "batch_size": 4, "seed": 5, "resamples": 500, "budget_floor": 1_000_000, "budget_factor": 50,
     "wall_seconds": 20.0, "memory_mb": 512, "max_rows": 10_000, "result_mb": 20,
 }  # fmt: skip
@@ -52,10 +58,9 @@ SAMPLED = [
 
 
 def test_the_figures_are_those_computed_by_hand() -> None:
-    made = metrics_of(LEVELS, GREEDY, SAMPLED, params_of())
+    made = greedy_figures(LEVELS, GREEDY, 5, 500) | sample_figures(SAMPLED)
     assert 0 <= made.pop("ex_low") < made["ex"] < made.pop("ex_high") <= 1
     assert made == {
-        "questions": 4,
         "ex": 0.5,
         "ex_contract": {"spider": 0.75, "bird": 0.5, "strict": 0.5},
         "ex_difficulty": {"easy": 0.5, "hard": 0.5},
@@ -70,13 +75,13 @@ def test_the_figures_are_those_computed_by_hand() -> None:
 
 @pytest.mark.parametrize(("greedy", "ex"), [(RIGHT, 1.0), (WRONG, 0.0)])
 def test_where_all_are_alike_the_interval_is_a_point(greedy: Outcome, ex: float) -> None:
-    made = metrics_of(LEVELS, [greedy] * 4, SAMPLED, params_of())
+    made = greedy_figures(LEVELS, [greedy] * 4, 5, 500)
     assert (made["ex"], made["ex_low"], made["ex_high"]) == (ex, ex, ex)
 
 
 @pytest.mark.parametrize(("n", "ks"), [(1, ["1"]), (3, ["1", "2"]), (4, ["1", "2", "4"]), (7, ["1", "2", "4"])])
 def test_k_goes_over_the_powers_of_two_up_to_n(n: int, ks: list[str]) -> None:
-    made = metrics_of(["easy"], [RIGHT], [[RIGHT] * n], params_of(n=n))
+    made = sample_figures([[RIGHT] * n])
     assert list(made["pass_at"]) == list(made["maj_at"]) == ks
 
 
@@ -106,7 +111,7 @@ def folder(
         "evaluate", "--questions=questions.parquet", "--questions-receipt=questions.json", "--gold=gold.parquet",
         "--gold-receipt=gold.json", "--prompts=prompts.parquet", "--prompts-receipt=prompts.json",
         "--databases=databases", "--workers=1", "--model=model", "--test-set=demo-train", "--metrics=metrics.json",
-        "--samples=samples.csv", "--difficulty=difficulty.csv",
+        "--by-k=samples.csv", "--by-difficulty=difficulty.csv",
     ])  # fmt: skip
     return tmp_path
 
@@ -125,15 +130,33 @@ def test_a_model_that_knows_nothing_is_right_nowhere_and_gives_the_same_bytes_tw
     assert made() == first
 
 
-def answer_gold(questions: pl.DataFrame, model: Path, decodings: Sequence[Decoding], *_: Any) -> list[list[list[str]]]:
-    """A model that gives the gold query greedily, and as its first sample; its other samples do not run."""
-    return [[[sql, *["SELECT"] * (decoding.n - 1)] for sql in questions["gold_sql"]] for decoding in decodings]
+class Knowing:
+    """An engine that gives the gold query greedily, and as its first sample; its other samples do not run."""
+
+    name, version, together = "knowing", "1", 1
+
+    def batches(self, asks: Sequence[Ask]) -> list[list[int]]:
+        return [[position] for position in range(len(asks))]
+
+    def identity(self, batch: Sequence[Ask]) -> object:
+        return None
+
+    def sample(self, asks: Sequence[Ask], decoding: Decoding, first: int, count: int) -> list[list[Sample]]:
+        golds = dict(pl.read_parquet("questions.parquet").select("question_id", "gold_sql").iter_rows())
+        numbers = range(first, first + count)
+        return [
+            [Sample("SELECT" if number else golds[ask.question_id], "stop", 1, 0.0) for number in numbers]
+            for ask in asks
+        ]
+
+    def report(self) -> dict[str, Any]:
+        return {}
 
 
 def test_a_model_that_answers_with_the_gold_is_right_everywhere(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(evaluate, "answer", answer_gold)
+    monkeypatch.setattr(evaluate, "open_engine", lambda *_: Knowing())
     main()
     metrics = read_json(folder / "metrics.json")
     assert (metrics["ex"], metrics["ex_low"], metrics["ex_high"]) == (1.0, 1.0, 1.0)
@@ -145,31 +168,127 @@ def test_a_model_that_answers_with_the_gold_is_right_everywhere(
 def test_a_stopped_run_goes_on_with_what_it_kept(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     main()
     whole = made()
-    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
-        patched.setattr(evaluate, "metrics_of", stop)
-        main()
-    assert list(folder.glob("metrics.json.partial/0/*.json"))
     with monkeypatch.context() as patched:
-        patched.setattr(sampling, "sample_batch", stop)
+        patched.setattr(TransformersEngine, "sample", stop)
         main()
     assert made() == whole
-    assert not (folder / "metrics.json.partial").exists()
 
 
 def stop(*_: Any) -> None:
     raise KeyboardInterrupt
 
 
-def test_answers_come_back_in_the_order_of_the_questions_whatever_the_batches(folder: Path) -> None:
-    questions = pl.DataFrame({
-        "question_id": ["a", "b", "c"], "prompt": ["singer(name)\nquestion: Which?\nsql:\n", "x?", "y? y?"],
-    })  # fmt: skip
-    together, alone = (
-        evaluate.answer(questions, folder / "model", params_of().decodings(), size, folder / str(size))
-        for size in (3, 1)
-    )
-    assert together == alone
-    assert [[len(row) for row in rows] for rows in together] == [[1, 1, 1], [4, 4, 4]]
+def test_answers_come_back_in_the_order_of_the_questions_whatever_the_batches(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(evaluate, "open_engine", lambda *_: Backwards())
+    main()
+    assert read_json(folder / "metrics.json")["ex"] == 1.0
+
+
+class Backwards(Knowing):
+    def batches(self, asks: Sequence[Ask]) -> list[list[int]]:
+        return [[position] for position in reversed(range(len(asks)))]
+
+
+def drop_flags(*names: str) -> list[str]:
+    """The command line without these flags."""
+    return [flag for flag in sys.argv if not flag.startswith(tuple(f"--{name}" for name in names))]
+
+
+@pytest.fixture
+def by_hand(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """As a person calls it: the model and the test set; where the data lies stands in dvc.yaml."""
+    monkeypatch.setattr(sys, "argv", ["evaluate", "--model=model", "--test-set=demo-train", "--workers=1"])
+    paths = {"questions": "questions.parquet", "gold": "gold.parquet", "prompts": "prompts.parquet"}
+    receipts = {f"{name}-receipt": f"{name}.json" for name in paths}
+    flags = " ".join(f"--{name} {path}" for name, path in (paths | receipts | {"databases": "databases"}).items())
+    command = f"python -m stages.evaluate --model models/${{item.model}} --metrics ${{item.model}}.json {flags}"
+    with Path("dvc.yaml").open("w") as file:
+        YAML().dump({"stages": {"evaluate": {"cmd": command}}}, file)
+    return folder
+
+
+def test_greedy_alone_prints_ex_and_asks_one_sample(
+    by_hand: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = []
+
+    def count(engine: Any, asks: Any, decoding: Decoding, cache: Any) -> Iterator[Any]:
+        asked.append((decoding.n, decoding.temperature))
+        return samples.sample_all(engine, asks, decoding, cache)
+
+    monkeypatch.setattr("stages.answering.sample_all", count)
+    monkeypatch.setattr(sys, "argv", [*sys.argv, "--greedy"])
+    main()
+    told = capsys.readouterr().out
+    assert asked == [(1, 0.0)]
+    assert told.startswith("model (model) on demo-train\nquestions          3\nEX              0.00  (0.00–0.00)")
+    assert "pass@" not in told and "left out: 1 gold_not_ok" in told
+    assert not list(by_hand.glob("*.csv")) and not (by_hand / "metrics.json").exists()
+
+
+def test_samples_alone_print_pass_and_maj_at_k(
+    by_hand: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", [*sys.argv, "--samples=8"])
+    main()
+    told = capsys.readouterr().out
+    assert [line.split()[0] for line in told.splitlines() if "@" in line] == [
+        f"{figure}@{k}" for figure in ("pass", "maj") for k in (1, 2, 4, 8)
+    ]
+    assert "EX" not in told
+
+
+def test_by_hand_the_figures_are_those_of_the_stage(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    main()
+    of_stage = read_json(folder / "metrics.json")
+    capsys.readouterr()
+    monkeypatch.setattr(sys, "argv", drop_flags("metrics", "by"))
+    main()
+    assert table(of_stage) == capsys.readouterr().out.partition("\n")[2].strip()
+
+
+@pytest.mark.parametrize("flags", [["--greedy", "--samples=2"], ["--samples=0"], ["--samples=many"]])
+def test_flags_that_do_not_fit_end_with_status_2(
+    by_hand: Path, monkeypatch: pytest.MonkeyPatch, flags: list[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", [*sys.argv, *flags])
+    with pytest.raises(SystemExit, match="2"):
+        main()
+
+
+def test_outside_of_the_repository_the_paths_are_asked_for(by_hand: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    Path("dvc.yaml").unlink()
+    with pytest.raises(UserError, match=r"dvc.yaml does not exist; run this from the root"):
+        main()
+
+
+def test_a_model_of_the_hub_is_evaluated_at_its_commit(
+    by_hand: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with hub_of(monkeypatch, by_hand) as hub:
+        sha = hub.model("someone/tiny").commit({file.name: file.read_bytes() for file in Path("model").iterdir()})
+        monkeypatch.setattr(sys, "argv", [*drop_flags("model"), "--model=someone/tiny", "--greedy"])
+        main()
+        assert capsys.readouterr().out.startswith(f"someone/tiny ({sha}) on demo-train\n")
+        monkeypatch.setattr(sys, "argv", [*sys.argv, f"--revision={sha[:-1]}x", "--metrics=metrics.json"])
+        with pytest.raises(UserError, match="the model `someone/tiny` has no revision"):
+            main()
+        monkeypatch.setattr(sys, "argv", [*sys.argv, f"--revision={sha}"])
+        main()
+        assert read_json(by_hand / "metrics.json")["commit"] == sha
+
+
+def test_a_prompt_that_does_not_fit_the_context_counts_as_wrong_and_is_counted(folder: Path) -> None:
+    prompts = pl.read_parquet("prompts.parquet").to_dicts()
+    prompts[0]["prompt"] = "name " * 200
+    write_dataset(folder, "prompts", prompts)
+    main()
+    metrics = read_json(folder / "metrics.json")
+    assert (metrics["questions"], metrics["longer_than_context"]) == (3, 1)
 
 
 def test_a_test_set_is_the_questions_of_one_source_and_split(
@@ -177,7 +296,7 @@ def test_a_test_set_is_the_questions_of_one_source_and_split(
 ) -> None:
     change_questions("0003", source="other", split="dev")
     write_prompts(folder)
-    monkeypatch.setattr(evaluate, "answer", answer_gold)
+    monkeypatch.setattr(evaluate, "open_engine", lambda *_: Knowing())
     main()
     assert read_json(folder / "metrics.json")["questions"] == 2
     monkeypatch.setattr(sys, "argv", [*sys.argv, "--test-set=other-dev"])
@@ -219,3 +338,45 @@ def test_a_gold_that_changed_after_validation_is_refused(folder: Path) -> None:
     pl.read_parquet("gold.parquet").with_columns(verdict=pl.lit("ok")).write_parquet("gold.parquet")
     with pytest.raises(UserError, match=r"gold.parquet has changed since gold.json was written"):
         main()
+
+
+def test_all_mistakes_are_told_at_once_and_before_any_work(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(evaluate, "open_engine", stop)
+    (folder / "model" / "model.safetensors").unlink()
+    params = {name: value for name, value in PARAMS.items() if name != "n"}
+    with Path("params.yaml").open("w") as file:
+        YAML().dump({"evaluate": params}, file)
+    monkeypatch.setattr(sys, "argv", [*sys.argv, "--test-set=spider-dev", "--revision=v1", "--engine=local"])
+    with pytest.raises(UserError) as caught:
+        main()
+    assert [sentence.split("; ")[0] for sentence in caught.value.sentences] == [
+        "--revision is v1, but --model model is a folder",
+        "params.yaml: `evaluate.n` is missing",
+        "there is no test set `spider-dev`",
+        "the model `model` has no weights in safetensors, and pickled ones can run code",
+    ]
+
+
+def test_a_model_that_is_nowhere_is_told_beside_another_mistake(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", [*sys.argv, "--test-set=spider-dev", "--model=models/sft/absent"])
+    with pytest.raises(UserError) as caught:
+        main()
+    assert [sentence.split(";")[0].split(",")[0] for sentence in caught.value.sentences] == [
+        "there is no test set `spider-dev`", "`models/sft/absent` is no folder",
+    ]  # fmt: skip
+
+
+def test_a_receipt_that_is_missing_is_told(folder: Path) -> None:
+    Path("gold.json").unlink()
+    with pytest.raises(UserError, match=r"gold.json does not exist; run `dvc repro`"):
+        main()
+
+
+def test_nothing_is_downloaded_for_a_test_set_that_is_not_there(
+    by_hand: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with hub_of(monkeypatch, by_hand) as hub:
+        monkeypatch.setattr(sys, "argv", [*drop_flags("model", "test-set"), "--model=a/b", "--test-set=spider-dev"])
+        with pytest.raises(UserError, match="no test set `spider-dev`"):
+            main()
+        assert not hub.asked

@@ -14,7 +14,8 @@ from stages.errors import UserError
 from stages.files import work_folder
 from stages.lm.chat import model_texts
 from stages.lm.loading import load_model
-from stages.lm.sampling import Decoding, sample_all
+from stages.lm.samples import Ask, Decoding
+from stages.lm.sampling import TransformersEngine
 from stages.lm.scratch import new_model
 from stages.train_dpo import TrainDpoParams
 from tests.test_train_dpo import PARAMS as DPO_PARAMS
@@ -90,7 +91,7 @@ def captured(monkeypatch: pytest.MonkeyPatch, stage: Any) -> list[Any]:
     """The rows that the stage would train on, once it is stopped before it does."""
     rows: list[Any] = []
 
-    def take(trainer: Any, work: Path) -> None:
+    def take(trainer: Any, *_: object) -> None:
         rows.extend(trainer.train_dataset)
         raise KeyboardInterrupt
 
@@ -98,19 +99,21 @@ def captured(monkeypatch: pytest.MonkeyPatch, stage: Any) -> list[Any]:
     return rows
 
 
-def tokens_sampled_from(folder: Path, prompts: list[str], work: Path) -> list[list[int]]:
-    """The tokens that the model in `folder` reads first of each prompt when it is sampled."""
-    model, tokenizer = load_model(folder)
-    read: list[list[int]] = []
+def tokens_sampled_from(folder: Path, prompts: list[str]) -> list[list[int]]:
+    """The tokens that the model in `folder` reads of each prompt when it is sampled."""
+    engine = TransformersEngine(folder, batch_size=1)
+    read: list[int] = []
 
     def take(_: torch.nn.Module, args: Any, kwargs: dict[str, Any]) -> None:
-        if kwargs.get("past_key_values") is None:
-            read.append(kwargs["input_ids"][0].tolist())
+        read.extend(kwargs["input_ids"][0].tolist())
 
-    model.register_forward_pre_hook(take, with_kwargs=True)
-    for number, prompt in enumerate(prompts):
-        sample_all(model, tokenizer, ["a"], [prompt], Decoding(1, 0.0, 1.0, 3, 1), 1, work / str(number))
-    return read
+    engine.model.register_forward_pre_hook(take, with_kwargs=True)
+    found = []
+    for prompt in prompts:
+        engine.sample([Ask("a", "a", prompt)], Decoding(1, 0.0, 1.0, max_tokens=1, seed=1), 0, 1)
+        found.append(read[:])
+        read.clear()
+    return found
 
 
 def test_the_trained_tokens_are_the_sampled_prompts_and_the_completion_and_only_that_is_learned(
@@ -119,9 +122,9 @@ def test_the_trained_tokens_are_the_sampled_prompts_and_the_completion_and_only_
     rows = captured(monkeypatch, train_sft)
     params = params_of(base=str(folder), revision="v1", scratch=None, max_length=512, loss_on="completion")
     with pytest.raises(KeyboardInterrupt):
-        train_sft.train_sft(sft_rows, params, work_folder(tmp_path / "work", ""), tmp_path / "out")
+        train_sft.train_sft(sft_rows, params, work_folder(tmp_path / "work", ""), tmp_path / "live", tmp_path / "out")
     _, tokenizer = load_model(folder)
-    prompts = tokens_sampled_from(folder, sft_rows["prompt"][:3].to_list(), tmp_path)
+    prompts = tokens_sampled_from(folder, sft_rows["prompt"][:3].to_list())
     for row, prompt, completion in zip(rows, prompts, sft_rows["completion"], strict=False):
         answer = [*tokenizer(completion, add_special_tokens=False)["input_ids"], tokenizer.eos_token_id]
         assert row["input_ids"] == prompt + answer
@@ -135,14 +138,15 @@ def test_the_pairs_trained_on_begin_with_the_sampled_prompts(
     pairs = sft_rows.select("question_id", "prompt", chosen="completion", rejected=pl.lit("SELECT 1"))
     params = TrainDpoParams.model_validate(DPO_PARAMS | {"max_length": 512})
     with pytest.raises(KeyboardInterrupt):
-        train_dpo.train_dpo(pairs, folder, params, work_folder(tmp_path / "work", ""), tmp_path / "out")
+        work = work_folder(tmp_path / "work", "")
+        train_dpo.train_dpo(pairs, folder, params, work, tmp_path / "live", tmp_path / "out")
     _, tokenizer = load_model(folder)
-    prompts = tokens_sampled_from(folder, sft_rows["prompt"][:3].to_list(), tmp_path)
-    for row, prompt, chosen in zip(rows, prompts, pairs["chosen"], strict=False):
+    chosen = {tokenizer.decode(row["chosen_ids"]): row for row in rows}
+    prompts = tokens_sampled_from(folder, sft_rows["prompt"][:3].to_list())
+    for prompt, text in zip(prompts, pairs["chosen"], strict=False):
+        row = chosen[f"{text}</s>"]
         assert row["prompt_ids"] == prompt
-        assert tokenizer.decode(row["chosen_ids"]) == f"{chosen}</s>"
         assert tokenizer.decode(row["rejected_ids"]) == "SELECT 1</s>"
-        assert row["length"] == len(prompt) + len(row["chosen_ids"]) - 1  # without the end token, as ever
 
 
 @pytest.mark.parametrize(("more", "kept"), [(0, 0), (1, 1)])
@@ -156,12 +160,12 @@ def test_max_length_counts_the_templates_tokens_and_the_end_token(
     rows = captured(monkeypatch, train_sft)
     params = params_of(base=str(folder), revision="v1", scratch=None, max_length=limit)
     with pytest.raises(KeyboardInterrupt if kept else UserError):
-        train_sft.train_sft(row, params, work_folder(tmp_path / "work", ""), tmp_path / "out")
+        train_sft.train_sft(row, params, work_folder(tmp_path / "work", ""), tmp_path / "live", tmp_path / "out")
     assert len(rows) == kept
 
 
 def test_a_trained_model_keeps_its_template(folder: Path, sft_rows: pl.DataFrame, tmp_path: Path) -> None:
     params = params_of(base=str(folder), revision="v1", scratch=None, max_length=512, epochs=0.5)
-    train_sft.train_sft(sft_rows, params, work_folder(tmp_path / "work", ""), tmp_path / "out")
+    train_sft.train_sft(sft_rows, params, work_folder(tmp_path / "work", ""), tmp_path / "live", tmp_path / "out")
     model, tokenizer = load_model(tmp_path / "out")
     assert tokenizer.chat_template == TEMPLATE and isinstance(model, LlamaForCausalLM)

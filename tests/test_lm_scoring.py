@@ -1,13 +1,16 @@
 """Scoring labelled tokens only, against TRL's own head, which scores every position."""
 
 from copy import deepcopy
+from typing import Any
 
 import pytest
 import torch
 from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 from trl.trainer.utils import add_fused_lm_head
 
+from stages.lm.adapters import with_adapters
 from stages.lm.scoring import score_labels_only
+from stages.lm.settings import LoraParams
 
 FIELDS = ("log_probs", "entropy", "mean_logits", "is_top1")
 
@@ -53,3 +56,21 @@ def test_a_forward_pass_without_the_fused_head_is_unchanged(
     add_fused_lm_head(ours)
     score_labels_only(ours)
     assert torch.equal(ours(**batch(tokenizer)).logits, model(**batch(tokenizer)).logits)
+
+
+def test_adapters_are_scored_as_by_trls_own_head(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast) -> None:
+    found = []
+    for ours in (False, True):
+        adapted: Any = with_adapters(deepcopy(model), LoraParams(rank=4, alpha=8.0, dropout=0.0), seed=1)
+        for name, weights in adapted.named_parameters():
+            if "lora_B" in name:  # they start at 0
+                torch.nn.init.constant_(weights, 0.1)
+        add_fused_lm_head(adapted.get_base_model())
+        if ours:
+            score_labels_only(adapted)
+        found.append(adapted(**batch(tokenizer), fused_lm_head=True).log_probs)
+        with adapted.disable_adapter():
+            found.append(adapted(**batch(tokenizer), fused_lm_head=True).log_probs)
+    torch.testing.assert_close(found[0], found[2])
+    torch.testing.assert_close(found[1], found[3])
+    assert not torch.allclose(found[0], found[1])

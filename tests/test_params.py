@@ -8,11 +8,17 @@ from stages.errors import UserError
 from stages.params import Params, read_params, read_sections
 
 
+class Size(Params):
+    width: int
+    depth: int
+
+
 class Sample(Params):
     rate: float = Field(gt=0)
     steps: int = Field(ge=1)
     mode: Literal["all", "some"]
     limit: int | None
+    size: Size | None = None
 
 
 GOOD = "sample: {rate: 1e-06, steps: 3, mode: all, limit: null}\n"
@@ -51,6 +57,8 @@ def test_a_section_may_be_nested(file: Path) -> None:
         ("mode: all", "mode: none", "`sample.mode` is 'none'; input should be 'all' or 'some'"),
         ("steps: 3, ", "", "`sample.steps` is missing; set it"),
         ("steps: 3", "step: 3, steps: 3", "`sample.step` is not a param; `sample` knows: rate, steps, mode, limit"),
+        ("steps: 3", "steps: 3, size: {width: 1, depth: 2, height: 3}",
+         "`sample.size.height` is not a param; `sample.size` knows: width, depth"),
     ],
 )
 def test_a_wrong_param_is_told_with_its_name_and_value(good: str, bad: str, told: str, file: Path) -> None:

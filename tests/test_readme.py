@@ -14,10 +14,10 @@ from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
 from stages.corpora.demo.domains import read_domains
 from stages.corpora.demo.kinds import read_kinds
+from stages.lm.objectives import Cdpo, trl_loss
 from stages.pairs import REJECTED
 from stages.sql.verdicts import VERDICTS
 from stages.tables import COLUMNS, KEYS, write_table
-from stages.train_dpo import cdpo_losses
 from tests.test_pipeline import ROOT, STAGES, deps, load, outs
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -250,6 +250,7 @@ def test_every_python_snippet_runs(code: str, made: Path) -> None:
     names: dict[str, Any] = {}
     exec(code, names)  # the README's own code
     if "trainer" in names:
-        types, weights = cdpo_losses(names["trainer"].args.label_smoothing, 0)
-        assert names["trainer"].args.loss_type == types
-        assert names["trainer"].args.loss_weights == pytest.approx(weights)
+        args = names["trainer"].args
+        loss = trl_loss(Cdpo(beta=args.beta, epsilon=args.label_smoothing))
+        assert args.loss_type == loss["loss_type"]
+        assert args.loss_weights == pytest.approx(loss["loss_weights"])

@@ -1,9 +1,11 @@
 """A recipe changes the params that it names, keeps the comments, and is refused where it names what is not there."""
 
+import re
 import shutil
 import sys
 from itertools import takewhile
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,6 +16,8 @@ from stages.recipe import main
 
 ROOT = Path(__file__).parents[1]
 RECIPES = sorted((ROOT / "models" / "recipes").glob("*.yaml"))
+DEMO = ROOT / "models" / "recipes" / "demo.yaml"
+OTHERS = [recipe for recipe in RECIPES if recipe != DEMO]
 
 
 @pytest.fixture
@@ -25,7 +29,11 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def call(monkeypatch: pytest.MonkeyPatch, text: str, *flags: str) -> None:
     Path("mine.yaml").write_text(text)
-    monkeypatch.setattr(sys, "argv", ["recipe", "mine.yaml", *flags])
+    run(monkeypatch, Path("mine.yaml"), *flags)
+
+
+def run(monkeypatch: pytest.MonkeyPatch, recipe: Path, *flags: str) -> None:
+    monkeypatch.setattr(sys, "argv", ["recipe", str(recipe), *flags])
     main()
 
 
@@ -76,9 +84,30 @@ def test_a_block_that_is_replaced_takes_only_its_own_comments_along(
     assert set(lost) <= set(inside) and len(inside) > 5
 
 
+def test_what_is_added_to_a_block_stands_at_its_end(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    taken = "train: {share: 1.0, limit: null}"
+    for name in ("mine", "other"):
+        call(monkeypatch, f"corpus: {{sources: {{{name}: {{layout: folder, {taken}}}}}}}\n", "--apply")
+    text = Path("params.yaml").read_text()
+    added = text[text.index("  sources:\n") : text.index("gold:")].splitlines()
+    assert [line.split(":")[0].strip() for line in added] == ["sources", "mine", "other", ""]
+
+
+def test_another_objective_and_its_block_go_where_they_belong(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = read_sections()["train_dpo"]
+    lora = "lora: {rank: 8, alpha: 16, dropout: 0.0}"
+    call(monkeypatch, f"train_dpo: {{objective: kto, kto: {{beta: 0.2}}, {lora}}}", "--apply")
+    after = read_sections()["train_dpo"]
+    assert isinstance(before, dict) and isinstance(after, dict)
+    assert {name: value for name, value in after.items() if value != before[name]} == {
+        "objective": "kto", "kto": {**before["kto"], "beta": 0.2}, "lora": {"rank": 8, "alpha": 16, "dropout": 0.0},
+    }  # fmt: skip
+
+
 @pytest.mark.parametrize(
     ("text", "told"),
     [
+        ("train_dpo: {kto: {beta: 0.2, epsilon: 0.1}}\n", "mine.yaml: `train_dpo.kto.epsilon` is not a param"),
         ("pears: {neg_limit: 3}\n", "mine.yaml: `pears` is not a section"),
         ("pairs: {neg_limits: 3}\n", "mine.yaml: `pairs.neg_limits` is not a param"),
         ("pairs: {neg_limit: 0}\n", "mine.yaml: `pairs.neg_limit` is 0"),
@@ -96,12 +125,54 @@ def test_a_recipe_with_a_mistake_changes_nothing(
     assert Path("params.yaml").read_bytes() == before and not list(folder.glob("*.partial"))
 
 
-@pytest.mark.parametrize("recipe", RECIPES, ids=lambda path: path.stem)
+@pytest.mark.parametrize("recipe", OTHERS, ids=lambda path: path.stem)
 def test_every_recipe_gives_params_that_hold(recipe: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys, "argv", ["recipe", str(recipe), "--apply"])
-    main()
+    run(monkeypatch, recipe, "--apply")
     check_params()
     assert read_sections() != read_sections(ROOT / "params.yaml")
+
+
+def test_the_demo_is_what_params_hold(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(monkeypatch, DEMO)
+    assert capsys.readouterr().out == "params.yaml has these values already\n"
+
+
+@pytest.mark.parametrize("recipe", OTHERS, ids=lambda path: path.stem)
+def test_the_demo_takes_every_other_recipe_back_to_the_byte(
+    recipe: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = Path("params.yaml").read_bytes()
+    run(monkeypatch, recipe, "--apply")
+    assert Path("params.yaml").read_bytes() != before
+    run(monkeypatch, DEMO, "--apply")
+    assert Path("params.yaml").read_bytes() == before
+
+
+def named(values: Any, within: Any, above: str = "") -> set[str]:
+    """The params that a recipe names, and the blocks that they stand in."""
+    found: set[str] = set()
+    for name, value in values.items():
+        found.add(f"{above}{name}")
+        if isinstance(value, dict) and within[name]:  # what stands in an empty block is no param
+            found |= named(value, within[name], f"{above}{name}.")
+    return found
+
+
+@pytest.mark.parametrize("recipe", OTHERS, ids=lambda path: path.stem)
+def test_the_demo_names_every_param_that_another_recipe_names(recipe: Path) -> None:
+    params = read_sections(ROOT / "params.yaml")
+    assert named(read_sections(recipe), params) <= named(read_sections(DEMO), params)
+
+
+@pytest.mark.parametrize("recipe", OTHERS, ids=lambda path: path.stem)
+def test_every_model_of_a_recipe_is_pinned(recipe: Path) -> None:
+    text = recipe.read_text()
+    models = re.findall(r"^ +(?:base|tokenizer): ([\w.-]+/[\w.-]+)$", text, re.MULTILINE)
+    revisions = re.findall(r"^ +revision: (\S+)$", text, re.MULTILINE)
+    assert len(models) == len(revisions)
+    assert all(re.fullmatch(r"[0-9a-f]{40}|refs/pr/\d+", revision) for revision in revisions)
 
 
 @pytest.mark.parametrize("recipe", RECIPES, ids=lambda path: path.stem)
@@ -109,3 +180,4 @@ def test_every_recipe_tells_the_command_that_runs_it_and_the_one_that_shows_it(r
     head = recipe.read_text().split("\n\n")[0]
     name = recipe.relative_to(ROOT)
     assert f"python -m stages.recipe {name}\n" in head and f"python -m stages.recipe {name} --apply" in head
+    assert re.search(r"^#   .*\bdvc repro", head, re.MULTILINE)

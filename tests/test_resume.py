@@ -4,11 +4,14 @@
 """
 
 import os
+import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import polars as pl
@@ -35,7 +38,7 @@ PARAMS = {
 COMMANDS = {
     "train_sft": [
         "--role=weak", "--sft=sft.parquet", "--sft-receipt=sft.json", "--model=models/weak", "--report=report.json",
-        "--curve=curve.csv",
+        "--live=live",
     ],
     "candidates": [
         "--questions=questions.parquet", "--questions-receipt=questions.json", "--prompts=prompts.parquet",
@@ -44,7 +47,7 @@ COMMANDS = {
     ],
     "train_dpo": [
         "--pairs=pairs.parquet", "--pairs-receipt=pairs.json", "--base=base", "--model=models/dpo",
-        "--report=report.json", "--curve=curve.csv",
+        "--report=report.json", "--live=live",
     ],
 }  # fmt: skip
 
@@ -54,8 +57,18 @@ def folder(
     tmp_path: Path, sft_rows: pl.DataFrame, model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast
 ) -> Path:
     """A working directory with the inputs and the params of the three stages."""
+    write_training_inputs(tmp_path, sft_rows, model, tokenizer)
     with (tmp_path / "params.yaml").open("w") as file:
         YAML().dump(PARAMS, file)
+    write_questions(tmp_path, ["SELECT 1"] * 200)
+    write_prompts(tmp_path)
+    return tmp_path
+
+
+def write_training_inputs(
+    folder: Path, sft_rows: pl.DataFrame, model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast
+) -> None:
+    """The SFT set, the pairs, their receipts, and the model that preference learning starts from."""
     pairs = [
         {
             "pair_id": f"{number:016x}", "question_id": row["question_id"], "db_id": "music", "prompt": row["prompt"],
@@ -65,13 +78,10 @@ def folder(
         for number, row in enumerate(sft_rows.to_dicts())
     ]  # fmt: skip
     for name, rows in {"sft": sft_rows, "pairs": pl.DataFrame(pairs, schema=COLUMNS["pairs"])}.items():
-        write_table(rows, tmp_path / f"{name}.parquet", name)
-        write_receipt(tmp_path / f"{name}.json", name, rows.height, True, tmp_path / f"{name}.parquet")
-    write_questions(tmp_path, ["SELECT 1"] * 200)
-    write_prompts(tmp_path)
-    model.save_pretrained(tmp_path / "base")
-    tokenizer.save_pretrained(tmp_path / "base")
-    return tmp_path
+        write_table(rows, folder / f"{name}.parquet", name)
+        write_receipt(folder / f"{name}.json", name, rows.height, True, folder / f"{name}.parquet")
+    model.save_pretrained(folder / "base")
+    tokenizer.save_pretrained(folder / "base")
 
 
 def start(stage: str, folder: Path) -> "subprocess.Popen[bytes]":
@@ -104,8 +114,8 @@ def made(folder: Path, out: str) -> list[str]:
     """What the stage left: hashes of its outputs. The work folder is gone."""
     path = folder / out
     assert not path.with_name(path.name + ".partial").exists()
-    extra = [folder / name for name in ("report.json", "curve.csv") if (folder / name).exists()]
-    return [sha256_folder(path) if path.is_dir() else sha256_file(path), *map(sha256_file, extra)]
+    kept = [path, folder / "report.json", folder / "live"]
+    return [sha256_folder(path) if path.is_dir() else sha256_file(path) for path in kept if path.exists()]
 
 
 def steps(work: Path) -> list[int]:
@@ -133,19 +143,29 @@ def test_a_killed_training_goes_on_from_its_last_checkpoint_to_the_same_bytes(
     assert made(folder, out) == whole
 
 
-def test_a_killed_sampling_keeps_its_finished_batches_and_ends_with_the_same_bytes(folder: Path) -> None:
+def test_a_killed_sampling_keeps_its_finished_batches_and_ends_with_the_same_bytes(
+    folder: Path, cache_folder: Path
+) -> None:
     finish("candidates", folder)
-    whole = made(folder, "candidates.parquet")
-    work = folder / "candidates.parquet.partial"
-    kill_once(lambda: len(parts(work)) >= 3, "candidates", folder)
-    kept = parts(work)
-    assert 3 <= len(kept) < 50
-    kill_once(lambda: len(parts(work)) > len(kept) + 1, "candidates", folder)
-    assert kept.items() <= parts(work).items()
+    whole, all_of_them = made(folder, "candidates.parquet"), records(cache_folder)
+    shutil.rmtree(cache_folder)
+    kill_once(lambda: len(records(cache_folder)) >= 3 * 32, "candidates", folder)  # 4 questions × 8 samples a batch
+    kept = records(cache_folder)
+    assert len(kept) < len(all_of_them)
+    kill_once(lambda: len(records(cache_folder)) > len(kept) + 32, "candidates", folder)
+    assert kept.items() <= records(cache_folder).items()
     finish("candidates", folder)
     assert made(folder, "candidates.parquet") == whole
+    assert records(cache_folder) == all_of_them
 
 
-def parts(work: Path) -> dict[str, int]:
-    """The finished batches, and when each was written."""
-    return {path.name: path.stat().st_mtime_ns for path in work.glob("*.json")}
+def records(cache_folder: Path) -> dict[bytes, str]:
+    """What the cache holds."""
+    file = cache_folder / "records.sqlite"
+    if not file.exists():
+        return {}
+    with closing(sqlite3.connect(file)) as connection:
+        try:
+            return dict(connection.execute("SELECT key, value FROM record").fetchall())
+        except sqlite3.OperationalError:  # it is being made
+            return {}

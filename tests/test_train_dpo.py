@@ -1,27 +1,27 @@
-import copy
+import json
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import polars as pl
 import pytest
-import torch
 from ruamel.yaml import YAML
-from torch.nn.functional import logsigmoid
 from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
 from stages import train_dpo
 from stages.errors import UserError
 from stages.files import read_json, sha256_file, sha256_folder
+from stages.params import read_params
 from stages.receipts import write_receipt
 from stages.tables import COLUMNS, write_table
-from stages.train_dpo import TrainDpoParams, dpo_trainer, main
+from stages.train_dpo import Name, TrainDpoParams, main
+from tests.test_lm_objectives import PARAMS as OBJECTIVE_PARAMS
+from tests.test_lm_objectives import params_of
 from tests.test_train_sft import MODEL_FILES
 
-PARAMS: dict[str, Any] = {
-    "seed": 1, "beta": 0.5, "epsilon": 0.1, "sft_weight": 0.0, "epochs": 2.0, "batch_size": 8, "learning_rate": 1e-3,
-    "warmup": 0.1, "max_length": 128, "save_steps": 10,
-}  # fmt: skip
+PARAMS: dict[str, Any] = OBJECTIVE_PARAMS
+OBJECTIVES = get_args(Name)
+LORA = {"rank": 4, "alpha": 8.0, "dropout": 0.0}
 
 
 @pytest.fixture(scope="module")
@@ -39,69 +39,6 @@ def pairs(sft_rows: pl.DataFrame) -> pl.DataFrame:
     return pl.DataFrame(rows, schema=COLUMNS["pairs"])
 
 
-def logprobs(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, prompt: str, completion: str) -> torch.Tensor:
-    """The log-probability of each token of a completion and of its end token, from a plain forward pass."""
-    start = len(tokenizer(prompt)["input_ids"])
-    ids = [*tokenizer(prompt + completion)["input_ids"], tokenizer.eos_token_id]
-    with torch.no_grad():
-        scores = model(torch.tensor([ids])).logits[0].log_softmax(-1)
-    return torch.stack([scores[at - 1, ids[at]] for at in range(start, len(ids))])
-
-
-def expected_loss(
-    policy: LlamaForCausalLM, reference: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, pairs: pl.DataFrame,
-    params: TrainDpoParams,
-) -> float:
-    """The mean over the pairs of `-(1-ε)·logσ(βΔ) - ε·logσ(-βΔ)`, and the chosen's mean loss a token, weighted."""
-    losses, tokens = [], []
-    for prompt, chosen, rejected in pairs.select("prompt", "chosen", "rejected").rows():
-        change = {
-            text: logprobs(policy, tokenizer, prompt, text).sum() - logprobs(reference, tokenizer, prompt, text).sum()
-            for text in (chosen, rejected)
-        }
-        delta = params.beta * (change[chosen] - change[rejected])
-        losses.append(-(1 - params.epsilon) * logsigmoid(delta) - params.epsilon * logsigmoid(-delta))
-        tokens.append(-logprobs(policy, tokenizer, prompt, chosen))
-    return float(torch.stack(losses).mean() + params.sft_weight * torch.cat(tokens).mean())
-
-
-def losses_of(
-    model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, pairs: pl.DataFrame, work: Path, **changed: Any
-) -> tuple[float, float]:
-    """The trainer's loss on a batch of all `pairs`, the policy moved away from the reference, and the formula's."""
-    params = TrainDpoParams.model_validate(PARAMS | {"batch_size": pairs.height} | changed)
-    policy = copy.deepcopy(model)
-    trainer = dpo_trainer(policy, tokenizer, pairs, params, work)
-    torch.manual_seed(0)
-    with torch.no_grad():
-        for weights in policy.parameters():
-            weights.add_(torch.randn_like(weights), alpha=0.1)
-        batch = next(iter(trainer.get_train_dataloader()))
-        loss = float(trainer.compute_loss(policy, batch))
-    return loss, expected_loss(policy, model, tokenizer, pairs, params)
-
-
-@pytest.mark.parametrize("sft_weight", [0.0, 0.7])
-@pytest.mark.parametrize("epsilon", [0.0, 0.1, 0.3])
-def test_the_trained_loss_is_that_of_the_formula(
-    epsilon: float, sft_weight: float, model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, pairs: pl.DataFrame,
-    tmp_path: Path,
-) -> None:
-    trained, expected = losses_of(
-        model, tokenizer, pairs.head(8), tmp_path, epsilon=epsilon, sft_weight=sft_weight
-    )
-    assert trained == pytest.approx(expected, abs=1e-5)
-
-
-def test_label_smoothing_of_the_sigmoid_loss_alone_would_not_be_that_of_the_formula(
-    model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, pairs: pl.DataFrame, tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(train_dpo, "cdpo_losses", lambda epsilon, sft_weight: (["sigmoid"], [1.0]))
-    trained, expected = losses_of(model, tokenizer, pairs.head(8), tmp_path)
-    assert abs(trained - expected) > 1e-3
-
-
 @pytest.fixture
 def folder(
     tmp_path: Path, pairs: pl.DataFrame, model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast,
@@ -111,7 +48,7 @@ def folder(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", [
         "train_dpo", "--pairs=pairs.parquet", "--pairs-receipt=receipt.json", "--base=base", "--model=models/dpo",
-        "--report=report.json", "--curve=curve.csv",
+        "--report=report.json", "--live=live",
     ])  # fmt: skip
     model.save_pretrained("base")
     tokenizer.save_pretrained("base")
@@ -131,26 +68,124 @@ def write_params(**changed: Any) -> None:
 
 
 def made() -> list[str]:
-    return [sha256_folder(Path("models")), sha256_file(Path("report.json")), sha256_file(Path("curve.csv"))]
+    return [sha256_folder(Path("models")), sha256_file(Path("report.json")), sha256_folder(Path("live"))]
 
 
-def test_the_same_pairs_and_params_give_the_same_bytes_and_no_pickle(folder: Path) -> None:
+def curve(name: str) -> list[float]:
+    """The logged values of one metric, from the file that `dvc plots` reads."""
+    return pl.read_csv(f"live/plots/metrics/{name}.tsv", separator="\t")[name.split("/")[-1]].to_list()
+
+
+@pytest.mark.parametrize("objective", OBJECTIVES)
+def test_a_training_stopped_after_its_last_checkpoint_ends_with_the_bytes_of_a_whole_one_and_no_pickle(
+    objective: str, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_params(objective=objective, epochs=1.0 if objective == "kto" else 2.0)  # 12 steps
     main()
-    first = made()
+    whole = made()
     assert {path.name for path in (folder / "models").rglob("*")} == {"dpo", *MODEL_FILES}
+
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(train_dpo, "save_model", stop)
+        main()
+    work = folder / "models" / "dpo.partial"
+    assert [mark.parent.name for mark in work.glob("*/whole")] == ["checkpoint-10"]
+    state = json.loads((work / "checkpoint-10" / "trainer_state.json").read_text())
+    assert (state["global_step"], state["max_steps"]) == (10, 12)
     main()
-    assert made() == first
+    assert made() == whole and not work.exists()
 
 
-@pytest.mark.parametrize("epsilon", [0.0, 0.3])
-def test_training_starts_at_a_log_ratio_of_0_and_widens_it(epsilon: float, folder: Path) -> None:
-    write_params(epsilon=epsilon, epochs=4.0)
+@pytest.mark.parametrize("objective", ["cdpo", "kto", "simpo"])
+def test_the_report_of_an_objective_has_the_same_keys_in_each_run(objective: str, folder: Path) -> None:
+    write_params(objective=objective, epochs=0.5)
     main()
-    report, curve = read_json(folder / "report.json"), pl.read_csv(folder / "curve.csv")
-    assert report["first_loss"] == 0.6931
-    assert curve["step"].to_list() == [1, 10, 20] and report["steps"] == 24
-    margins = (curve["rewards_chosen"] - curve["rewards_rejected"]).to_list()
+    report = read_json(folder / "report.json")
+    kto = objective == "kto"
+    assert list(report) == [
+        "objective", "in", "trained_on", "dropped", *(["completions"] if kto else []), "steps", "first_loss",
+        "last_loss", "chosen_logprob_change", "rejected_logprob_change", *([] if kto else ["reward_accuracy"]),
+    ]  # fmt: skip
+    assert (report["objective"], report["in"], report["trained_on"]) == (objective, 48, 48)
+
+
+@pytest.mark.parametrize(("objective", "start"), [("dpo", 0.6931), ("cdpo", 0.6931), ("ipo", 1.5625), ("kto", 0.5)])
+def test_training_starts_at_a_log_ratio_of_0_and_widens_it(objective: str, start: float, folder: Path) -> None:
+    write_params(
+        objective=objective, epochs=4.0, kto={"beta": 0.5, "desirable_weight": 1.0, "undesirable_weight": 1.0}
+    )
+    main()
+    report = read_json(folder / "report.json")
+    assert report["first_loss"] == start
+    assert report["steps"] == (48 if objective == "kto" else 24)
+    margins = curve("rewards/margins")
     assert margins[0] == pytest.approx(0, abs=1e-4) and min(margins[1:]) > 0.1
+    assert report["chosen_logprob_change"] > report["rejected_logprob_change"]
+
+
+@pytest.mark.parametrize("objective", ["cdpo", "ipo", "simpo", "orpo", "cpo", "dpo_sft"])
+def test_micro_batches_change_no_loss(objective: str, folder: Path) -> None:
+    found = []
+    for micro_batch in (None, 2):
+        write_params(objective=objective, micro_batch=micro_batch, save_steps=20)
+        main()
+        found.append(curve("loss"))
+    assert len(found[0]) == 2
+    assert found[0] == pytest.approx(found[1], rel=1e-4)
+
+
+@pytest.mark.parametrize("objective", ["cdpo", "kto", "orpo"])
+def test_adapters_start_at_the_reference_and_end_merged_into_the_model(objective: str, folder: Path) -> None:
+    write_params(objective=objective, lora=LORA)
+    main()
+    assert {path.name for path in (folder / "models" / "dpo").iterdir()} == {*MODEL_FILES, "adapter"}
+    assert {path.name for path in (folder / "models" / "dpo" / "adapter").iterdir()} == {
+        "adapter_config.json", "adapter_model.safetensors",
+    }  # fmt: skip
+    assert curve("rewards/margins")[0] == pytest.approx(0, abs=1e-4)
+    assert curve("rewards/margins")[-1] > 0
+
+
+def test_the_dropout_of_adapters_counts(folder: Path) -> None:
+    found = []
+    for dropout in (0.0, 0.5):
+        write_params(lora=LORA | {"dropout": dropout}, epochs=1.0)
+        main()
+        found.append(sha256_folder(Path("models")))
+    assert found[0] != found[1]
+
+
+@pytest.mark.parametrize("objective", OBJECTIVES)
+def test_only_the_block_of_the_chosen_objective_is_read(objective: str) -> None:
+    own = params_of(objective)
+    for name in OBJECTIVES:
+        changed = TrainDpoParams.model_validate(own.model_dump() | {name: PARAMS[name] | {"beta": 9.0}})
+        assert (changed.read() != own.read()) == (name == objective)
+
+
+@pytest.mark.parametrize(
+    ("changed", "told"),
+    [
+        ({"kto": PARAMS["kto"] | {"epsilon": 0.1}},
+         "`train_dpo.kto.epsilon` is not a param; `train_dpo.kto` knows: beta, desirable_weight, undesirable_weight"),
+        ({"simpo": {"beta": 2.0}}, "`train_dpo.simpo.gamma` is missing; set it"),
+        ({"cdpo": {"beta": 0.1, "epsilon": 0.5}}, "`train_dpo.cdpo.epsilon` is 0.5; input should be less than 0.5"),
+        ({"robust": {"beta": 0.1, "epsilon": 0.0}}, "`train_dpo.robust.epsilon` is 0.0; input should be greater than"),
+        ({"beta": 0.1}, "`train_dpo.beta` is not a param; `train_dpo` knows: lora, seed, epochs"),
+        ({"objective": "ppo"}, "`train_dpo.objective` is 'ppo'; input should be 'dpo', 'cdpo', 'robust'"),
+        ({"lora": LORA | {"r": 4}}, "`train_dpo.lora.r` is not a param; `train_dpo.lora` knows: rank, alpha, dropout"),
+    ],
+)  # fmt: skip
+def test_a_wrong_param_is_told_whichever_objective_is_chosen(
+    changed: dict[str, Any], told: str, folder: Path
+) -> None:
+    write_params(**changed)
+    with pytest.raises(UserError) as caught:
+        read_params("train_dpo", TrainDpoParams)
+    assert [sentence.startswith(f"params.yaml: {told}") for sentence in caught.value.sentences] == [True]
 
 
 def test_pairs_with_a_side_longer_than_max_length_are_left_out_and_counted(folder: Path, pairs: pl.DataFrame) -> None:

@@ -1,31 +1,137 @@
-"""Models and tokenizers from a folder or the Hub: safetensors only, no remote code."""
+"""Models and tokenizers from a folder or the Hub: safetensors only, none of their code is run, mistakes are told."""
 
+import json
+import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from stages.errors import UserError
 
 if TYPE_CHECKING:
+    import torch
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+_LOG_IN = "log in with `hf auth login` or set HF_TOKEN"
+_TAKEN = ["*.safetensors", "*.json", "*.jinja", "*.model", "*.txt"]
+_LEFT = ["*/*", "consolidated*"]  # other formats, and second copies of the weights
 
-def load_model(source: str | Path, revision: str | None = None) -> "tuple[PreTrainedModel, PreTrainedTokenizerBase]":
-    """A causal model in float32 (bfloat16 on an accelerator that has it) and its tokenizer.
 
-    `source`: a folder, or a Hub id with the `revision` it is pinned to. Raises UserError where neither can be loaded.
+def load_model(
+    source: str | Path, revision: str | None = None, dtype: "torch.dtype | None" = None
+) -> "tuple[PreTrainedModel, PreTrainedTokenizerBase]":
+    """A causal model and its tokenizer, whose pad token is the end token where it has none of its own.
+
+    `source` and `revision`: as for `model_folder`. `dtype`: of the weights; None = as they were saved. Raises UserError
+    where it cannot be loaded whole, brings code of its own, or has no end token.
     """
-    import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from safetensors import SafetensorError
+    from transformers import AutoModelForCausalLM
 
-    half = torch.cuda.is_available() and torch.cuda.is_bf16_supported()
-    dtype = torch.bfloat16 if half else torch.float32
+    folder = model_folder(source, revision)
+    tokenizer = load_tokenizer(folder, source)
     try:
-        tokenizer = AutoTokenizer.from_pretrained(source, revision=revision, trust_remote_code=False)
-        model = AutoModelForCausalLM.from_pretrained(
-            source, revision=revision, trust_remote_code=False, use_safetensors=True, dtype=dtype
+        loaded: Any = AutoModelForCausalLM.from_pretrained(
+            folder, trust_remote_code=False, use_safetensors=True, dtype=dtype or "auto", output_loading_info=True
         )
-    except (OSError, ValueError) as error:
-        raise UserError(f"the model `{source}` cannot be loaded ({' '.join(str(error).split())})") from None
-    if tokenizer.pad_token is None:
-        tokenizer.pad_token = tokenizer.eos_token
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+        raise UserError(_why_not_loaded(source, error)) from None
+    model, told = loaded
+    if told["missing_keys"]:
+        some = ", ".join(sorted(told["missing_keys"])[:3])
+        raise UserError(f"the weights of the model `{source}` are not whole: {some} … are missing; get it again")
     return model, tokenizer
+
+
+def load_tokenizer(folder: Path, source: str | Path | None = None) -> "PreTrainedTokenizerBase":
+    """The tokenizer of the model in a folder, whose pad token is the end token where it has none of its own.
+
+    `source`: what the user calls the model, if not by its folder. Raises UserError where it cannot be loaded, brings
+    code of its own, or has no end token that the model knows.
+    """
+    from transformers import AutoConfig, AutoTokenizer
+
+    try:
+        config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
+        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+    except (OSError, ValueError, RuntimeError) as error:
+        raise UserError(_why_not_loaded(source or folder, error)) from None
+    _give_pad_token(source or folder, tokenizer, config.get_text_config().vocab_size)
+    return tokenizer
+
+
+def model_folder(source: str | Path, revision: str | None = None) -> Path:
+    """The folder of a model: `source` itself, or where its files lie that were downloaded from the Hub, if it is an id
+    there and no folder; that is named by its commit.
+
+    `revision`: commit, branch or tag of a Hub id; a folder has none. Raises UserError where there is no such model,
+    it may not be read, or its files are not those of a model in safetensors.
+    """
+    folder = Path(source) if Path(source).is_dir() else _downloaded(str(source), revision)
+    if (folder / "adapter_config.json").exists():
+        fix = "merge them into the model they were trained on (`merge_and_unload` of peft) and save that"
+        raise UserError(f"`{source}` holds LoRA adapters, not a whole model; {fix}")
+    try:
+        json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"`{source}` is no model: there is no config.json; give the folder or Hub id of one") from None
+    except ValueError as error:
+        raise UserError(f"config.json of the model `{source}` is not JSON ({error}); get the model again") from None
+    if not list(folder.glob("*.safetensors")):
+        fix = "load it with transformers where you trust it, `save_pretrained` it, and give that folder"
+        raise UserError(f"the model `{source}` has no weights in safetensors, and pickled ones can run code; {fix}")
+    return folder
+
+
+def context_of(model: "PreTrainedModel") -> int:
+    """The most tokens that a model can see; without end where its config tells of none."""
+    return getattr(model.config.get_text_config(), "max_position_embeddings", None) or sys.maxsize
+
+
+def _downloaded(name: str, revision: str | None) -> Path:
+    from httpx2 import HTTPError
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import GatedRepoError, HFValidationError, RepositoryNotFoundError, RevisionNotFoundError
+
+    try:
+        return Path(snapshot_download(name, revision=revision, allow_patterns=_TAKEN, ignore_patterns=_LEFT))
+    except HFValidationError:
+        told = f"`{name}` is no folder, and no Hub id (owner/name); correct it, or make the folder with `dvc repro`"
+    except GatedRepoError:
+        told = f"the model `{name}` is gated; accept its licence on its page on the Hub, then {_LOG_IN}"
+    except RepositoryNotFoundError:
+        told = f"`{name}` is no folder, and no model on the Hub; correct it, or {_LOG_IN} if the model is private"
+    except RevisionNotFoundError:
+        told = f"the model `{name}` has no revision `{revision}`; give a commit, branch or tag from its page on the Hub"
+    except (HTTPError, OSError) as error:
+        told = _why_not_downloaded(name, error)
+    raise UserError(told)
+
+
+def _why_not_downloaded(name: str, error: Exception) -> str:
+    from huggingface_hub.constants import is_offline_mode
+    from huggingface_hub.errors import HfHubHTTPError, IncompleteSnapshotError, LocalEntryNotFoundError
+
+    if isinstance(error, HfHubHTTPError):
+        return f"the model `{name}` cannot be downloaded (the Hub answers {error.response.status_code}); try later"
+    if isinstance(error, LocalEntryNotFoundError | IncompleteSnapshotError):
+        told = f"`{name}` is no folder, and no model that the Hub's cache on this machine has whole"
+        if is_offline_mode():
+            return f"{told}, and HF_HUB_OFFLINE is set; correct it, or unset that to download the model"
+        return f"{told}, and the Hub cannot be reached; connect, or give the folder of a model"
+    return f"the model `{name}` cannot be downloaded ({' '.join(str(error).split())})"
+
+
+def _why_not_loaded(source: str | Path, error: Exception) -> str:
+    reason = " ".join(str(error).split())
+    if "trust_remote_code" in reason:
+        return f"the model `{source}` brings code of its own, which is never run; choose one that transformers knows"
+    return f"the model `{source}` cannot be loaded ({reason}); get it again, or choose another"
+
+
+def _give_pad_token(source: str | Path, tokenizer: "PreTrainedTokenizerBase", embeddings: int) -> None:
+    """Some tokenizers have a pad token that was added after training, for which the model has no embedding."""
+    if tokenizer.eos_token_id is None or tokenizer.eos_token_id >= embeddings:
+        fix = "name the token that it ends an answer with as `eos_token` in its tokenizer_config.json"
+        raise UserError(f"the tokenizer of `{source}` has no end token that the model knows, so no answer ends; {fix}")
+    if tokenizer.pad_token_id is None or tokenizer.pad_token_id >= embeddings:
+        tokenizer.pad_token = tokenizer.eos_token

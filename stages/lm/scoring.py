@@ -9,14 +9,18 @@ if TYPE_CHECKING:
 
 
 def score_labels_only(model: "PreTrainedModel") -> None:
-    """Replaces the fused LM head that TRL's trainers gave a Llama on a CPU; any other model stays as it is.
+    """Replaces the fused LM head that TRL's trainers gave a Llama on a CPU, with adapters or without; any other model
+    stays as it is.
 
     The same log-probabilities, and zeros where no label is. Most tokens of a text-to-SQL example are its prompt, so
     most of the projections to the vocabulary are saved.
     """
+    from peft import PeftModel
     from transformers import LlamaForCausalLM
     from trl.trainer.utils import FusedCausalLMOutput
 
+    if isinstance(model, PeftModel):
+        model = model.get_base_model()
     if not isinstance(model, LlamaForCausalLM) or model.device.type != "cpu":
         return
     original = model.forward

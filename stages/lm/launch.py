@@ -1,0 +1,64 @@
+"""Training on several processes: the stage hands itself over to `accelerate launch`."""
+
+import atexit
+import os
+import sys
+from contextlib import AbstractContextManager
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from stages.errors import UserError
+
+if TYPE_CHECKING:
+    from accelerate import PartialState
+
+_CONFIG = "SENSE_ACCELERATE"
+
+
+def launch(stage: str) -> None:
+    """Replaces this process by `accelerate launch` of `stages.<stage>`, where SENSE_ACCELERATE names its config file.
+
+    Where and how fast a model trains is no param, so it is an environment variable. Without it one process trains, on
+    one GPU where there are more. Raises UserError where the file does not exist, or what it asks for is not installed.
+    """
+    file = os.environ.pop(_CONFIG, None)  # what is launched must not launch again
+    if not file:
+        if "LOCAL_RANK" not in os.environ:
+            os.environ.setdefault("CUDA_VISIBLE_DEVICES", "0")  # the trainer would split each batch over all it sees
+        return
+    if not Path(file).is_file():
+        raise UserError(f"{_CONFIG} is {file}, which does not exist; name a file such as models/accelerate/fsdp.yaml")
+    if "deepspeed_config" in Path(file).read_text(encoding="utf-8") and find_spec("deepspeed") is None:
+        raise UserError(f"{_CONFIG} is {file}, which needs DeepSpeed; install it with `pip install '.[deepspeed]'`")
+    command = ["accelerate.commands.launch", "--config_file", file, "-m", f"stages.{stage}", *sys.argv[1:]]
+    os.execv(sys.executable, [sys.executable, "-m", *command])
+
+
+def main_process() -> bool:
+    """Whether this process writes: the only one, or the first of several."""
+    return bool(_state().is_main_process)
+
+
+def main_process_first() -> AbstractContextManager[None]:
+    """What stands under it runs in the main process, then in the others. To be called first: it also sees to it that
+    the processes let go of each other at the end."""
+    atexit.register(_leave)
+    first: AbstractContextManager[None] = _state().main_process_first()
+    return first
+
+
+def _state() -> "PartialState":
+    """accelerate's, of this process among the others; on a CPU it has to be told so."""
+    import torch
+    from accelerate import PartialState
+
+    return PartialState(cpu=not torch.cuda.is_available())
+
+
+def _leave() -> None:
+    """A process that still has threads for the others at its end is aborted by them."""
+    import torch
+
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()

@@ -1,0 +1,111 @@
+"""The engine `openai`: samples of a model behind an OpenAI-compatible endpoint."""
+
+import asyncio
+import os
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field
+
+from stages.errors import UserError
+from stages.lm.asking_endpoint import Line, ask_endpoint
+from stages.lm.samples import Ask, Decoding, Sample
+from stages.lm.seeds import first_seed
+from stages.params import Params, read_params
+
+_CODE = 1  # raised by hand where what is asked changes: an edit must not pay for everything again
+_PRICED = ("prompt_tokens", "completion_tokens")
+_BATCH = 4  # times as many questions as there are requests at once: few wait for the slowest, little is lost by a kill
+
+
+class Endpoint(Params):
+    """A file in models/endpoints: which model, how it is asked, what a million tokens cost."""
+
+    model: str = Field(min_length=1)
+    version: str = Field(min_length=1)
+    api: Literal["chat", "completions"]
+    logprobs: bool
+    input_price: float | None = Field(ge=0)
+    output_price: float | None = Field(ge=0)
+
+
+class OpenaiEngine:
+    """The model that an endpoint file names. Address and key come from OPENAI_BASE_URL and OPENAI_API_KEY.
+
+    What it answers cannot be made again, and is paid for: it is kept, whatever else is asked. Raises UserError for each
+    mistake in the file and in the environment.
+    """
+
+    together = 1
+
+    def __init__(self, endpoint: Path) -> None:
+        wrong: list[str] = []
+        try:
+            self.endpoint = read_params("endpoint", Endpoint, endpoint)
+        except UserError as error:
+            wrong += error.sentences
+        missing = [name for name in ("OPENAI_BASE_URL", "OPENAI_API_KEY") if not os.environ.get(name)]
+        wrong += [f"{name} is not set; export it: where the endpoint is, and who asks it" for name in missing]
+        concurrency = _whole("SENSE_OPENAI_CONCURRENCY", "16", wrong)
+        per_minute = _whole("SENSE_OPENAI_REQUESTS_PER_MINUTE", "1000000", wrong)
+        if wrong:
+            raise UserError(*wrong)
+        self.name, self.version = self.endpoint.model, self.endpoint.version
+        self.concurrency, self.per_minute = concurrency, per_minute
+        self.counts: Counter[str] = Counter()
+
+    def batches(self, asks: Sequence[Ask]) -> list[list[int]]:
+        """A few times as many questions as are asked at once."""
+        size = _BATCH * self.concurrency
+        return [list(range(start, min(start + size, len(asks)))) for start in range(0, len(asks), size)]
+
+    def identity(self, batch: Sequence[Ask]) -> object:
+        """The model, how it is asked, and this code."""
+        asked = self.endpoint.model_dump(include={"model", "version", "api", "logprobs"})
+        return ["openai", asked, _CODE]
+
+    def sample(self, asks: Sequence[Ask], decoding: Decoding, first: int, count: int) -> list[list[Sample]]:
+        """Samples number `first` to `first + count` of each; none where the endpoint says that the prompt is too long.
+
+        Raises UserError where it refuses what is asked, or goes on failing.
+        """
+        return asyncio.run(self._sample(asks, decoding, first, count))
+
+    async def _sample(self, asks: Sequence[Ask], decoding: Decoding, first: int, count: int) -> list[list[Sample]]:
+        from openai import AsyncOpenAI
+
+        async with AsyncOpenAI(max_retries=0, timeout=600) as client:
+            line = Line(self.concurrency, self.per_minute, self.counts)
+            jobs = [ask_endpoint(client, line, self._request(ask, decoding, first), count) for ask in asks]
+            return list(await asyncio.gather(*jobs))
+
+    def _request(self, ask: Ask, decoding: Decoding, first: int) -> dict[str, Any]:
+        request: dict[str, Any] = {
+            "model": self.endpoint.model, "seed": first_seed(decoding.seed, ask.question_id) + first,
+            "temperature": decoding.temperature, "top_p": decoding.top_p, "max_tokens": decoding.max_tokens,
+        }  # fmt: skip
+        if self.endpoint.api == "completions":
+            return request | {"prompt": ask.prompt} | ({"logprobs": 1} if self.endpoint.logprobs else {})
+        request["messages"] = [{"role": "user", "content": ask.prompt}]
+        return request | ({"logprobs": True} if self.endpoint.logprobs else {})
+
+    def report(self) -> dict[str, Any]:
+        """What this run asked for and what that costs, also told on stderr; not what an earlier run paid for."""
+        asked: dict[str, Any] = {name: self.counts[name] for name in ("requests", "retries", *_PRICED)}
+        prices = [self.endpoint.input_price, self.endpoint.output_price]
+        known = [price for price in prices if price is not None]
+        costs = [asked[name] * price / 1e6 for name, price in zip(_PRICED, known, strict=False)]
+        asked["cost"] = round(sum(costs), 6) if known == prices else None
+        print("endpoint: " + ", ".join(f"{name} {value}" for name, value in asked.items()), file=sys.stderr)
+        return {"endpoint": asked}
+
+
+def _whole(name: str, default: str, wrong: list[str]) -> int:
+    text = os.environ.get(name, default)
+    if text.isdecimal() and int(text) > 0:
+        return int(text)
+    wrong.append(f"{name} is `{text}`; set it to a whole number, 1 or more, or unset it")
+    return 1

@@ -1,0 +1,31 @@
+"""The params that both trainings share."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from stages.params import Params
+
+
+class LoraParams(Params):
+    """Low-rank adapters beside every linear layer but the LM head (Hu et al. 2021). `alpha`/`rank` scales them."""
+
+    rank: int = Field(gt=0)
+    alpha: float = Field(gt=0)
+    dropout: float = Field(ge=0, lt=1)
+
+
+class TrainingParams(Params):
+    """What `train_sft.<role>` and `train_dpo` have in common."""
+
+    lora: LoraParams | None
+    seed: int = Field(ge=0)
+    epochs: float = Field(gt=0)
+    batch_size: int = Field(gt=0)
+    micro_batch: int | None = Field(gt=0)
+    learning_rate: float = Field(gt=0, lt=1)
+    warmup: float = Field(ge=0, lt=1)
+    max_length: int = Field(gt=0)
+    precision: Literal["float32", "bfloat16"]
+    gradient_checkpointing: bool
+    save_steps: int = Field(gt=0, multiple_of=10)  # a logged window must not span a checkpoint

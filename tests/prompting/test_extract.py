@@ -1,0 +1,45 @@
+"""The SQL in a completion: cases as data, what must hold of every text, and how long hostile ones take."""
+
+import time
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from ruamel.yaml import YAML
+
+from stages.prompting.extract import extract_sql
+
+CASES = YAML(typ="safe", pure=True).load(Path("tests/fixtures/completions.yaml").read_text(encoding="utf-8"))
+MARKS = ["```", "~~~", "`", "'", '"', ";", "\n", " ", "SELECT ", "WITH a AS (", "--", "/*", "*/", "[", "<", "</think>"]
+HOSTILE = [
+    "`", "~", "```\n", "```x", "```/*", "```--", "'", "''", '"', "[", "(", "<", "<think>", "</think>", "\n", " ", "--",
+    "/*", "-- \n", "WITH ", "WITH a(", 'WITH "', "WITH [", "SELECT ", ".SELECT ", ": UPDATE x", "\n\nselect",
+    "SELECT '\n", "x: `SELECT", ": SELECT '", "1", "a ", "EXPLAIN ", "INSERT OR ",
+    "a select ", "a\nselect ", 'a "select', "FROM\nSELECT ",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: str(case["case"]))
+def test_the_sql_in_a_completion(case: dict[str, str]) -> None:
+    assert extract_sql(case["completion"]) == case["sql"]
+
+
+@given(st.sampled_from(["SELECT ", "select ", "WITH "]), st.text(st.characters(exclude_characters=";`~<[")))
+def test_what_begins_as_a_query_stays_as_it_is(begin: str, rest: str) -> None:
+    assert extract_sql(f" {begin}{rest}\n") == f"{begin}{rest}".strip()
+
+
+@given(st.lists(st.sampled_from(MARKS) | st.text(max_size=5)).map("".join))
+def test_what_comes_out_is_a_piece_of_the_completion(completion: str) -> None:
+    sql = extract_sql(completion)
+    assert sql in completion and sql == sql.strip()
+
+
+@pytest.mark.parametrize("piece", HOSTILE)
+@pytest.mark.parametrize("before", ["", "SELECT ", "```sql\nSELECT ", "Well, "])
+def test_a_megabyte_of_anything_takes_no_time(before: str, piece: str) -> None:
+    text = before + piece * (1_000_000 // len(piece))
+    start = time.process_time()
+    extract_sql(text)
+    assert time.process_time() - start < 3

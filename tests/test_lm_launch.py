@@ -1,0 +1,66 @@
+"""Handing a stage over to `accelerate launch`."""
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+from stages.errors import UserError
+from stages.lm import launch as launching
+from stages.lm.launch import launch
+
+FSDP = "models/accelerate/fsdp.yaml"
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(autouse=True)
+def started(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
+    """The commands that took the place of the process."""
+    commands: list[list[str]] = []
+    monkeypatch.setattr(os, "execv", lambda program, command: commands.append(command))
+    monkeypatch.setattr(sys, "argv", ["train_sft.py", "--role=weak"])
+    monkeypatch.chdir(ROOT)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
+    return commands
+
+
+def test_without_a_config_the_stage_goes_on_alone_on_one_gpu(
+    started: list[list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    launch("train_sft")
+    assert not started and os.environ["CUDA_VISIBLE_DEVICES"] == "0"
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3")
+    launch("train_sft")
+    assert os.environ["CUDA_VISIBLE_DEVICES"] == "3"
+
+
+def test_a_config_hands_the_stage_with_its_arguments_over_once(
+    started: list[list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SENSE_ACCELERATE", FSDP)
+    launch("train_sft")
+    module = ["-m", "accelerate.commands.launch", "--config_file", FSDP, "-m", "stages.train_sft", "--role=weak"]
+    assert started == [[sys.executable, *module]]
+    assert not {"SENSE_ACCELERATE", "CUDA_VISIBLE_DEVICES"} & os.environ.keys()  # of what is launched
+
+
+def test_what_was_launched_keeps_all_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LOCAL_RANK", "0")
+    launch("train_sft")
+    assert "CUDA_VISIBLE_DEVICES" not in os.environ
+
+
+def test_a_config_that_does_not_exist_is_named(started: list[list[str]], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SENSE_ACCELERATE", "models/accelerate/none.yaml")
+    with pytest.raises(UserError, match=r"SENSE_ACCELERATE is models/accelerate/none.yaml, which does not exist; name"):
+        launch("train_sft")
+    assert not started
+
+
+def test_without_deepspeed_its_config_is_refused(started: list[list[str]], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SENSE_ACCELERATE", "models/accelerate/zero3.yaml")
+    monkeypatch.setattr(launching, "find_spec", lambda name: None)
+    with pytest.raises(UserError, match=r"zero3.yaml, which needs DeepSpeed; install it with `pip install '.\[deeps"):
+        launch("train_sft")
+    assert not started

@@ -1,0 +1,255 @@
+"""The engine `openai` against an endpoint on loopback that misbehaves to order."""
+
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ruamel.yaml import YAML
+
+from stages.errors import UserError
+from stages.lm import asking_endpoint
+from stages.lm.openai_engine import OpenaiEngine
+from stages.lm.samples import Ask, Decoding, Sample, sample_all
+from stages.lm.seeds import first_seed
+from stages.sql.cache import Cache
+from tests.web import running
+
+ROOT = Path(__file__).parents[1]
+KEY = "sk-secret-of-this-test"
+ASKS = [Ask(f"demo/train/{number:04}", "db", f"question {number}\nsql:\n") for number in range(6)]
+DECODING = Decoding(n=2, temperature=0.7, top_p=0.9, max_tokens=16, seed=3)
+Fault = tuple[int, dict[str, str], bytes]
+
+
+@dataclass
+class Endpoint:
+    """`faults`: the status, headers and body of the next answers, in place of the right ones; status 0 cuts the
+    connection. `choices`: the most choices of an answer. `asked`: the requests so far; `busiest`: how many of them were
+    there at once."""
+
+    address: str = ""
+    faults: list[Fault] = field(default_factory=list)
+    choices: int = 100
+    text: str = "SELECT {}"
+    reason: str = "stop"
+    pause: float = 0.0
+    asked: list[dict[str, Any]] = field(default_factory=list)
+    keys: set[str] = field(default_factory=set)
+    times: list[float] = field(default_factory=list)
+    busy: int = 0
+    busiest: int = 0
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def answer(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
+        texts = [self.text.format(body["seed"] + number) for number in range(min(body["n"], self.choices))]
+        chat = path.endswith("/chat/completions")
+        score = {"content": [{"token": "a", "logprob": -0.25}] * 3} if chat else {"token_logprobs": [-0.5, -0.5]}
+        if "logprobs" not in body:
+            score = {}
+        told = [{"message": {"content": text}} if chat else {"text": text} for text in texts]
+        choices = [one | {"finish_reason": self.reason, "logprobs": score or None} for one in told]
+        return {"choices": choices, "usage": {"prompt_tokens": 10, "completion_tokens": 4 * len(texts)}}
+
+
+class Handler(BaseHTTPRequestHandler):
+    endpoint: Endpoint
+
+    def do_POST(self) -> None:
+        end = self.endpoint
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        with end.lock:
+            end.asked.append(body)
+            end.keys.add(self.headers["Authorization"])
+            end.times.append(time.monotonic())
+            end.busy += 1
+            end.busiest = max(end.busy, end.busiest)
+            fault = end.faults.pop(0) if end.faults else None
+        time.sleep(end.pause)
+        status, headers, data = fault or (200, {}, json.dumps(end.answer(self.path, body)).encode())
+        with end.lock:
+            end.busy -= 1
+        if status:
+            self.send_response(status)
+            kind = {"Content-Length": str(len(data)), "Content-Type": "application/json"}
+            for name, value in (kind | headers).items():
+                self.send_header(name, value)
+            self.end_headers()
+            self.wfile.write(data)
+        self.close_connection = True
+
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+
+@pytest.fixture
+def endpoint(monkeypatch: pytest.MonkeyPatch) -> Iterator[Endpoint]:
+    end = Endpoint()
+    with running(type("Own", (Handler,), {"endpoint": end})) as end.address:
+        monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+        monkeypatch.setenv("OPENAI_BASE_URL", f"{end.address}/v1")
+        monkeypatch.setenv("OPENAI_API_KEY", KEY)
+        monkeypatch.setattr(asking_endpoint, "PAUSES", (0.0, 0.0, 0.0))
+        yield end
+
+
+@pytest.fixture
+def opens(tmp_path: Path) -> Callable[..., OpenaiEngine]:
+    def open_it(**changed: Any) -> OpenaiEngine:
+        told = {"model": "weak", "version": "1", "api": "completions", "logprobs": True} | changed
+        told = {"input_price": 2.0, "output_price": 8.0} | told
+        with (tmp_path / "own.yaml").open("w") as file:
+            YAML().dump({"endpoint": told}, file)
+        return OpenaiEngine(tmp_path / "own.yaml")
+
+    return open_it
+
+
+Opens = Callable[..., OpenaiEngine]
+
+
+def told_by(engine: OpenaiEngine, asks: list[Ask] = ASKS) -> str:
+    with pytest.raises(UserError) as caught:
+        engine.sample(asks, DECODING, 0, 2)
+    (told,) = caught.value.sentences
+    assert KEY not in told
+    return told
+
+
+@pytest.mark.parametrize(("api", "tokens", "logprob"), [("completions", 2, -1.0), ("chat", 3, -0.75)])
+def test_each_sample_is_a_choice_with_its_own_seed(
+    endpoint: Endpoint, opens: Opens, api: str, tokens: int, logprob: float
+) -> None:
+    rows = opens(api=api).sample(ASKS, DECODING, 4, 2)
+    for ask, row in zip(ASKS, rows, strict=True):
+        seed = first_seed(3, ask.question_id)
+        assert row == [Sample(f"SELECT {seed + number}", "stop", tokens, logprob) for number in (4, 5)]
+    assert {(body["n"], body["temperature"], body["top_p"], body["max_tokens"]) for body in endpoint.asked} == {
+        (2, 0.7, 0.9, 16)
+    }
+    asked = [body["messages"][0]["content"] if api == "chat" else body["prompt"] for body in endpoint.asked]
+    assert sorted(asked) == [ask.prompt for ask in ASKS]
+    assert endpoint.keys == {f"Bearer {KEY}"}
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        (429, {"Retry-After": "0"}, b"{}"), (429, {"Retry-After": "tomorrow"}, b"{}"), (500, {}, b"<html>"),
+        (503, {}, b""), (200, {}, b'{"choices": [{"te'), (200, {}, b""), (200, {}, b"[]"),
+        (200, {}, b'{"choices": []}'), (0, {}, b""),
+    ],
+)  # fmt: skip
+def test_what_may_pass_is_tried_again(endpoint: Endpoint, opens: Opens, fault: Fault) -> None:
+    endpoint.faults = [fault, fault]
+    engine = opens()
+    assert [len(row) for row in engine.sample(ASKS, DECODING, 0, 2)] == [2] * 6
+    assert (engine.counts["requests"], engine.counts["retries"]) == (8, 2)
+
+
+@pytest.mark.parametrize("fault", [(500, {}, b"out of order " + KEY.encode()), (200, {}, b"{"), (0, {}, b"")])
+def test_an_endpoint_that_goes_on_failing_is_told(endpoint: Endpoint, opens: Opens, fault: Fault) -> None:
+    endpoint.faults = [fault] * 100
+    told = told_by(opens(), ASKS[:1])
+    assert told.startswith("the endpoint gave no answer in 4 tries (") and "earlier answers are kept" in told
+    assert len(endpoint.asked) == 4
+
+
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 422])
+def test_a_refusal_is_told_and_not_tried_again(endpoint: Endpoint, opens: Opens, status: int) -> None:
+    endpoint.faults = [(status, {}, json.dumps({"error": {"message": f"no, {KEY}"}}).encode())]
+    told = told_by(opens(), ASKS[:1])
+    assert told.startswith("the endpoint refuses to be asked for `weak` (it answers") and str(status) in told
+    assert len(endpoint.asked) == 1
+
+
+def test_a_pause_that_the_endpoint_asks_for_is_kept(endpoint: Endpoint, opens: Opens) -> None:
+    endpoint.faults = [(429, {"Retry-After": "0.3"}, b"{}")]
+    opens().sample(ASKS[:1], DECODING, 0, 2)
+    assert endpoint.times[1] - endpoint.times[0] >= 0.3
+
+
+def test_a_prompt_that_is_too_long_has_no_samples(endpoint: Endpoint, opens: Opens) -> None:
+    words = b'{"error": {"message": "This model\'s maximum context length is 4096 tokens", "code": 400}}'
+    endpoint.faults = [(400, {}, words)]
+    assert [len(row) for row in opens().sample(ASKS[:1], DECODING, 0, 2)] == [0]
+
+
+def test_choices_that_are_missing_are_asked_for_with_the_seeds_that_are_left(endpoint: Endpoint, opens: Opens) -> None:
+    endpoint.choices = 2
+    (row,) = opens().sample(ASKS[:1], DECODING, 0, 5)
+    seed = first_seed(3, ASKS[0].question_id)
+    assert [one.completion for one in row] == [f"SELECT {seed + number}" for number in range(5)]
+    assert [body["n"] for body in endpoint.asked] == [5, 3, 1]
+
+
+@pytest.mark.parametrize(
+    ("reason", "known"), [("length", "length"), ("content_filter", "content_filter"), ("tool_calls", "other")]
+)
+def test_an_empty_completion_is_a_sample_and_why_it_ended_is_kept(
+    endpoint: Endpoint, opens: Opens, reason: str, known: str
+) -> None:
+    endpoint.text, endpoint.reason = "", reason
+    (row,) = opens(logprobs=False).sample(ASKS[:1], DECODING, 0, 1)
+    assert row == [Sample("", known, 4, None)]
+
+
+def test_cost_is_counted_and_told_and_the_key_is_not(
+    endpoint: Endpoint, opens: Opens, capsys: pytest.CaptureFixture[str]
+) -> None:
+    engine = opens()
+    engine.sample(ASKS, DECODING, 0, 2)
+    expected = {"requests": 6, "retries": 0, "prompt_tokens": 60, "completion_tokens": 48, "cost": 0.000504}
+    assert engine.report() == {"endpoint": expected}  # 60 x 2 and 48 x 8, of a million
+    told = capsys.readouterr()
+    assert "cost 0.000504" in told.err and KEY not in told.err + told.out
+    assert opens(input_price=None).report()["endpoint"]["cost"] is None
+
+
+def test_so_many_are_asked_at_once_and_no_more(
+    endpoint: Endpoint, opens: Opens, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SENSE_OPENAI_CONCURRENCY", "3")
+    endpoint.pause = 0.05
+    opens().sample(ASKS, DECODING, 0, 1)
+    assert endpoint.busiest == 3
+
+
+def test_so_many_are_asked_a_minute_and_no_more(
+    endpoint: Endpoint, opens: Opens, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SENSE_OPENAI_REQUESTS_PER_MINUTE", "600")
+    opens().sample(ASKS, DECODING, 0, 1)
+    gaps = [later - earlier for earlier, later in zip(endpoint.times, endpoint.times[2:], strict=False)]
+    assert min(gaps) > 0.15  # of 0.1 s each, with some room
+
+
+def test_what_was_answered_is_not_asked_again(endpoint: Endpoint, opens: Opens, tmp_path: Path) -> None:
+    cache = Cache(tmp_path / "cache")
+    rows = list(sample_all(opens(), ASKS, DECODING, cache))
+    asked = len(endpoint.asked)
+    assert list(sample_all(opens(), ASKS, DECODING, cache)) == rows and len(endpoint.asked) == asked
+    more = Decoding(n=3, temperature=0.7, top_p=0.9, max_tokens=16, seed=3)
+    list(sample_all(opens(), [*ASKS, Ask("demo/train/0009", "db", "new")], more, cache))
+    assert [body["n"] for body in endpoint.asked[asked:]] == [3] + [1] * 6
+
+
+def test_every_mistake_in_file_and_environment_is_told(opens: Opens, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OPENAI_BASE_URL", raising=False)
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    monkeypatch.setenv("SENSE_OPENAI_CONCURRENCY", "none")
+    with pytest.raises(UserError) as caught:
+        opens(api="rest", input_price=-1.0)
+    told = [sentence.split(" ", 1)[1] if "own.yaml" in sentence else sentence for sentence in caught.value.sentences]
+    assert [sentence.split(" is ")[0] for sentence in told] == [
+        "`endpoint.api`", "`endpoint.input_price`", "OPENAI_BASE_URL", "OPENAI_API_KEY", "SENSE_OPENAI_CONCURRENCY"
+    ]  # fmt: skip
+
+
+def test_the_example_is_an_endpoint(endpoint: Endpoint) -> None:
+    assert OpenaiEngine(ROOT / "models/endpoints/example.yaml").name == "deepseek-coder-1.3b-base"

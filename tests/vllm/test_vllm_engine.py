@@ -1,0 +1,134 @@
+"""The engine `vllm` against the engine `transformers`, on models that are made here."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from transformers import (
+    AutoModelForCausalLM,
+    LlamaConfig,
+    LlamaForCausalLM,
+    PreTrainedConfig,
+    PreTrainedTokenizerFast,
+    Qwen2Config,
+    set_seed,
+)
+
+from stages.lm.samples import Ask, Decoding, Sample, sample_all
+from stages.lm.sampling import TransformersEngine
+from stages.lm.seeds import first_seed
+from stages.lm.vllm_engine import VllmEngine
+from stages.sql.cache import Cache
+
+QUESTIONS = ["Who?", "Which singers have an age above 3?", "Which albums have a title?", "Who sang in 1999?"]
+ASKS = [
+    Ask(f"demo/train/{number:04}", f"db{number % 2}", f"singer(singer_id, name, age)\nquestion: {question}\nsql:\n")
+    for number, question in enumerate(QUESTIONS)
+]
+SAMPLING = Decoding(n=8, temperature=1.0, top_p=1.0, max_tokens=16, seed=3)
+GREEDY = replace(SAMPLING, n=1, temperature=0.0)
+SIZE: dict[str, Any] = {
+    "vocab_size": 320, "hidden_size": 128, "intermediate_size": 256, "num_hidden_layers": 2, "num_attention_heads": 4,
+    "max_position_embeddings": 128, "eos_token_id": 1, "pad_token_id": 0, "bos_token_id": None,
+    "initializer_range": 0.3,
+}  # fmt: skip
+CONFIGS: dict[str, PreTrainedConfig] = {
+    "llama": LlamaConfig(**SIZE, num_key_value_heads=4), "grouped": LlamaConfig(**SIZE, num_key_value_heads=2),
+    "tied": LlamaConfig(**SIZE, num_key_value_heads=4, tie_word_embeddings=True),
+    "qwen2": Qwen2Config(**SIZE, num_key_value_heads=2),
+}  # fmt: skip
+
+
+def save(folder: Path, config: PreTrainedConfig, tokenizer: PreTrainedTokenizerFast) -> Path:
+    set_seed(0)
+    model: LlamaForCausalLM = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory, tokenizer: PreTrainedTokenizerFast) -> Path:
+    return save(tmp_path_factory.mktemp("model") / "weak", CONFIGS["llama"], tokenizer)
+
+
+@pytest.fixture(scope="module")
+def engine(folder: Path) -> VllmEngine:
+    return VllmEngine(folder)
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_greedy_decoding_gives_the_texts_of_transformers(
+    name: str, tmp_path: Path, tokenizer: PreTrainedTokenizerFast
+) -> None:
+    model = save(tmp_path / "model", CONFIGS[name], tokenizer)
+    ours, theirs = TransformersEngine(model, 4).sample(ASKS, GREEDY, 0, 1), VllmEngine(model).sample(ASKS, GREEDY, 0, 1)
+    assert [row[0].completion for row in theirs] == [row[0].completion for row in ours]
+    for (one,), (other,) in zip(theirs, ours, strict=True):
+        assert (one.finish_reason, one.tokens) == (other.finish_reason, other.tokens)
+        assert one.logprob == pytest.approx(other.logprob, abs=1e-3)
+    assert len({row[0].completion for row in ours}) > 1
+
+
+def test_more_samples_keep_those_that_are_there(engine: VllmEngine) -> None:
+    whole = engine.sample(ASKS, SAMPLING, 0, 8)
+    parts = zip(engine.sample(ASKS, SAMPLING, 0, 3), engine.sample(ASKS, SAMPLING, 3, 5), strict=True)
+    assert [[one.completion for one in (*first, *rest)] for first, rest in parts] == [
+        [one.completion for one in row] for row in whole
+    ]
+    assert all(len({one.completion for one in row}) == 8 for row in whole)
+
+
+def test_a_questions_samples_do_not_depend_on_the_others(engine: VllmEngine) -> None:
+    together = engine.sample(ASKS, SAMPLING, 0, 4)
+    alone = [engine.sample([ask], SAMPLING, 0, 4)[0] for ask in ASKS]
+    assert [[one.completion for one in row] for row in alone] == [[one.completion for one in row] for row in together]
+
+
+def test_samples_end_at_the_end_token_or_at_max_tokens(engine: VllmEngine) -> None:
+    long = replace(SAMPLING, max_tokens=64, n=32)
+    found = [one for row in engine.sample(ASKS, long, 0, 32) for one in row]
+    assert {one.finish_reason for one in found} == {"stop", "length"}
+    assert all((one.tokens == 64) or one.finish_reason == "stop" for one in found)
+    assert not any("<end>" in one.completion for one in found)
+
+
+def test_a_logprob_is_the_models_own_whatever_the_temperature(engine: VllmEngine, folder: Path) -> None:
+    hot = replace(SAMPLING, temperature=2.0, top_p=0.9)
+    model = AutoModelForCausalLM.from_pretrained(folder)
+    prompt = engine.tokenizer(ASKS[0].prompt)["input_ids"]
+    (output,) = engine.model.generate([{"prompt_token_ids": prompt}], engine._params("q", hot, 0, 4), use_tqdm=False)
+    for one in output.outputs:
+        with torch.no_grad():
+            scores = model(torch.tensor([[*prompt, *one.token_ids]])).logits[0].log_softmax(-1)
+        own = sum(scores[len(prompt) - 1 + at, token].item() for at, token in enumerate(one.token_ids))
+        assert engine._sample(one).logprob == pytest.approx(own, abs=1e-3)
+
+
+def test_a_prompt_that_does_not_fit_has_no_samples(engine: VllmEngine) -> None:
+    long = Ask("demo/train/9999", "db0", "name " * 120)
+    assert [len(row) for row in engine.sample([ASKS[0], long], SAMPLING, 0, 2)] == [2, 0]
+
+
+def test_a_higher_n_asks_only_for_the_new_ones(
+    engine: VllmEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache = Cache(tmp_path)
+    list(sample_all(engine, ASKS, replace(SAMPLING, n=4), cache))
+    asked, real = [], engine.sample
+
+    def watched(asks: Sequence[Ask], decoding: Decoding, first: int, count: int) -> list[list[Sample]]:
+        asked.append((first, count))
+        return real(asks, decoding, first, count)
+
+    monkeypatch.setattr(engine, "sample", watched)
+    list(sample_all(engine, ASKS, SAMPLING, cache))
+    assert asked == [(4, 4)]
+
+
+def test_each_question_has_a_seed_of_its_own() -> None:
+    seeds = {first_seed(seed, ask.question_id) for seed in (1, 2) for ask in ASKS}
+    assert len(seeds) == 8 and all(0 <= seed < 2**30 for seed in seeds)
