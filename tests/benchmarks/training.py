@@ -41,7 +41,7 @@ STRONG = ROOT / "models" / "sft" / "strong"
 OURS = {"max_length", "seed", "data_seed", "num_train_epochs", "per_device_train_batch_size", "learning_rate",
         "lr_scheduler_type", "warmup_steps", "adam_beta2", "bf16", "gradient_checkpointing", "use_cpu", "logging_steps",
         "output_dir", "report_to", "save_strategy"}  # fmt: skip
-ROWS, PAIRS = 1_920, 960
+ROWS, PAIRS = 960, 480
 
 
 def rows_of(name: str, count: int, sides: list[str], max_length: int) -> tuple[pl.DataFrame, int]:
@@ -127,8 +127,8 @@ def compare(sides: list[Callable[[Path], tuple["Trainer", Callable[[], object]]]
                 losses[at] = trainer.state.log_history[-1]["train_loss"]
     ours, theirs = rates
     return (
-        f"{said(ours, 'tokens/s')}; TRL {said(theirs, 'tokens/s')}; ratio {median(ours) / median(theirs):.2f} (at least "
-        f"1.5); loss {losses[0]:.4f}, TRL {losses[1]:.4f}"
+        f"{said(ours, 'tokens/s')}; TRL {said(theirs, 'tokens/s')}; ratio {median(ours) / median(theirs):.2f} "
+        f"(at least 1.5); loss {losses[0]:.4f}, TRL {losses[1]:.4f}"
     )
 
 
@@ -146,7 +146,8 @@ def part_packing(turns: int) -> str:
 def part_cdpo(turns: int) -> str:
     params = read_params("train_dpo", TrainDpoParams, ROOT / "params.yaml").model_copy(update={"epochs": 1.0})
     rows, tokens = rows_of("pairs", PAIRS, ["chosen", "rejected"], params.max_length)
-    return compare([lambda work: our_cdpo(rows, params, work), lambda work: trl_cdpo(rows, params, work)], tokens, turns)
+    sides = [lambda work: our_cdpo(rows, params, work), lambda work: trl_cdpo(rows, params, work)]
+    return compare(sides, tokens, turns)
 
 
 PARTS: dict[str, Callable[[int], str]] = {"sft": part_sft, "packing": part_packing, "cdpo": part_cdpo}
