@@ -64,7 +64,7 @@ def param(name: str) -> Any:
 
 def check_make(words: list[str]) -> None:
     targets = {word for word in words if "=" not in word}
-    assert targets <= set(re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    assert targets <= set(re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
 
 
 def check_dvc(words: list[str]) -> None:
