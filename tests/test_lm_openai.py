@@ -142,7 +142,12 @@ def test_each_sample_is_a_choice_with_its_own_seed(
     [
         (429, {"Retry-After": "0"}, b"{}"), (429, {"Retry-After": "tomorrow"}, b"{}"), (500, {}, b"<html>"),
         (503, {}, b""), (200, {}, b'{"choices": [{"te'), (200, {}, b""), (200, {}, b"[]"),
-        (200, {}, b'{"choices": []}'), (0, {}, b""),
+        (200, {}, b'{"choices": []}'), (200, {}, b'{"choices": [null]}'), (200, {}, b'{"choices": [{}]}'),
+        (200, {}, b'{"choices": "SELECT"}'), (200, {}, b'{"choices": [{"text": 5}]}'),
+        (200, {}, b'{"choices": [{"text": "a", "logprobs": {"content": [{}]}}]}'),
+        (200, {}, b'{"choices": [{"text": "a"}], "usage": {"completion_tokens": "many"}}'),
+        (200, {}, b'{"error": {"message": "overloaded"}}'), (200, {"Content-Length": "99"}, b'{"choices"'),
+        (0, {}, b""),
     ],
 )  # fmt: skip
 def test_what_may_pass_is_tried_again(endpoint: Endpoint, opens: Opens, fault: Fault) -> None:
@@ -168,15 +173,49 @@ def test_a_refusal_is_told_and_not_tried_again(endpoint: Endpoint, opens: Opens,
     assert len(endpoint.asked) == 1
 
 
+def test_an_account_without_money_is_not_asked_again(endpoint: Endpoint, opens: Opens) -> None:
+    words = b'{"error": {"message": "You exceeded your quota", "code": "insufficient_quota"}}'
+    endpoint.faults = [(429, {}, words)]
+    assert "exceeded your quota" in told_by(opens(), ASKS[:1])
+    assert len(endpoint.asked) == 1
+
+
+def test_what_an_endpoint_says_instead_of_an_answer_is_told(endpoint: Endpoint, opens: Opens) -> None:
+    endpoint.faults = [(200, {}, b'{"error": {"message": "overloaded, ' + KEY.encode() + b'"}}')] * 4
+    assert '"overloaded, …"' in told_by(opens(), ASKS[:1])
+
+
+def test_an_endpoint_that_is_not_there_is_told(
+    endpoint: Endpoint, opens: Opens, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPENAI_BASE_URL", "http://127.0.0.1:1/v1")
+    assert "no answer: All connection attempts failed" in told_by(opens(), ASKS[:1])
+
+
 def test_a_pause_that_the_endpoint_asks_for_is_kept(endpoint: Endpoint, opens: Opens) -> None:
     endpoint.faults = [(429, {"Retry-After": "0.3"}, b"{}")]
     opens().sample(ASKS[:1], DECODING, 0, 2)
     assert endpoint.times[1] - endpoint.times[0] >= 0.3
 
 
-def test_a_prompt_that_is_too_long_has_no_samples(endpoint: Endpoint, opens: Opens) -> None:
-    words = b'{"error": {"message": "This model\'s maximum context length is 4096 tokens", "code": 400}}'
-    endpoint.faults = [(400, {}, words)]
+def test_a_pause_is_kept_by_those_that_come_after_too(
+    endpoint: Endpoint, opens: Opens, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SENSE_OPENAI_CONCURRENCY", "1")
+    endpoint.faults = [(429, {"Retry-After": "0.3"}, b"{}")]
+    opens().sample(ASKS, DECODING, 0, 1)
+    assert endpoint.times[1] - endpoint.times[0] >= 0.3
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "This model's maximum context length is 4096 tokens", "the request exceeds the available context size",
+        "prompt is too long: 200001 tokens > 200000 maximum", "`inputs` tokens + `max_new_tokens` must be <= 4096",
+    ],
+)  # fmt: skip
+def test_a_prompt_that_is_too_long_has_no_samples(endpoint: Endpoint, opens: Opens, words: str) -> None:
+    endpoint.faults = [(400, {}, json.dumps({"error": {"message": words}}).encode())]
     assert [len(row) for row in opens().sample(ASKS[:1], DECODING, 0, 2)] == [0]
 
 
@@ -197,6 +236,19 @@ def test_an_empty_completion_is_a_sample_and_why_it_ended_is_kept(
     endpoint.text, endpoint.reason = "", reason
     (row,) = opens(logprobs=False).sample(ASKS[:1], DECODING, 0, 1)
     assert row == [Sample("", known, 4, None)]
+
+
+@pytest.mark.parametrize("scores", ["null, -1.0", "-9999.0, -1.0", "NaN, -1.0"])
+def test_a_log_probability_is_unknown_where_that_of_a_token_is(endpoint: Endpoint, opens: Opens, scores: str) -> None:
+    answer = f'{{"choices": [{{"text": "a", "finish_reason": "stop", "logprobs": {{"token_logprobs": [{scores}]}}}}]}}'
+    endpoint.faults = [(200, {}, answer.encode())]
+    assert opens().sample(ASKS[:1], DECODING, 0, 1) == [[Sample("a", "stop", 2, None)]]
+
+
+def test_half_a_character_is_kept_as_a_sign_for_it(endpoint: Endpoint, opens: Opens) -> None:
+    endpoint.faults = [(200, {}, rb'{"choices": [{"text": "\ud83d\ude00 \ud83d", "finish_reason": "length"}]}')]
+    (row,) = opens().sample(ASKS[:1], DECODING, 0, 1)
+    assert row[0].completion == "😀 \ufffd"
 
 
 def test_cost_is_counted_and_told_and_the_key_is_not(
@@ -229,6 +281,31 @@ def test_so_many_are_asked_a_minute_and_no_more(
     assert min(gaps) > 0.15  # of 0.1 s each, with some room
 
 
+def test_that_bound_holds_from_batch_to_batch(
+    endpoint: Endpoint, opens: Opens, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SENSE_OPENAI_REQUESTS_PER_MINUTE", "300")
+    engine = opens()
+    for ask in ASKS[:3]:
+        engine.sample([ask], DECODING, 0, 1)
+    assert endpoint.times[2] - endpoint.times[0] > 0.35  # twice 0.2 s, with some room
+
+
+def test_what_was_answered_before_a_failure_is_kept(
+    endpoint: Endpoint, opens: Opens, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SENSE_OPENAI_CONCURRENCY", "2")  # one batch of 8
+    real, last = endpoint.answer, ASKS[-1].prompt
+    monkeypatch.setattr(endpoint, "answer", lambda path, body: {} if body["prompt"] == last else real(path, body))
+    cache = Cache(tmp_path / "cache")
+    with pytest.raises(UserError, match="earlier answers are kept"):
+        list(sample_all(opens(), ASKS, DECODING, cache))
+    monkeypatch.setattr(endpoint, "answer", real)
+    asked = len(endpoint.asked)
+    list(sample_all(opens(), ASKS, DECODING, cache))
+    assert [body["prompt"] for body in endpoint.asked[asked:]] == [last]
+
+
 def test_what_was_answered_is_not_asked_again(endpoint: Endpoint, opens: Opens, tmp_path: Path) -> None:
     cache = Cache(tmp_path / "cache")
     rows = list(sample_all(opens(), ASKS, DECODING, cache))
@@ -249,6 +326,23 @@ def test_every_mistake_in_file_and_environment_is_told(opens: Opens, monkeypatch
     assert [sentence.split(" is ")[0] for sentence in told] == [
         "`endpoint.api`", "`endpoint.input_price`", "OPENAI_BASE_URL", "OPENAI_API_KEY", "SENSE_OPENAI_CONCURRENCY"
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("OPENAI_BASE_URL", "localhost:8000/v1"), ("OPENAI_BASE_URL", "ftp://user:pass-word@host/v1"),
+        ("OPENAI_BASE_URL", "http://["), ("OPENAI_API_KEY", f"{KEY}\n"), ("OPENAI_API_KEY", f"{KEY}é"),
+    ],
+)  # fmt: skip
+def test_an_address_or_a_key_that_is_none_is_told_and_not_shown(
+    name: str, value: str, endpoint: Endpoint, opens: Opens, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(name, value)
+    with pytest.raises(UserError) as caught:
+        opens()
+    (told,) = caught.value.sentences
+    assert told.startswith(f"{name} is not") and KEY not in told and "pass-word" not in told
 
 
 def test_the_example_is_an_endpoint(endpoint: Endpoint) -> None:

@@ -2,11 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from stages.errors import UserError
+from stages.lm.engines import open_engine
 from stages.lm.samples import Ask, Decoding, Sample, sample_all
 from stages.sql.cache import Cache
 
@@ -115,3 +118,9 @@ def test_samples_of_another_model_or_prompt_are_not_used(cache: Cache) -> None:
     sampled(model, cache)
     sampled(prompt, cache, asks=[replace(ask, prompt=f"{ask.prompt}?") for ask in ASKS[:2]])
     assert (len(model.asked), len(prompt.asked)) == (16, 8)
+
+
+@pytest.mark.skipif(find_spec("vllm") is not None, reason="vLLM is installed")
+def test_vllm_is_asked_for_where_it_is_not_installed(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"`engine` is vllm, which is not installed; `pip install '.\[vllm\]'`"):
+        open_engine("vllm", tmp_path, 4)

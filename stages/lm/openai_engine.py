@@ -3,16 +3,18 @@
 import asyncio
 import os
 import sys
+import time
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
+from urllib.parse import urlsplit
 
 from pydantic import Field
 
 from stages.errors import UserError
 from stages.lm.asking_endpoint import Line, ask_endpoint
-from stages.lm.samples import Ask, Decoding, Sample
+from stages.lm.samples import Ask, Decoding, Sample, Unfinished
 from stages.lm.seeds import first_seed
 from stages.params import Params, read_params
 
@@ -47,8 +49,7 @@ class OpenaiEngine:
             self.endpoint = read_params("endpoint", Endpoint, endpoint)
         except UserError as error:
             wrong += error.sentences
-        missing = [name for name in ("OPENAI_BASE_URL", "OPENAI_API_KEY") if not os.environ.get(name)]
-        wrong += [f"{name} is not set; export it: where the endpoint is, and who asks it" for name in missing]
+        wrong += _faults(os.environ.get("OPENAI_BASE_URL", ""), os.environ.get("OPENAI_API_KEY", ""))
         concurrency = _whole("SENSE_OPENAI_CONCURRENCY", "16", wrong)
         per_minute = _whole("SENSE_OPENAI_REQUESTS_PER_MINUTE", "1000000", wrong)
         if wrong:
@@ -56,6 +57,7 @@ class OpenaiEngine:
         self.name, self.version = self.endpoint.model, self.endpoint.version
         self.concurrency, self.per_minute = concurrency, per_minute
         self.counts: Counter[str] = Counter()
+        self.next_start = time.monotonic()
 
     def batches(self, asks: Sequence[Ask]) -> list[list[int]]:
         """A few times as many questions as are asked at once."""
@@ -70,7 +72,7 @@ class OpenaiEngine:
     def sample(self, asks: Sequence[Ask], decoding: Decoding, first: int, count: int) -> list[list[Sample]]:
         """Samples number `first` to `first + count` of each; none where the endpoint says that the prompt is too long.
 
-        Raises UserError where it refuses what is asked, or goes on failing.
+        Raises Unfinished where it refuses what is asked, or goes on failing.
         """
         return asyncio.run(self._sample(asks, decoding, first, count))
 
@@ -78,9 +80,18 @@ class OpenaiEngine:
         from openai import AsyncOpenAI
 
         async with AsyncOpenAI(max_retries=0, timeout=600) as client:
-            line = Line(self.concurrency, self.per_minute, self.counts)
-            jobs = [ask_endpoint(client, line, self._request(ask, decoding, first), count) for ask in asks]
-            return list(await asyncio.gather(*jobs))
+            line = Line(self.concurrency, self.per_minute, self.counts, self.next_start)
+            jobs = [
+                asyncio.create_task(ask_endpoint(client, line, self._request(ask, decoding, first), count))
+                for ask in asks
+            ]
+            try:
+                return list(await asyncio.gather(*jobs))
+            except UserError as error:
+                made = [job.result() if job.done() and not job.exception() else [] for job in jobs]
+                raise Unfinished(str(error), made) from None
+            finally:
+                self.next_start = line.next
 
     def _request(self, ask: Ask, decoding: Decoding, first: int) -> dict[str, Any]:
         request: dict[str, Any] = {
@@ -101,6 +112,21 @@ class OpenaiEngine:
         asked["cost"] = round(sum(costs), 6) if known == prices else None
         print("endpoint: " + ", ".join(f"{name} {value}" for name, value in asked.items()), file=sys.stderr)
         return {"endpoint": asked}
+
+
+def _faults(address: str, key: str) -> list[str]:
+    """What is wrong with address and key, neither of which is shown: an address may hold a password."""
+    wrong = []
+    try:
+        parts = urlsplit(address)
+    except ValueError:
+        parts = urlsplit("")
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        wrong.append("OPENAI_BASE_URL is not the address of an endpoint; export it, like https://host/v1")
+    if not key or not key.isascii() or not key.isprintable() or " " in key:
+        fix = "export it, or any word where the endpoint wants none"
+        wrong.append(f"OPENAI_API_KEY is not set, or no word of ASCII letters, digits and signs; {fix}")
+    return wrong
 
 
 def _whole(name: str, default: str, wrong: list[str]) -> int:

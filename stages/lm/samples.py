@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 from tqdm import tqdm
 
+from stages.errors import UserError
 from stages.files import fingerprint
 from stages.sql.cache import Cache
 
@@ -42,6 +43,14 @@ class Decoding:
     seed: int
 
 
+class Unfinished(UserError):
+    """An engine has to stop. `made`: the samples of each question that has all of them, none for the others."""
+
+    def __init__(self, sentence: str, made: list[list[Sample]]) -> None:
+        super().__init__(sentence)
+        self.made = made
+
+
 class Engine(Protocol):
     """A model that answers.
 
@@ -61,7 +70,8 @@ class Engine(Protocol):
         and the batch itself where it shows in a last bit. Part of the key of what is kept."""
 
     def sample(self, asks: Sequence[Ask], decoding: Decoding, first: int, count: int) -> list[list[Sample]]:
-        """Samples number `first` to `first + count` of each; none where the prompt does not fit the context."""
+        """Samples number `first` to `first + count` of each; none where the prompt does not fit the context. May raise
+        Unfinished."""
 
     def report(self) -> dict[str, Any]:
         """What the stage's report tells of the engine's work beyond the samples, such as what they cost."""
@@ -91,19 +101,29 @@ def _batch(engine: Engine, asks: Sequence[Ask], decoding: Decoding, cache: Cache
     for there in sorted({len(row) for row in rows} - {whole}):
         missing = [position for position, row in enumerate(rows) if len(row) == there]
         first = there - there % together
-        made = engine.sample([asks[position] for position in missing], decoding, first, whole - first)
+        own = [keys[position][first:] for position in missing]
+        try:
+            made = engine.sample([asks[position] for position in missing], decoding, first, whole - first)
+        except Unfinished as stopped:
+            _keep(cache, own, stopped.made)
+            raise
+        _keep(cache, own, made)
         for position, samples in zip(missing, made, strict=True):
             rows[position] = rows[position][:first] + samples if samples else []
-        cache.put(
-            (keys[position][first + number], asdict(sample))
-            for position, samples in zip(missing, made, strict=True)
-            for number, sample in enumerate(samples)
-        )
     return [row[: decoding.n] for row in rows]
 
 
 def _keys(base: str, count: int) -> list[bytes]:
     return [hashlib.blake2b(f"{base}{number}".encode(), digest_size=20).digest() for number in range(count)]
+
+
+def _keep(cache: Cache, keys: Sequence[Sequence[bytes]], made: Sequence[Sequence[Sample]]) -> None:
+    """Nothing is kept of a question without samples."""
+    cache.put(
+        (own[number], asdict(sample))
+        for own, row in zip(keys, made, strict=True)
+        for number, sample in enumerate(row)
+    )
 
 
 def _kept(cache: Cache, keys: Sequence[bytes]) -> list[Sample]:

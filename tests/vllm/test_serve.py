@@ -1,5 +1,7 @@
 """The engine `openai` against vLLM's own server, with a model that is made here."""
 
+import os
+import signal
 import socket
 import subprocess
 import sys
@@ -36,12 +38,23 @@ def server(folder: Path) -> Iterator[str]:
         sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", str(folder), "--dtype", "float32",
         "--served-model-name", "weak", "--generation-config", "vllm", "--host", "127.0.0.1", "--port", port,
     ]  # fmt: skip
-    with (folder.parent / "log").open("wb") as log, subprocess.Popen(command, stdout=log, stderr=log) as process:
+    with (folder.parent / "log").open("wb") as log:
+        process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
         try:
             wait_for(f"http://127.0.0.1:{port}/health", process, folder.parent / "log")
             yield f"http://127.0.0.1:{port}/v1"
         finally:
-            process.terminate()
+            stop(process)
+
+
+def stop(process: "subprocess.Popen[bytes]") -> None:
+    """Ends the server, and what it started, whether it wants to or not."""
+    process.terminate()
+    try:
+        process.wait(timeout=20)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
 
 
 def wait_for(address: str, process: "subprocess.Popen[bytes]", log: Path) -> None:

@@ -1,5 +1,7 @@
 """The engine `vllm` against the engine `transformers`, on models that are made here."""
 
+import json
+import shutil
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +19,7 @@ from transformers import (
     set_seed,
 )
 
+from stages.errors import UserError
 from stages.lm.samples import Ask, Decoding, Sample, sample_all
 from stages.lm.sampling import TransformersEngine
 from stages.lm.seeds import first_seed
@@ -88,12 +91,59 @@ def test_a_questions_samples_do_not_depend_on_the_others(engine: VllmEngine) -> 
     assert [[one.completion for one in row] for row in alone] == [[one.completion for one in row] for row in together]
 
 
+def test_more_prompts_than_are_read_at_once_are_sampled(engine: VllmEngine) -> None:
+    asks = [Ask(f"demo/train/{number:04}", "db", f"{number} {'name ' * 25}\nsql:\n") for number in range(400)]
+    rows = engine.sample(asks, replace(SAMPLING, max_tokens=2), 0, 2)
+    assert [len(row) for row in rows] == [2] * 400
+
+
 def test_samples_end_at_the_end_token_or_at_max_tokens(engine: VllmEngine) -> None:
     long = replace(SAMPLING, max_tokens=64, n=32)
     found = [one for row in engine.sample(ASKS, long, 0, 32) for one in row]
     assert {one.finish_reason for one in found} == {"stop", "length"}
     assert all((one.tokens == 64) or one.finish_reason == "stop" for one in found)
     assert not any("<end>" in one.completion for one in found)
+
+
+def test_a_generation_config_with_more_end_tokens_changes_nothing(
+    engine: VllmEngine, folder: Path, tmp_path: Path
+) -> None:
+    (whole,) = engine.sample(ASKS[:1], GREEDY, 0, 1)
+    other = shutil.copytree(folder, tmp_path / "weak")
+    config = json.loads((other / "generation_config.json").read_text())
+    fourth = engine.tokenizer(whole[0].completion)["input_ids"][3]
+    (other / "generation_config.json").write_text(json.dumps(config | {"eos_token_id": [1, fourth]}))
+    assert VllmEngine(other).sample(ASKS[:1], GREEDY, 0, 1) == [whole]
+
+
+def test_weights_are_split_over_all_gpus(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    given: dict[str, Any] = {}
+
+    def load(model: str, **arguments: Any) -> Any:
+        given.update(arguments)
+        raise ValueError("there is no such GPU")
+
+    monkeypatch.setattr("vllm.LLM", load)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 4)
+    with pytest.raises(UserError, match=r"vLLM cannot run the model `.*weak` \(there is no such GPU\)"):
+        VllmEngine(folder)
+    assert given["tensor_parallel_size"] == 4 and given["dtype"] == torch.float32
+    assert (given["load_format"], given["trust_remote_code"]) == ("safetensors", False)
+
+
+def test_weights_that_are_cut_are_refused(folder: Path, tmp_path: Path) -> None:
+    cut = shutil.copytree(folder, tmp_path / "weak")
+    weights = (cut / "model.safetensors").read_bytes()
+    (cut / "model.safetensors").write_bytes(weights[: len(weights) // 2])
+    with pytest.raises(UserError, match="vLLM cannot run the model"):
+        VllmEngine(cut)
+
+
+def test_pickled_weights_are_refused(folder: Path, tmp_path: Path) -> None:
+    pickled = shutil.copytree(folder, tmp_path / "weak")
+    (pickled / "model.safetensors").rename(pickled / "pytorch_model.bin")
+    with pytest.raises(UserError, match="no weights in safetensors"):
+        VllmEngine(pickled)
 
 
 def test_a_logprob_is_the_models_own_whatever_the_temperature(engine: VllmEngine, folder: Path) -> None:
