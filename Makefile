@@ -48,6 +48,7 @@ bench: $(SETUP)
 	python -m tests.benchmarks.corpora
 	python -m tests.benchmarks.sampling
 	python -m tests.benchmarks.training
+	python -m tests.benchmarks.diff
 
 agreement: $(SETUP)
 	python -m tests.benchmarks.agreement

@@ -12,6 +12,7 @@ from stages.gold import GoldParams
 from stages.pairs import PairsParams
 from stages.params import PARAMS_FILE, Params, read_params, read_sections
 from stages.prompts import PromptsParams
+from stages.publish import PublishParams
 from stages.sft import SftParams
 from stages.train_dpo import TrainDpoParams
 from stages.train_sft import TrainSftParams
@@ -28,6 +29,7 @@ SECTIONS: dict[str, type[Params]] = {
     "pairs": PairsParams,
     "train_dpo": TrainDpoParams,
     "evaluate": EvaluateParams,
+    "publish": PublishParams,
 }
 """Every section of params.yaml and the model that reads it."""
 
@@ -41,7 +43,8 @@ def check_params(path: Path = PARAMS_FILE) -> None:
             read_params(section, model, path)
         except UserError as error:
             mistakes += error.sentences
-    mistakes += [f"{path}: {sentence}" for sentence in (*_strange_test_sets(path), *_beyond_context(path))]
+    across = (*_strange_test_sets(path), *_beyond_context(path), *_without_adapters(path))
+    mistakes += [f"{path}: {sentence}" for sentence in across]
     if mistakes:
         raise UserError(*mistakes)
 
@@ -76,6 +79,21 @@ def _beyond_context(path: Path) -> list[str]:
         return []
     seen = f"the strong model, a scratch base, sees {strong.max_length} tokens (`train_sft.strong.max_length`)"
     return [f"`train_dpo.max_length` is {dpo.max_length}, but {seen}; lower it, or raise that"]
+
+
+def _without_adapters(path: Path) -> list[str]:
+    """Models whose adapters are to be published, and that will have none."""
+    try:
+        publish = read_params("publish", PublishParams, path)
+        training: dict[str, TrainSftParams | TrainDpoParams] = {"dpo": read_params("train_dpo", TrainDpoParams, path)}
+        for role in ("strong", "weak"):
+            training[f"sft/{role}"] = read_params(f"train_sft.{role}", TrainSftParams, path)
+    except UserError:  # told already
+        return []
+    return [
+        f"`publish.weights` is adapter, but {model} is trained without `lora`; set that, or `publish.weights` to full"
+        for model in publish.models if publish.weights == "adapter" and training[model].lora is None
+    ]  # fmt: skip
 
 
 def unknown_sections(path: Path = PARAMS_FILE) -> list[str]:

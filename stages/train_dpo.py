@@ -11,7 +11,7 @@ from stages.errors import UserError, run_stage
 from stages.files import fingerprint, sha256_file, sha256_folder, work_folder, write_json
 from stages.lm import objectives
 from stages.lm.chat import model_texts
-from stages.lm.launch import launch, main_process, main_process_first
+from stages.lm.launch import launch, leave, main_process, main_process_first
 from stages.lm.preference import preference_config, preference_trainer, row_lengths
 from stages.lm.settings import TrainingParams
 from stages.lm.training import fits, load_for_training, save_model, train
@@ -112,6 +112,7 @@ def main() -> None:
     report = train_dpo(pairs, args.base, params, work, args.live, args.model)
     if main_process():
         write_json(args.report, report)
+    leave()
 
 
 if __name__ == "__main__":

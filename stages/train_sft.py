@@ -11,7 +11,7 @@ from pydantic_core import PydanticCustomError
 from stages.errors import UserError, run_stage
 from stages.files import fingerprint, sha256_file, work_folder, write_json
 from stages.lm.chat import model_texts
-from stages.lm.launch import launch, main_process, main_process_first
+from stages.lm.launch import launch, leave, main_process, main_process_first
 from stages.lm.packing import see_only_own_row
 from stages.lm.scoring import score_labels_only
 from stages.lm.scratch import new_model, train_tokenizer
@@ -136,6 +136,7 @@ def main() -> None:
     report = train_sft(sft, params, work, args.live, args.model)
     if main_process():
         write_json(args.report, report)
+    leave()
 
 
 if __name__ == "__main__":

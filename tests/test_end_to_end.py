@@ -21,7 +21,9 @@ from ruamel.yaml import YAML
 
 from stages.files import read_json, sha256_folder
 from stages.tables import COLUMNS, read_table, write_table
+from tests.hub import OWNER, hub_of
 from tests.test_pipeline import ROOT, STAGES, outs
+from tests.test_readme import blocks
 
 pytestmark = pytest.mark.slow
 
@@ -37,7 +39,9 @@ SMALL: dict[str, dict[str, Any]] = {
     "train_dpo": {"batch_size": 16},
     "evaluate": {"n": 2, "max_tokens": 8, "resamples": 100},
 }  # fmt: skip
-AFTER_PAIRS = ["pairs", "validate@pairs", "train_dpo", "evaluate@dpo-demo-dev", "evaluate@dpo-demo-test"]
+AFTER_PAIRS = [
+    "pairs", "validate@pairs", "train_dpo", "evaluate@dpo-demo-dev", "evaluate@dpo-demo-test", "publish",
+]  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -66,9 +70,10 @@ def copy_repository(folder: Path) -> None:
 
 @pytest.fixture
 def repository(copy: Path) -> Iterator[Path]:
-    """The copy; what a test changes in it is put back."""
+    """The copy; what a test changes or commits in it is put back."""
+    head = run(copy, "git", "rev-parse", "HEAD").strip()
     yield copy
-    run(copy, "git", "checkout", "--", ".")
+    run(copy, "git", "reset", "--quiet", "--hard", head)
     run(copy, "dvc", "checkout", "--force")
 
 
@@ -88,22 +93,23 @@ def commit(folder: Path) -> None:
     run(folder, "git", "commit", "--quiet", "--message", "a version")
 
 
-def environment() -> dict[str, str]:
+def environment(**own: str) -> dict[str, str]:
     """A user's environment: the virtual environment's commands come first, the modules are the copy's."""
     kept = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-    return kept | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}", "HF_HUB_OFFLINE": "1"}
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    return kept | {"PATH": path, "HF_HUB_OFFLINE": "1"} | own
 
 
-def attempt(folder: Path, *command: str) -> tuple[int, str]:
-    """Exit status and output, both streams."""
+def attempt(folder: Path, *command: str, **own: str) -> tuple[int, str]:
+    """Exit status and output, both streams. `own`: of the environment."""
     done = subprocess.run(
-        command, cwd=folder, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        command, cwd=folder, env=environment(**own), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
     return done.returncode, done.stdout
 
 
-def run(folder: Path, *command: str) -> str:
-    status, output = attempt(folder, *command)
+def run(folder: Path, *command: str, **own: str) -> str:
+    status, output = attempt(folder, *command, **own)
     assert status == 0, f"{' '.join(command)} ended with {status}:\n{output}"
     return output
 
@@ -178,6 +184,60 @@ def test_a_pair_that_breaks_the_contract_stops_the_run_at_its_validation(reposit
     assert stages_run(output) == ["validate@pairs"]
     assert f"row 0 (pair_id = '{pair_id}'" in output
     assert sha256_folder(repository / "models" / "dpo") == model
+
+
+def test_a_dataset_is_got_and_imported_from_the_git_repository(repository: Path, tmp_path: Path) -> None:
+    run(repository, "dvc", "remote", "add", "--default", "store", str(tmp_path / "store"))
+    run(repository, "dvc", "push", "pairs")
+    run(repository, "git", "commit", "--quiet", "--all", "--message", "a remote")
+    (tmp_path / "user").mkdir()
+    run(tmp_path / "user", "git", "init", "--quiet")
+    run(tmp_path / "user", "dvc", "init", "--quiet")
+    (repository / ".dvc" / "cache").rename(tmp_path / "cache")  # so that it comes from the remote
+    try:
+        run(tmp_path / "user", "dvc", "get", str(repository), "data/pairs.parquet", "--out", "got.parquet")
+        run(tmp_path / "user", "dvc", "import", str(repository), "data/pairs.parquet")
+    finally:
+        (tmp_path / "cache").rename(repository / ".dvc" / "cache")
+    asked = read_table(repository / "data" / "pairs.parquet", "pairs")
+    assert read_table(tmp_path / "user" / "got.parquet", "pairs").equals(asked)
+    assert read_table(tmp_path / "user" / "pairs.parquet", "pairs").equals(asked)
+    assert str(repository) in (tmp_path / "user" / "pairs.parquet.dvc").read_text()  # with the commit it came from
+
+
+def test_a_release_goes_as_the_readme_says(repository: Path, tmp_path: Path) -> None:
+    """From a changed param to the Hub, the git remote and the DVC remote; what is not so here is put in its place."""
+    run(repository, "git", "tag", "--force", "v0.1.0")
+    run(repository, "git", "init", "--quiet", "--bare", str(tmp_path / "origin"))
+    run(repository, "git", "remote", "add", "origin", str(tmp_path / "origin"))
+    run(repository, "dvc", "remote", "add", "--default", "store", str(tmp_path / "store"))
+    edit_params(repository, pairs={"neg_limit": 3}, publish={
+        "version": "v0.2.0", "dataset": f"{OWNER}/demo", "models": {"dpo": f"{OWNER}/demo-dpo"},
+    })  # fmt: skip
+    [release] = [block for block in blocks("bash") if "publish.push=true" in block]
+    log_in = "hf auth login"  # the token is in the environment
+    assert log_in in release
+    with pytest.MonkeyPatch.context() as patch, hub_of(patch, tmp_path) as hub:
+        own = {"HF_ENDPOINT": hub.address, "HF_HUB_OFFLINE": "0", "HF_HUB_DISABLE_XET": "1"}
+        output = run(repository, "bash", "-ec", release.replace(log_in, "true"), **own)
+        assert stages_run(output) == [*AFTER_PAIRS, "publish"]
+        pushed = hub.dataset(f"{OWNER}/demo").files("v0.2.0")
+        assert "model.safetensors" in hub.model(f"{OWNER}/demo-dpo").files("v0.2.0")
+    head = run(repository, "git", "rev-parse", "v0.2.0").strip()
+    assert f"| git commit | `{head}` |" in pushed["README.md"].decode()
+    assert run(repository, "git", "ls-remote", "origin", "v0.2.0").startswith(head)
+    assert run(repository, "git", "status", "--porcelain") == ""
+    assert "v0.1.0" in (repository / "CHANGELOG.md").read_text().split("### Data")[1]
+    assert (repository / "reports" / "publish" / "dataset" / "pairs").is_dir()
+
+
+def edit_params(repository: Path, **sections: dict[str, Any]) -> None:
+    yaml, file = YAML(), repository / "params.yaml"
+    params = yaml.load(file.read_text())
+    for section, values in sections.items():
+        params[section].update(values)
+    with file.open("w") as opened:
+        yaml.dump(params, opened)
 
 
 def edit_pairs(repository: Path, change: Any) -> str:

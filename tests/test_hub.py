@@ -22,15 +22,15 @@ def hub() -> Iterator[Hub]:
         yield hub
 
 
-def environment(hub: Hub, home: Path) -> dict[str, str]:
-    """Of a process that takes the test Hub for the Hub."""
+def environment(hub: Hub, home: Path, token: str = "") -> dict[str, str]:
+    """Of a process that takes the test Hub for the Hub, and has this token and no other."""
     own = {"HF_ENDPOINT": hub.address, "HF_HOME": str(home), "HF_HUB_DISABLE_XET": "1", "HF_HUB_OFFLINE": "0"}
-    return {**os.environ, **own, "HF_HUB_DISABLE_TELEMETRY": "1", "NO_PROXY": "127.0.0.1"}
+    return {**os.environ, **own, "HF_TOKEN": token, "HF_HUB_DISABLE_TELEMETRY": "1", "NO_PROXY": "127.0.0.1"}
 
 
-def run(code: str, hub: Hub, home: Path) -> str:
+def run(code: str, hub: Hub, home: Path, token: str = "") -> str:
     command = [sys.executable, "-c", code]
-    done = subprocess.run(command, env=environment(hub, home), capture_output=True, text=True, check=False)
+    done = subprocess.run(command, env=environment(hub, home, token), capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout
 

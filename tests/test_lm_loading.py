@@ -141,6 +141,11 @@ def test_a_config_that_is_not_json_is_told(folder: Path) -> None:
     assert sentence(folder).startswith(f"config.json of the model `{folder}` is not JSON")
 
 
+def test_a_config_that_contradicts_itself_is_told(folder: Path) -> None:
+    edit(folder / "config.json", hidden_size=30, num_attention_heads=4)
+    assert sentence(folder).startswith(f"the model `{folder}` cannot be loaded (")
+
+
 def test_a_model_that_does_not_write_text_is_told(folder: Path) -> None:
     edit(folder / "config.json", model_type="vit")
     assert sentence(folder).startswith(f"the model `{folder}` cannot be loaded (")
@@ -177,7 +182,7 @@ def test_a_model_of_the_hub_is_its_safetensors_and_its_json(
     hub: Hub, tiny: Repository, model: LlamaForCausalLM
 ) -> None:
     found = model_folder(NAME)
-    assert found.name == tiny.refs["main"]
+    assert found.name == tiny.branches["main"]
     assert {path.name for path in found.iterdir()} >= {"config.json", "model.safetensors", "tokenizer.json"}
     assert not [path for _, path in hub.asked if path.endswith((".bin", ".py", "onnx/config.json"))]
     loaded, _ = load_model(NAME)
@@ -211,7 +216,7 @@ def test_a_revision_that_is_not_there_is_named(tiny: Repository, revision: str) 
 
 
 def test_pickled_weights_on_the_hub_are_refused_and_not_downloaded(hub: Hub, tiny: Repository) -> None:
-    files = tiny.commits[tiny.refs["main"]]
+    files = tiny.files()
     tiny.commit({name: data for name, data in files.items() if not name.endswith(".safetensors")})
     assert "has no weights in safetensors" in told_of_hub(NAME)
     assert not [path for _, path in hub.asked if path.endswith(".bin")]
@@ -220,7 +225,7 @@ def test_pickled_weights_on_the_hub_are_refused_and_not_downloaded(hub: Hub, tin
 def test_offline_a_model_comes_from_the_cache(tiny: Repository, monkeypatch: pytest.MonkeyPatch) -> None:
     there = model_folder(NAME)
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
-    assert model_folder(NAME) == there == model_folder(NAME, tiny.refs["main"])
+    assert model_folder(NAME) == there == model_folder(NAME, tiny.branches["main"])
     shutil.rmtree(constants.HF_HUB_CACHE)
     told = told_of_hub(NAME)
     assert told.startswith(f"`{NAME}` is no folder, and no model that the Hub's cache")

@@ -24,6 +24,7 @@ def load_model(
     `source` and `revision`: as for `model_folder`. `dtype`: of the weights; None = as they were saved. Raises UserError
     where it cannot be loaded whole, brings code of its own, or has no end token.
     """
+    from huggingface_hub.errors import StrictDataclassError
     from safetensors import SafetensorError
     from transformers import AutoModelForCausalLM
 
@@ -33,7 +34,7 @@ def load_model(
         loaded: Any = AutoModelForCausalLM.from_pretrained(
             folder, trust_remote_code=False, use_safetensors=True, dtype=dtype or "auto", output_loading_info=True
         )
-    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+    except (OSError, ValueError, RuntimeError, SafetensorError, StrictDataclassError) as error:
         raise UserError(_why_not_loaded(source, error)) from None
     model, told = loaded
     if told["missing_keys"]:
@@ -48,12 +49,13 @@ def load_tokenizer(folder: Path, source: str | Path | None = None) -> "PreTraine
     `source`: what the user calls the model, if not by its folder. Raises UserError where it cannot be loaded, brings
     code of its own, or has no end token that the model knows.
     """
+    from huggingface_hub.errors import StrictDataclassError
     from transformers import AutoConfig, AutoTokenizer
 
     try:
         config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
         tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
-    except (OSError, ValueError, RuntimeError) as error:
+    except (OSError, ValueError, RuntimeError, StrictDataclassError) as error:
         raise UserError(_why_not_loaded(source or folder, error)) from None
     _give_pad_token(source or folder, tokenizer, config.get_text_config().vocab_size)
     return tokenizer

@@ -1,0 +1,89 @@
+"""What a comparison says under `### Data` of a changelog, in the form of Keep a Changelog.
+
+It is one item of the list, whose first line names both versions. Such an item is replaced, wherever it stands under
+that heading; all other lines stay.
+"""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from stages.diffing.comparison import Comparison
+from stages.diffing.rows import RowsDiff
+from stages.diffing.wording import count, counts, evaluations, interval, notes
+from stages.errors import UserError
+
+_BY = "counted by `python -m stages.diff`:"
+_ITEM = re.compile(rf"^- From .*, {re.escape(_BY)}\n(?:  .*\n?)*", re.MULTILINE)
+_UNRELEASED = re.compile(r"^## \[Unreleased\][^\n]*\n(?:(?!## ).*\n?)*", re.MULTILINE | re.IGNORECASE)
+_DATA = re.compile(r"^### Data[ \t]*\n(?:(?!###? ).*\n?)*", re.MULTILINE)
+
+
+def read_changelog(path: Path) -> str:
+    """The text of a changelog. Raises UserError where it is missing or has no `## [Unreleased]`."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} cannot be read ({error}); give a changelog, such as CHANGELOG.md") from None
+    if not _UNRELEASED.search(text):
+        raise UserError(f"{path} has no line `## [Unreleased]`; add it above the last version")
+    return text if text.endswith("\n") else f"{text}\n"
+
+
+def filled(text: str, item: str) -> str:
+    """The changelog with `item` under `### Data` of what is unreleased, in place of one that was written there before;
+    the heading is added where it is missing."""
+    unreleased = _UNRELEASED.search(text)
+    assert unreleased, "read_changelog makes sure of it"
+    section = unreleased[0]
+    if data := _DATA.search(section):
+        told = _with_item(data[0], item)
+        section = section[: data.start()] + told + section[data.end() :]
+    else:
+        head, _, rest = section.partition("\n")
+        section = f"{head}\n\n### Data\n\n{item}\n" + rest.lstrip("\n")
+    return text[: unreleased.start()] + section + text[unreleased.end() :]
+
+
+def _with_item(data: str, item: str) -> str:
+    if _ITEM.search(data):
+        return _ITEM.sub(lambda found: item, data, count=1)
+    head, _, rest = data.partition("\n")
+    below = rest.lstrip("\n")
+    return f"{head}\n\n{item}" + (below if below.startswith("- ") else rest)
+
+
+def item_of(found: Comparison) -> str:
+    """The item of the list: rows of each dataset, labels by reasons, EX of the models."""
+    names = [version.name.replace("`", "'") for version in (found.old, found.new)]
+    lines = [f"- From `{names[0]}` to `{names[1]}`, {_BY}", *(f"  - {line}" for line in _lines(found))]
+    return "\n".join(lines) + "\n"
+
+
+def _lines(found: Comparison) -> Iterator[str]:
+    for dataset, rows in found.datasets.items():
+        if told := _rows(rows):
+            yield f"`{dataset}`: {told}."
+    same = [f"`{dataset}`" for dataset, rows in found.datasets.items() if not _rows(rows)]
+    if same:
+        yield f"The same in both: {', '.join(same)}."
+    if found.flips and found.flips.flipped:
+        reasons = ", ".join(f"{names} {number:,}" for names, number in found.flips.reasons.items())
+        of = f"{found.flips.flipped:,} of {found.flips.candidates_in_both:,} candidates in both"
+        yield f"Labels: {of} have another verdict ({reasons})."
+    for file, numbers in evaluations(found).items():
+        old, new = interval(numbers, "old"), interval(numbers, "new")
+        if old != new:
+            yield f"EX in `{file}`: {old} -> {new}."
+
+
+def _rows(rows: RowsDiff) -> str:
+    """What differs in a dataset; empty if nothing does."""
+    if rows.old is None or rows.new is None:
+        return f"new, {count(rows.new)} rows" if rows.old is None else f"no longer there; it had {count(rows.old)} rows"
+    columns = notes(rows)
+    if not (rows.added or rows.removed or columns):
+        return ""
+    added, removed, changed = counts(rows)
+    told = f"{count(rows.old)} -> {count(rows.new)} rows; {added} added, {removed} removed, {changed} changed"
+    return f"{told} ({', '.join(columns)})" if columns else told

@@ -1,0 +1,110 @@
+"""The cards of what is published: the front matter that the Hub reads, and a page that a template renders."""
+
+from collections.abc import Mapping, Sequence
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, TemplateSyntaxError, UndefinedError
+from ruamel.yaml import YAML
+
+from stages.errors import UserError
+from stages.publishing.export import Counts
+from stages.publishing.licences import OTHER, Origin
+from stages.publishing.views import columns_of, features_of
+
+_SIZES = {1_000: "n<1K", 10_000: "1K<n<10K", 100_000: "10K<n<100K", 1_000_000: "100K<n<1M", 10_000_000: "1M<n<10M"}
+_TASK = {"type": "text-generation", "name": "Text-to-SQL"}
+
+
+def dataset_front(title: str, counts: Counts, sizes: Counts, origins: Sequence[Origin]) -> dict[str, Any]:
+    """The front matter of a dataset card: licences, size, configs with their files, columns, rows and bytes a split."""
+    rows = sum(sum(splits.values()) for splits in counts.values())
+    return {
+        "pretty_name": title,
+        "license": sorted({origin.licence for origin in origins if origin.published}) or [OTHER],
+        "language": ["en"],
+        "task_categories": ["text-generation"],
+        "tags": ["text-to-sql", "sql", "preference", "dpo", "sft"],
+        "size_categories": [next((name for most, name in _SIZES.items() if rows < most), "10M<n<100M")],
+        "configs": [
+            {"config_name": config, "data_files": [{"split": split, "path": f"{config}/{split}-*"} for split in splits]}
+            | ({"default": True} if config == "pairs" else {})
+            for config, splits in counts.items()
+        ],
+        "dataset_info": [
+            {
+                "config_name": config,
+                "features": [{"name": name, "dtype": features_of(config)[name].dtype} for name in columns_of(config)],
+                "splits": [
+                    {"name": split, "num_bytes": sizes[config][split], "num_examples": number}
+                    for split, number in splits.items()
+                ],
+            }
+            for config, splits in counts.items()
+        ],
+    }  # fmt: skip
+
+
+def model_front(
+    name: str, licence: str, base: str | None, dataset: str, version: str, results: Mapping[str, Mapping[str, Any]]
+) -> dict[str, Any]:
+    """The front matter of a model card. `results`: test set to the figures of `evaluate`; they go into the Hub's
+    `model-index`, which links them to the dataset at this version."""
+    index = [
+        {
+            "task": _TASK,
+            "dataset": {
+                "name": test_set, "type": dataset, "config": "gold", "split": test_set.rpartition("-")[2],
+                "revision": version,
+            },
+            "metrics": [
+                {"type": "execution_accuracy", "name": "EX", "value": figures["ex"]},
+                *(
+                    {"type": f"pass_at_{k}", "name": f"pass@{k}", "value": value}
+                    for k, value in figures["pass_at"].items()
+                ),
+                *(
+                    {"type": f"maj_at_{k}", "name": f"maj@{k}", "value": value}
+                    for k, value in figures["maj_at"].items() if int(k) > 1
+                ),
+            ],
+        }
+        for test_set, figures in results.items()
+    ]  # fmt: skip
+    return {
+        "license": licence, "language": ["en"], "library_name": "transformers", "pipeline_tag": "text-generation",
+        **({"base_model": [base]} if base else {}), "datasets": [dataset], "tags": ["text-to-sql", "sql"],
+        "model-index": [{"name": name, "results": index}],
+    }  # fmt: skip
+
+
+def render(template: Path, front: Mapping[str, Any], facts: Mapping[str, Any]) -> str:
+    """The card. Raises UserError where the template is no template, or names a fact that there is not."""
+    environment = Environment(
+        loader=FileSystemLoader(template.parent), undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )  # fmt: skip
+    environment.filters |= {"cell": cell, "yaml": to_yaml}
+    try:
+        page = environment.get_template(template.name).render(facts)
+    except UndefinedError as error:
+        known = ", ".join(sorted(facts))
+        raise UserError(f"{template} names something that there is not ({error}); what it may name: {known}") from None
+    except TemplateSyntaxError as error:
+        raise UserError(f"{template}, line {error.lineno}, is no Jinja ({error.message}); correct it") from None
+    return f"---\n{to_yaml(front)}---\n\n{page}"
+
+
+def to_yaml(value: object) -> str:
+    """As YAML, in the order given."""
+    yaml, text = YAML(typ="safe", pure=True), StringIO()
+    yaml.default_flow_style, yaml.sort_base_mapping_type_on_output = False, False  # type: ignore[assignment]
+    yaml.representer.ignore_aliases = lambda _: True
+    yaml.dump(value, text)
+    return text.getvalue()
+
+
+def cell(value: object) -> str:
+    """A value as the text of a cell in a Markdown table, whatever is in it."""
+    return " ".join(str(value).split()).replace("|", "\\|").replace("<", "&lt;")

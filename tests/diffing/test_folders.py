@@ -1,0 +1,142 @@
+import json
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+
+from stages.diffing.comparison import compare
+from stages.diffing.folders import folder_version
+from stages.errors import UserError
+from stages.tables import COLUMNS, KEYS
+from tests.diffing.world import frame, keyed, write_pipeline
+
+EXEC = {"verdict": "match", "contract": "strict", "db_sha256": "d", "sqlite_version": "3"}
+
+
+def write_export(folder: Path) -> Path:
+    """An export as it is published: a candidate and its verdict in one row, a question and its gold too."""
+    candidates = keyed("candidates", "c", question_id="q", sql="SELECT 1")
+    gold = keyed("gold", "q", verdict="ok", flags="")
+    results = pl.DataFrame([EXEC])
+    configs = {
+        "candidates": {"train": pl.concat([candidates, results, pl.DataFrame({"db_id": ["d"]})], how="horizontal")},
+        "gold": {
+            split: keyed("questions", f"q{place}" if place else "q", split=split, gold_sql="SELECT 1")
+            .hstack(gold.drop("question_id").get_columns()).with_columns(prompt=pl.lit("Which?"))
+            for place, split in enumerate(("train", "dev"))
+        },
+        "pairs": {"train": keyed("pairs", "p").with_columns(extra=pl.lit(1))},
+    }
+    for config, splits in configs.items():
+        (folder / config).mkdir(parents=True)
+        for split, rows in splits.items():
+            rows.write_parquet(folder / config / f"{split}-00000-of-00001.parquet")
+    return folder
+
+
+def write_checkout(folder: Path, lock: dict[str, Any] | None = None) -> Path:
+    """A checkout whose one dataset is `pairs`."""
+    (folder / "data").mkdir(parents=True)
+    write_pipeline(folder, "pairs")
+    keyed("pairs", "p").write_parquet(folder / "data" / "pairs.parquet")
+    if lock:
+        (folder / "dvc.lock").write_text(json.dumps({"schema": "2.0", "stages": lock}))
+    return folder
+
+
+def test_an_export_holds_the_datasets_that_its_configs_are_made_of(tmp_path: Path) -> None:
+    made = folder_version(write_export(tmp_path), "mine")
+    assert set(made.tables) == {"questions", "gold", "prompts", "candidates", "exec_results", "pairs"}
+    assert made.params is None
+    for dataset in ("questions", "gold", "candidates"):
+        assert set(made.tables[dataset].columns) == set(COLUMNS[dataset])
+    assert made.tables["prompts"].columns.keys() == {"question_id", "db_id", "prompt"}
+    assert made.tables["exec_results"].columns.keys() == {KEYS["exec_results"], "question_id", "sql", *EXEC}
+    assert made.tables["questions"].read("split")["split"].sort().to_list() == ["dev", "train"]
+
+
+def test_an_export_and_the_checkout_it_came_from_have_the_same_rows(tmp_path: Path) -> None:
+    export, checkout = write_export(tmp_path / "export"), write_checkout(tmp_path / "checkout")
+    found = compare(folder_version(export, "export"), folder_version(checkout, "checkout")).datasets
+    pairs = found["pairs"]
+    assert (pairs.added, pairs.removed, pairs.changed, pairs.columns_removed) == (0, 0, 0, ["extra"])
+    assert (found["gold"].old, found["gold"].new) == (2, None)
+
+
+def test_an_export_without_verdicts_has_no_exec_results(tmp_path: Path) -> None:
+    (tmp_path / "candidates").mkdir()
+    keyed("candidates", "c").write_parquet(tmp_path / "candidates" / "train-00000-of-00001.parquet")
+    assert set(folder_version(tmp_path, "mine").tables) == {"candidates"}
+
+
+def test_a_checkout_tells_its_params_and_its_metrics_but_no_other_reports(tmp_path: Path) -> None:
+    entry = {
+        "params": {"params.yaml": {"pairs": {"limit": 1e-06, "none": None, "drop": ["a"]}}},
+        "outs": [{"path": path} for path in ("data/pairs.parquet", "reports/pairs.json", "reports/other.json")],
+    }
+    write_checkout(tmp_path, {"pairs": entry, "gone@x": {"params": {"params.yaml": {"gone": 1}}}})
+    (tmp_path / "reports").mkdir()
+    for name in ("pairs", "other"):
+        (tmp_path / "reports" / f"{name}.json").write_text('{"a": {"b": 1, "c": true, "d": [1], "e": NaN}, "f": 0.5}')
+    made = folder_version(tmp_path, "mine")
+    assert made.params == {"pairs.limit": "1e-06", "pairs.none": "null", "pairs.drop": '["a"]'}
+    assert made.metrics == {"reports/pairs.json": {"a.b": 1, "f": 0.5}}
+
+
+def test_metrics_of_a_matrix_are_found_by_their_form(tmp_path: Path) -> None:
+    write_checkout(tmp_path)
+    stage = {"cmd": "x", "metrics": [{"reports/evaluate/${item.model}-${item.set}.json": {"cache": False}}]}
+    (tmp_path / "dvc.yaml").write_text(json.dumps({"stages": {
+        "evaluate": stage, "pairs": {"cmd": "x", "outs": ["data/pairs.parquet"]},
+        "validate": {"foreach": {"a": 1}, "do": {"cmd": "x", "outs": ["reports/a-b.json"]}},
+    }}))  # fmt: skip
+    outs = [{"path": path} for path in ("reports/evaluate/sft/weak-dev.json", "reports/evaluate/weak.json")]
+    stages = {"evaluate@sft/weak-dev": {"outs": outs}, "validate@a": {"outs": [{"path": "reports/a-b.json"}]}}
+    (tmp_path / "dvc.lock").write_text(json.dumps({"stages": stages}))
+    (tmp_path / "reports/evaluate/sft").mkdir(parents=True)
+    for path in ("reports/evaluate/sft/weak-dev.json", "reports/evaluate/weak.json", "reports/a-b.json"):
+        (tmp_path / path).write_text('{"ex": 1}')
+    assert folder_version(tmp_path, "mine").metrics == {"reports/evaluate/sft/weak-dev.json": {"ex": 1}}
+
+
+def test_data_that_was_made_and_is_not_there_is_named_with_the_command_that_gets_it(tmp_path: Path) -> None:
+    write_checkout(tmp_path, {"pairs": {"outs": [{"path": "data/pairs.parquet", "md5": "0"}]}})
+    (tmp_path / "data" / "pairs.parquet").unlink()
+    with pytest.raises(UserError, match=r"mine lacks data/pairs.parquet; run `dvc pull data/pairs.parquet`"):
+        folder_version(tmp_path, "mine")
+
+
+def test_a_folder_without_data_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "other").mkdir()
+    frame("pairs").write_parquet(tmp_path / "other" / "x.parquet")
+    with pytest.raises(UserError, match="mine holds no data"):
+        folder_version(tmp_path, "mine")
+
+
+def test_every_file_that_is_no_parquet_is_named(tmp_path: Path) -> None:
+    write_export(tmp_path)
+    for config in ("pairs", "candidates"):
+        (tmp_path / config / "train-00000-of-00001.parquet").write_text("version https://git-lfs.github.com/spec/v1\n")
+    with pytest.raises(UserError) as caught:
+        folder_version(tmp_path, "mine")
+    told = [sentence.partition(" (")[0] for sentence in caught.value.sentences]
+    assert told == [f"mine: {config}/*.parquet is not a Parquet file" for config in ("candidates", "pairs")]
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "told"),
+    [
+        ("dvc.yaml", "{", r"dvc.yaml or dvc.lock is not as DVC writes it"),
+        ("dvc.yaml", "[]", r"dvc.yaml or dvc.lock is not as DVC writes it"),
+        ("dvc.lock", "[", r"dvc.yaml or dvc.lock is not as DVC writes it"),
+        ("reports/pairs.json", "{", r"mine: reports/pairs.json is not JSON"),
+        ("reports/pairs.json", "[]", r"mine: reports/pairs.json holds no JSON object"),
+    ],
+)
+def test_a_file_that_dvc_did_not_write_is_refused(file: str, text: str, told: str, tmp_path: Path) -> None:
+    write_checkout(tmp_path, {"pairs": {"outs": [{"path": "reports/pairs.json"}]}})
+    (tmp_path / "reports").mkdir()
+    (tmp_path / file).write_text(text)
+    with pytest.raises(UserError, match=told):
+        folder_version(tmp_path, "mine")

@@ -1,0 +1,97 @@
+"""What people see of a comparison, on the page and in the terminal."""
+
+from dataclasses import replace
+from html import unescape
+
+from stages.diffing.comparison import Comparison, compare
+from stages.diffing.page import page_of
+from stages.diffing.reasons import REASONS
+from stages.diffing.terminal import MOST_SHOWN, text_of
+from tests.diffing.world import keyed, version
+
+HOSTILE = "<script>alert('1')</script> \" onload=x & </pre> {{ 7 * 7 }}"
+
+
+def comparison(text: str = "x") -> Comparison:
+    """Two versions of which about everything differs, with `text` wherever a text can be."""
+    said = {"question_id": text, "error": text}
+    old = version(
+        text, {"exec_results": {"contract": text}}, {text: {"ex": 0.5, "ex_low": 0.4, "ex_high": 0.6, text: 1}},
+        pairs=keyed("pairs", text, chosen=f"{text} 1"),
+        exec_results=keyed("exec_results", text, "b", verdict="match", sql=f"{text} 1", **said),
+        questions=keyed("questions", text, question=text, gold_sql=f"{text} 1"),
+        gold=keyed("gold", text, verdict="ok", flags=""),
+    )  # fmt: skip
+    new = version(
+        text, {"exec_results": {"contract": 2, text: text}},
+        {text: {"ex": 0.625, "ex_low": 0.5, "ex_high": 0.75, text: 1234}},
+        pairs=keyed("pairs", text, "added", chosen=f"{text} 2"),
+        exec_results=keyed("exec_results", text, "b", verdict="exec_error", sql=f"{text} 2", **said),
+        questions=keyed("questions", text, question=text, gold_sql=f"{text} 2"),
+        gold=keyed("gold", text, verdict="exec_error", flags=""), prompts=keyed("prompts", text),
+    )  # fmt: skip
+    return compare(old, replace(new, commit="0123456789"))
+
+
+def test_hostile_text_stays_text_and_nothing_comes_from_elsewhere() -> None:
+    page = page_of(comparison(HOSTILE))
+    assert "<script" not in page and "http" not in page and "src=" not in page
+    assert page.count("<pre") == page.count("</pre>")
+    assert unescape(page).count(HOSTILE) > 30
+
+
+def test_the_page_shows_params_rows_labels_ex_and_metrics() -> None:
+    page = page_of(comparison())
+    for shown in (
+        "<td>exec_results.contract</td><td>&#34;x&#34;</td><td>2</td>", "<td>exec_results.x</td><td>–</td>",
+        "only in new", "chosen 1", "2 of 2 candidates in both have another verdict",
+        '<td>match</td><td class="text">exec_error</td><td>2</td><td class="text">sql + gold</td>',
+        REASONS["sql"], '<pre class="old">x 1</pre>', "50.0 (40.0–60.0)", "<td>1</td><td>1,234</td><td>+1,233</td>",
+        "New: x (0123456).",
+    ):  # fmt: skip
+        assert shown in page, shown
+
+
+def test_only_reasons_that_occur_are_explained() -> None:
+    assert REASONS["sql"] in page_of(comparison()) and REASONS["code"] not in page_of(comparison())
+    assert "  gold: " in text_of(comparison()) and "  code: " not in text_of(comparison())
+
+
+def test_equal_versions_make_a_page_and_a_text_without_differences() -> None:
+    one = version("v", pairs=keyed("pairs", "a"))
+    page, text = page_of(compare(one, one)), text_of(compare(one, one))
+    assert "The same." in page and "None differs." in page and "<article>" not in page
+    assert text.splitlines() == [
+        "old  v", "new  v", "", "params: the same", "",
+        "rows   old  new  added  removed  changed",
+        "pairs    1    1      0        0        0", "",
+        "labels: not known of both versions", "",
+        "metrics: 0 of 0 differ",
+    ]  # fmt: skip
+
+
+def test_the_terminal_tells_how_many_metrics_it_leaves_out_and_the_page_has_all() -> None:
+    names = [f"metric {number}" for number in range(MOST_SHOWN + 3)]
+    sides = [version("v", metrics={"r.json": dict.fromkeys(names, number)}) for number in (1, 2)]
+    found = compare(*sides)
+    assert f"metrics: {MOST_SHOWN + 3} of {MOST_SHOWN + 3} differ" in text_of(found)
+    assert "    and 3 more; --json and --html have all" in text_of(found)
+    assert all(f"<td>{name}</td>" in page_of(found) for name in names)
+
+
+def test_a_file_of_metrics_that_one_version_lacks_takes_one_line_in_the_terminal() -> None:
+    text = text_of(compare(version(), version(metrics={"r.json": {"a": 1, "b": 2}})))
+    assert text.endswith("metrics: 2 of 2 differ\n  r.json: only in new")
+
+
+def test_a_long_value_is_cut_on_the_page_with_its_length() -> None:
+    old, new = (version("v", pairs=keyed("pairs", "a", chosen=letter * 5000)) for letter in "xy")
+    page = page_of(compare(old, new))
+    assert "… (5,000 characters)" in page and "x" * 5000 not in page
+
+
+def test_an_export_is_said_to_have_no_params_and_no_metrics() -> None:
+    found = compare(replace(version(params=None), metrics=None), version(metrics={"r.json": {"a": 1}}))
+    assert found.as_json()["params"] is found.as_json()["metrics"] is None
+    assert "params: not known of both" in text_of(found) and "metrics: not known of both" in text_of(found)
+    assert page_of(found).count("Not known of both: an export has none.") == 2

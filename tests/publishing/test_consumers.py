@@ -1,0 +1,97 @@
+"""What people do with a published version, as they write it, in a process that takes the test Hub for the Hub."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import polars as pl
+import pytest
+from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
+
+from stages.publishing.views import columns_of
+from tests.hub import TOKEN, Hub, hub_of
+from tests.publishing.workplace import DATASET, MODEL, VERSION, Workplace
+from tests.test_readme import blocks
+
+NEXT = "v0.2.0"
+LOADS, TRAINS, READS = (block for block in blocks("python") if "OWNER/" in block)
+"""What the README tells users to write."""
+
+
+@pytest.fixture(scope="module")
+def hub(
+    tmp_path_factory: pytest.TempPathFactory, model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast
+) -> Iterator[Hub]:
+    """A Hub with two versions, of which the second has a pair less; the model is a real one."""
+    folder = tmp_path_factory.mktemp("publisher")
+    with pytest.MonkeyPatch.context() as patch, hub_of(patch, folder) as hub:
+        (folder / "work").mkdir()
+        workplace = Workplace(folder / "work", patch)
+        for path in (folder / "work" / "models" / "dpo").iterdir():
+            path.unlink()
+        model.save_pretrained(folder / "work" / "models" / "dpo")
+        tokenizer.save_pretrained(folder / "work" / "models" / "dpo")
+        workplace.push()
+        workplace.write("pairs", pl.read_parquet(folder / "work" / workplace.flags["pairs"]).head(3))
+        workplace.push(NEXT)
+        yield hub
+
+
+@pytest.fixture(scope="module")
+def told(hub: Hub, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """What a user's script finds, of the README's words and some more."""
+    home = tmp_path_factory.mktemp("home")
+    shard = f"{hub.address}/datasets/{DATASET}/resolve/{VERSION}/pairs/train-00000-of-00001.parquet"
+    script = f"""
+import json
+{LOADS}
+told = {{"columns": pairs.column_names, "rows": pairs.num_rows, "chosen": pairs[0]["chosen"], "splits": sorted(gold)}}
+told["wrong"] = sorted(wrong)
+told["next rows"] = load_dataset("OWNER/sense-demo", "pairs", split="train", revision="{NEXT}").num_rows
+{TRAINS}
+told["loss"] = trainer.state.log_history[0]["loss"]
+from transformers import AutoModelForCausalLM
+told["parameters"] = AutoModelForCausalLM.from_pretrained("{MODEL}", revision="{VERSION}").num_parameters()
+{READS}
+told["polars"] = pairs.columns
+print(json.dumps(told))
+"""
+    names = {
+        "hf://datasets/OWNER/sense-demo@v0.1.0/pairs/train-*.parquet": shard, "OWNER/sense-demo": DATASET,
+        "Qwen/Qwen2.5-Coder-0.5B": MODEL, "max_steps=2": "max_steps=2, logging_steps=1",
+    }  # fmt: skip
+    for name, here in names.items():
+        assert name in script
+        script = script.replace(name, here)
+    own = {"HF_ENDPOINT": hub.address, "HF_HOME": str(home), "HF_HUB_DISABLE_XET": "1", "HF_HUB_OFFLINE": "0"}
+    environment = {**os.environ, **own, "HF_TOKEN": TOKEN, "NO_PROXY": "127.0.0.1", "HF_HUB_DISABLE_TELEMETRY": "1"}
+    hub.dataset(DATASET).private = False  # an address alone has no token with it
+    done = subprocess.run([sys.executable, "-c", script], env=environment, cwd=home, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+def test_load_dataset_gives_each_version_by_its_tag(told: dict[str, Any]) -> None:
+    assert (told["rows"], told["next rows"]) == (5, 3)  # less that of a source without a licence
+    assert told["columns"] == columns_of("pairs") and told["chosen"] == "SELECT count(*) FROM singer"
+    assert told["splits"] == ["dev", "test", "train"]
+
+
+def test_a_config_is_streamed(told: dict[str, Any]) -> None:
+    assert told["wrong"] == ["SELECT 1"] * 5  # one for each train question that is published
+
+
+def test_the_model_comes_by_its_tag(told: dict[str, Any], model: LlamaForCausalLM) -> None:
+    assert told["parameters"] == model.num_parameters()
+
+
+def test_trl_trains_on_the_pairs_without_a_map(told: dict[str, Any]) -> None:
+    assert told["loss"] == pytest.approx(0.6931, abs=1e-3)  # of the first step: ln 2
+
+
+def test_polars_reads_a_shard_by_its_address(told: dict[str, Any]) -> None:
+    assert told["polars"] == columns_of("pairs")  # its own `hf://` asks huggingface.co alone

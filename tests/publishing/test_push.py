@@ -1,0 +1,325 @@
+"""The push: to a Hub on loopback, through the real client."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from stages.files import sha256_file
+from tests.hub import OWNER, TOKEN, Fault, Hub, Repository, hub_of
+from tests.publishing.workplace import DATASET, MODEL, VERSION, Workplace, small_tables
+
+OTHER = "hf_othertoken"
+
+
+@pytest.fixture
+def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
+    monkeypatch.setattr("huggingface_hub.utils._http.time.sleep", lambda seconds: None)  # between the client's tries
+    with hub_of(monkeypatch, tmp_path) as hub:
+        yield hub
+
+
+@pytest.fixture
+def workplace(hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workplace:
+    (tmp_path / "work").mkdir()
+    return Workplace(tmp_path / "work", monkeypatch)
+
+
+def written(hub: Hub) -> list[tuple[str, str]]:
+    """The requests that change something."""
+    asked = [(method, path) for method, path in hub.asked if method != "GET" and method != "HEAD"]
+    return [one for one in asked if "validate-yaml" not in one[1] and "paths-info" not in one[1]]
+
+
+def commits(repository: Repository) -> list[str]:
+    """The titles of what was committed, less the first commit that comes with a repository."""
+    return [commit.title for commit in repository.commits.values() if commit.parent]
+
+
+# ---- what a push does ----
+
+
+def test_a_version_is_one_commit_and_a_tag_in_private_repositories(hub: Hub, workplace: Workplace) -> None:
+    report = workplace.push()
+    for repository in (hub.dataset(DATASET), hub.model(MODEL)):
+        assert repository.private
+        assert commits(repository) == [VERSION]
+        assert repository.tags == {VERSION: repository.branches["main"]}
+    assert report["pushed"] == [
+        {"repository": DATASET, "commit": hub.dataset(DATASET).tags[VERSION], "new": True},
+        {"repository": MODEL, "commit": hub.model(MODEL).tags[VERSION], "new": True},
+    ]
+
+
+def test_what_is_pushed_is_the_export_and_the_model(hub: Hub, workplace: Workplace) -> None:
+    workplace.push()
+    dataset = hub.dataset(DATASET).files(VERSION)
+    made = {path.relative_to(workplace.export / "dataset").as_posix(): path.read_bytes()
+            for path in (workplace.export / "dataset").rglob("*.*")}  # fmt: skip
+    assert {name: data for name, data in dataset.items() if name != ".gitattributes"} == made
+    model = hub.model(MODEL).files(VERSION)
+    assert model["model.safetensors"] == bytes(range(256))
+    assert model["README.md"] == (workplace.export / "models" / "dpo" / "README.md").read_bytes()
+    assert set(model) - {".gitattributes"} == {"README.md", "config.json", "model.safetensors", "tokenizer.json"}
+
+
+def test_the_card_that_is_pushed_names_the_commit_and_the_lock_of_the_git_tag(hub: Hub, workplace: Workplace) -> None:
+    workplace.push()
+    card = hub.dataset(DATASET).files(VERSION)["README.md"].decode()
+    assert f"| git commit | `{workplace.git('rev-parse', VERSION).strip()}` |" in card
+    assert f"| sha256 of `dvc.lock` | `{sha256_file(workplace.folder / 'dvc.lock')}` |" in card
+
+
+def test_adapters_are_pushed_alone_with_the_tokenizer(hub: Hub, workplace: Workplace) -> None:
+    folder = workplace.folder / "models" / "dpo" / "adapter"
+    folder.mkdir()
+    (folder / "adapter_config.json").write_text("{}")
+    (folder / "adapter_model.safetensors").write_bytes(bytes(10))
+    workplace.set("publish", weights="adapter")
+    workplace.push()
+    names = set(hub.model(MODEL).files(VERSION)) - {".gitattributes"}
+    assert names == {"README.md", "adapter_config.json", "adapter_model.safetensors", "tokenizer.json"}
+
+
+def test_the_same_version_twice_commits_nothing_and_uploads_nothing(hub: Hub, workplace: Workplace) -> None:
+    first = workplace.push()
+    hub.asked.clear()
+    again = workplace.push_again()
+    assert [one["commit"] for one in again["pushed"]] == [one["commit"] for one in first["pushed"]]
+    assert not any(one["new"] for one in again["pushed"])
+    assert {path for _, path in written(hub)} <= {"/api/repos/create"}
+
+
+def test_the_next_version_has_its_own_files_only_and_the_old_tag_keeps_its(hub: Hub, workplace: Workplace) -> None:
+    workplace.set("publish", shard_rows=2)
+    workplace.push()
+    old = hub.dataset(DATASET).files(VERSION)
+    workplace.set("publish", shard_rows=100)
+    workplace.push("v0.2.0")
+    dataset = hub.dataset(DATASET)
+    assert dataset.files(VERSION) == old and "pairs/train-00002-of-00003.parquet" in old
+    assert [name for name in dataset.files("v0.2.0") if "pairs" in name] == ["pairs/train-00000-of-00001.parquet"]
+    assert commits(dataset) == [VERSION, "v0.2.0"]
+
+
+def test_public_repositories_are_made_where_that_is_told(hub: Hub, workplace: Workplace) -> None:
+    workplace.set("publish", private=False)
+    workplace.push()
+    assert not hub.dataset(DATASET).private and not hub.model(MODEL).private
+
+
+def test_an_organisation_that_one_belongs_to_is_pushed_to(hub: Hub, workplace: Workplace) -> None:
+    hub.user(OWNER, TOKEN, organisations=["team"])
+    workplace.set("publish", dataset="team/small", models={})
+    workplace.push()
+    assert VERSION in hub.dataset("team/small").tags
+
+
+def test_without_push_nothing_is_asked_of_the_hub(hub: Hub, workplace: Workplace) -> None:
+    workplace.run()
+    assert not hub.asked
+
+
+def test_no_token_is_in_what_is_printed_reported_or_pushed(
+    hub: Hub, workplace: Workplace, capsys: pytest.CaptureFixture[str]
+) -> None:
+    workplace.push()
+    printed = capsys.readouterr()
+    assert f"{DATASET} {VERSION}: pushed, commit " in printed.out
+    assert TOKEN not in printed.out + printed.err
+    assert not any(TOKEN in path for _, path in hub.asked)
+    pushed = [data for place in (hub.dataset(DATASET), hub.model(MODEL)) for data in place.files(VERSION).values()]
+    files = [path.read_bytes() for path in workplace.folder.rglob("reports/**/*.*")]
+    assert not any(TOKEN.encode() in data for data in [*pushed, *files])
+
+
+# ---- broken off ----
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        Fault("PUT", ".", cut=100, times=1000),
+        Fault("PUT", ".", status=500, times=1000),
+        Fault("POST", f"datasets/{DATASET}/commit", status=500, times=10),
+        Fault("POST", f"datasets/{DATASET}/commit", status=429, times=10),
+        Fault("POST", f"datasets/{DATASET}/commit", status=412, times=1),
+        Fault("POST", f"datasets/{DATASET}/preupload", cut=10, times=10),
+        Fault("POST", f"datasets/{DATASET}/tag", status=503, times=10),
+        Fault("POST", f"models/{MODEL}/commit", status=500, times=10),
+        Fault("POST", f"models/{MODEL}/tag", status=500, times=10),
+    ],
+    ids=lambda fault: f"{fault.path} {fault.status or 'cut'}",
+)
+def test_a_push_that_broke_off_is_told_leaves_no_half_version_and_can_be_run_again(
+    fault: Fault, hub: Hub, workplace: Workplace
+) -> None:
+    workplace.tag()
+    workplace.set("publish", push=True)
+    hub.faults.append(Fault(fault.method, fault.path, fault.status, fault.cut, times=fault.times))
+    [sentence] = workplace.refused()
+    assert sentence.startswith((f"{DATASET}: ", f"{MODEL}: "))
+    for repository in hub.repositories.values():
+        assert commits(repository) in ([], [VERSION])
+        assert not repository.tags or commits(repository)
+    hub.faults.clear()
+    report = workplace.run()
+    assert [one["repository"] for one in report["pushed"]] == [DATASET, MODEL]
+    for repository in (hub.dataset(DATASET), hub.model(MODEL)):
+        assert commits(repository) == [VERSION] and set(repository.tags) == {VERSION}
+
+
+def test_a_shard_that_came_before_the_cut_is_not_sent_again(hub: Hub, workplace: Workplace) -> None:
+    workplace.tag()
+    workplace.set("publish", push=True, models={})
+    hub.faults.append(Fault("POST", f"datasets/{DATASET}/commit", status=500, times=10))
+    workplace.refused()
+    hub.faults.clear()
+    hub.asked.clear()
+    workplace.run()
+    assert not [path for method, path in hub.asked if method == "PUT"]
+
+
+# ---- refused ----
+
+
+def refused(workplace: Workplace, hub: Hub) -> list[str]:
+    """What a push is refused with, before anything is written."""
+    workplace.tag()
+    workplace.set("publish", push=True)
+    sentences = workplace.refused()
+    assert not written(hub) and not workplace.export.exists()
+    return sentences
+
+
+def test_a_push_without_a_token_is_refused(hub: Hub, workplace: Workplace, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("HF_TOKEN")
+    monkeypatch.setattr("huggingface_hub.constants.HF_TOKEN_PATH", str(workplace.folder / "none"))
+    assert refused(workplace, hub) == ["there is no token for the Hub; call `hf auth login`, or set HF_TOKEN"]
+
+
+def test_a_token_that_may_only_read_is_refused(hub: Hub, workplace: Workplace) -> None:
+    hub.user(OWNER, TOKEN, role="read")
+    [sentence] = refused(workplace, hub)
+    assert sentence.startswith("the token for the Hub may only read; make one that may write")
+
+
+def test_a_fine_grained_token_without_the_right_is_told_by_the_hub(hub: Hub, workplace: Workplace) -> None:
+    hub.user(OWNER, TOKEN, role="fineGrained")
+    workplace.tag()
+    workplace.set("publish", push=True)
+    [sentence] = workplace.refused()
+    assert sentence.startswith(f"{DATASET}: the Hub answers 403 (") and "right to write to it" in sentence
+
+
+def test_a_token_that_is_not_valid_is_told(hub: Hub, workplace: Workplace, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_TOKEN", "hf_gone")
+    [sentence] = refused(workplace, hub)
+    assert sentence.startswith("the Hub: the Hub answers 401") and "`hf auth login`" in sentence
+    assert "hf_gone" not in sentence
+
+
+def test_repositories_of_another_are_refused_all_at_once(hub: Hub, workplace: Workplace) -> None:
+    workplace.set("publish", dataset="other/small", models={"dpo": "another/small"})
+    assert refused(workplace, hub) == [
+        f"{name} is not yours (the token is that of {OWNER}, who may write to {OWNER}); correct it in `publish`, or use"
+        " another token"
+        for name in ("other/small", "another/small")
+    ]
+
+
+def test_the_owner_that_params_come_with_is_no_owner(hub: Hub, workplace: Workplace) -> None:
+    workplace.set("publish", dataset="OWNER/small", models={})
+    [sentence] = refused(workplace, hub)
+    assert sentence == "params.yaml has `OWNER/small` in section `publish`; put your name on the Hub in place of OWNER"
+
+
+def test_a_public_repository_is_not_pushed_to_as_a_private_one(hub: Hub, workplace: Workplace) -> None:
+    hub.dataset(DATASET).commit({"a": b""})
+    [sentence] = refused(workplace, hub)
+    assert sentence.startswith(f"`publish.private` is true, but {DATASET} is public; set it to false, or make that")
+
+
+def test_a_name_that_the_hub_refuses_is_told_in_its_words(hub: Hub, workplace: Workplace) -> None:
+    hub.faults.append(Fault("POST", "/api/repos/create", status=400, message="This name is reserved"))
+    workplace.tag()
+    workplace.set("publish", push=True)
+    assert workplace.refused() == [
+        f"{DATASET}: the Hub answers 400 (This name is reserved); correct it in `publish`"
+    ]
+
+
+def test_a_card_that_the_hub_refuses_is_told_and_nothing_is_uploaded(hub: Hub, workplace: Workplace) -> None:
+    hub.card_errors.append("license must be one of …")
+    workplace.tag()
+    workplace.set("publish", push=True)
+    [sentence] = workplace.refused()
+    assert sentence.startswith(f"{DATASET}: the Hub refuses the commit (") and "license must be one of" in sentence
+    assert not [path for method, path in hub.asked if method == "PUT"]
+
+
+def test_a_tag_with_other_content_is_refused(hub: Hub, workplace: Workplace) -> None:
+    workplace.push()
+    before = dict(hub.dataset(DATASET).tags)
+    workplace.set("publish", push=False, shard_rows=2)
+    workplace.tag(VERSION)  # moved
+    workplace.set("publish", push=True)
+    [sentence] = workplace.refused()
+    assert sentence.startswith(f"{DATASET} has a tag `{VERSION}` with other content (")
+    assert sentence.endswith("a version never changes: set `publish.version` to a new one")
+    assert hub.dataset(DATASET).tags == before and commits(hub.dataset(DATASET)) == [VERSION]
+
+
+def test_sources_and_base_models_without_a_licence_are_refused_with_what_else_is_wrong(
+    hub: Hub, workplace: Workplace
+) -> None:
+    file = workplace.folder / workplace.flags["sources"]
+    file.write_text(file.read_text().replace("redistribution: true", "redistribution: false"))
+    only = {name: rows.filter(rows["question_id"].str.starts_with("mydata/")) for name, rows in small_tables().items()}
+    for name, rows in only.items():
+        workplace.write(name, rows)
+    workplace.set("train_sft.weak", base="some/coder", revision="abc", scratch=None)
+    workplace.set("publish", dataset="OWNER/small")
+    sentences = refused(workplace, hub)
+    assert [sentence.split(";")[0] for sentence in sentences] == [
+        "`publish.licences` does not name the licence of some/coder, a base model",
+        "none of mydata may be passed on",
+        "params.yaml has `OWNER/small` in section `publish`",
+    ]
+
+
+# ---- the git tag ----
+
+
+def test_a_push_without_the_git_tag_is_refused(hub: Hub, workplace: Workplace) -> None:
+    workplace.tag("v0.0.9")
+    workplace.set("publish", push=True)
+    assert workplace.refused() == [
+        f"git has no tag `{VERSION}`, the `publish.version`; commit, then `git tag {VERSION}`"
+    ]
+    assert not hub.asked
+
+
+def test_a_push_from_another_commit_than_the_tags_is_refused(hub: Hub, workplace: Workplace) -> None:
+    workplace.tag()
+    workplace.tag("later")
+    workplace.set("publish", push=True)
+    [sentence] = workplace.refused()
+    assert sentence.startswith(f"the git tag `{VERSION}` is commit ") and "but HEAD is " in sentence
+
+
+def test_data_that_the_tags_lock_does_not_tell_of_is_refused(hub: Hub, workplace: Workplace) -> None:
+    workplace.tag()
+    lock = workplace.folder / "dvc.lock"
+    lock.write_text(lock.read_text().replace("make", "make other pairs"))
+    workplace.set("publish", push=True)
+    [sentence] = workplace.refused()
+    assert sentence.startswith(f"dvc.lock at the git tag `{VERSION}` is not that of the data here (")
+    assert "stages that part: pairs)" in sentence
+
+
+def test_only_the_publishing_itself_may_differ_from_the_tags_lock(hub: Hub, workplace: Workplace) -> None:
+    workplace.tag()
+    lock = workplace.folder / "dvc.lock"
+    lock.write_text(lock.read_text().replace('{"cmd": "a"}', '{"cmd": "b"}'))
+    assert workplace.push_again()["pushed"]

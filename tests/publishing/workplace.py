@@ -1,0 +1,171 @@
+"""A working directory as stage `publish` finds it: small datasets with their receipts, a model, figures, git."""
+
+import json
+import shutil
+import subprocess
+import sys
+from functools import reduce
+from operator import getitem
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+from ruamel.yaml import YAML
+
+from stages import publish
+from stages.commands import stage_flags
+from stages.errors import UserError
+from stages.files import read_json, write_json
+from stages.receipts import write_receipt
+from stages.tables import write_table
+from tests.hub import OWNER
+from tests.test_pairs import frame_of
+from tests.test_pipeline import ROOT
+
+DATASET, MODEL = f"{OWNER}/small", f"{OWNER}/small-dpo"
+VERSION = "v0.1.0"
+IDENTITY = ("-c", "user.name=Test", "-c", "user.email=test@example.org")
+FIGURES = {
+    "questions": 5, "ex": 0.6, "ex_low": 0.2, "ex_high": 0.9, "pass_at": {"1": 0.5, "2": 0.75},
+    "maj_at": {"1": 0.5, "2": 0.5},
+}  # fmt: skip
+QUESTIONS = [
+    *(f"demo/train/{number:04}" for number in range(4)), "demo/dev/0000", "demo/test/0000", "mydata/train/0000",
+    "spider/train/0000",
+]  # fmt: skip
+"""Of the demo corpus, of a source of the user's own and of a known one."""
+
+
+def small_tables() -> dict[str, pl.DataFrame]:
+    """Every dataset: two candidates a train question, the first right and the second wrong, and a pair of them."""
+    train = [one for one in QUESTIONS if "/train/" in one]
+    questions = [
+        {
+            "question_id": one, "source": one.split("/")[0], "split": one.split("/")[1], "db_id": "music",
+            "question": "How many | singers?", "evidence": "", "gold_sql": "SELECT count(*) FROM singer",
+            "other_golds": "", "difficulty": "easy", "origin": "human",
+        }
+        for one in QUESTIONS
+    ]  # fmt: skip
+    candidates = [
+        {
+            "candidate_id": f"{one}:{sample}", "question_id": one, "sample": sample, "completion": sql, "sql": sql,
+            "model": "weak", "model_version": "f" * 64, "prompt_sha256": "e" * 64, "temperature": 1.0, "top_p": 1.0,
+            "max_tokens": 80, "seed": 3, "finish_reason": "stop", "tokens": 9, "logprob": -1.5,
+            "db_sha256": "d" * 64, "verdict": verdict, "steps": 20, "rows": 1, "contract": "strict",
+            "sqlite_version": "3.54.1",
+        }
+        for one in train
+        for sample, (sql, verdict) in enumerate([("SELECT count(*) FROM singer", "match"), ("SELECT 1", "mismatch")])
+    ]  # fmt: skip
+    pairs = [
+        {
+            "pair_id": f"pair {one}", "question_id": one, "db_id": "music", "prompt": f"Prompt of {one}\n",
+            "chosen": "SELECT count(*) FROM singer", "rejected": "SELECT 1", "chosen_id": f"{one}:0",
+            "rejected_id": f"{one}:1", "rejected_verdict": "mismatch", "similarity": 0.4,
+        }
+        for one in train
+    ]  # fmt: skip
+    golds = [{"question_id": one, "verdict": "ok", "steps": 20, "rows": 1, "columns": 1, "flags": "",
+              "findings": ""} for one in QUESTIONS]  # fmt: skip
+    prompts = [{"question_id": one, "db_id": "music", "prompt": f"Prompt of {one}\n", "tokens": 5,
+                "dropped_tables": "[]", "lost_tables": "[]"} for one in QUESTIONS]  # fmt: skip
+    sft = [{"question_id": one, "prompt": f"Prompt of {one}\n", "completion": "SELECT count(*) FROM singer",
+            "origin": "human"} for one in train]  # fmt: skip
+    rows: dict[str, list[dict[str, Any]]] = {
+        "questions": questions, "gold": golds, "prompts": prompts, "sft": sft, "candidates": candidates,
+        "exec_results": candidates, "pairs": pairs,
+    }  # fmt: skip
+    return {dataset: frame_of(of_it, dataset) for dataset, of_it in rows.items()}
+
+
+class Workplace:
+    """`flags`: those of the stage in dvc.yaml, which name all that is in the directory."""
+
+    def __init__(self, folder: Path, patch: pytest.MonkeyPatch) -> None:
+        self.folder, self.patch = folder, patch
+        self.flags = stage_flags("publish", ROOT / "dvc.yaml")
+        for name in ("params.yaml", self.flags["dictionary"], self.flags["sources"]):
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / name, folder / name)
+        for dataset, frame in small_tables().items():
+            self.write(dataset, frame)
+        model = folder / self.flags["checkpoints"] / "dpo"
+        model.mkdir(parents=True)
+        for name in ("config.json", "tokenizer.json"):
+            (model / name).write_text("{}")
+        (model / "model.safetensors").write_bytes(bytes(range(256)))
+        for test_set in ("demo-dev", "demo-test"):
+            write_json(folder / self.flags["evaluations"] / f"dpo-{test_set}.json", FIGURES)
+        learnt = {"objective": "cdpo", "trained_on": 6, "chosen_logprob_change": -0.5, "rejected_logprob_change": -2.0}
+        write_json(folder / self.flags["train-dpo-report"], learnt)
+        self.set("publish", dataset=DATASET, models={"dpo": MODEL})
+        self.set("evaluate", test_sets=["demo-dev", "demo-test"])
+        patch.chdir(folder)
+
+    def write(self, dataset: str, frame: pl.DataFrame, valid: bool = True) -> None:
+        """The dataset with its receipt."""
+        flag = dataset.replace("_", "-")
+        table = self.folder / self.flags[flag]
+        write_table(frame, table, dataset)
+        write_receipt(self.folder / self.flags[f"{flag}-receipt"], dataset, frame.height, valid, table)
+
+    def set(self, section: str, **values: Any) -> None:
+        """Changes params of a section."""
+        yaml, file = YAML(), self.folder / "params.yaml"
+        params = yaml.load(file.read_text())
+        reduce(getitem, section.split("."), params).update(values)
+        with file.open("w") as opened:
+            yaml.dump(params, opened)
+
+    def tag(self, version: str = VERSION) -> str:
+        """Commits all, and tags the commit; its hex id."""
+        lock = self.folder / "dvc.lock"
+        if not lock.exists():
+            stages = {"pairs": {"cmd": "make"}, "publish": {"cmd": "a"}}
+            lock.write_text(json.dumps({"schema": "2.0", "stages": stages}))
+            self.git("init", "--quiet")
+        self.git("add", "--all")
+        self.git(*IDENTITY, "commit", "--quiet", "--allow-empty", "--message", "a version")
+        self.git("tag", "--force", version)
+        return self.git("rev-parse", "HEAD").strip()
+
+    def git(self, *words: str) -> str:
+        done = subprocess.run(["git", *words], cwd=self.folder, capture_output=True, text=True, check=True)
+        return done.stdout
+
+    def run(self) -> dict[str, Any]:
+        """The stage's report."""
+        flags = [part for name, value in self.flags.items() for part in (f"--{name}", value)]
+        self.patch.setattr(sys, "argv", ["publish", *flags])
+        publish.main()
+        return read_json(self.folder / self.flags["report"])
+
+    def push(self, version: str = VERSION) -> dict[str, Any]:
+        """The report of a push of this version, which is tagged first."""
+        self.set("publish", version=version, push=False)
+        self.tag(version)
+        return self.push_again()
+
+    def push_again(self) -> dict[str, Any]:
+        self.set("publish", push=True)
+        return self.run()
+
+    def refused(self) -> list[str]:
+        """The sentences that the stage ends with."""
+        with pytest.raises(UserError) as caught:
+            self.run()
+        return list(caught.value.sentences)
+
+    @property
+    def export(self) -> Path:
+        return self.folder / self.flags["export"]
+
+    @property
+    def card(self) -> str:
+        return (self.export / "dataset" / "README.md").read_text()
+
+    def rows(self, config: str, split: str = "train") -> pl.DataFrame:
+        """What is exported."""
+        return pl.read_parquet(self.export / "dataset" / config / f"{split}-*.parquet")

@@ -1,0 +1,286 @@
+"""Stage `publish` without a push: the export folder, what is left out of it, and what stops it."""
+
+import errno
+import getpass
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pyarrow.parquet as pq
+import pytest
+from datasets import load_dataset
+from huggingface_hub import DatasetCard, ModelCard
+
+from stages.files import sha256_folder
+from stages.publishing.views import VIEWS, columns_of, features_of
+from tests.hub import TOKEN
+from tests.publishing.workplace import DATASET, FIGURES, QUESTIONS, VERSION, Workplace, small_tables
+
+DEMO = [one for one in QUESTIONS if one.startswith("demo/train")]
+
+
+@pytest.fixture
+def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workplace:
+    return Workplace(tmp_path, monkeypatch)
+
+
+def licences(card: str) -> list[str]:
+    """Those of a dataset's card, as the Hub reads it."""
+    return list(DatasetCard(card).data["license"])
+
+
+# ---- the export ----
+
+
+@pytest.mark.parametrize("config", VIEWS)
+def test_a_config_loads_from_the_folder_with_its_splits_and_features(config: str, workplace: Workplace) -> None:
+    report = workplace.run()
+    loaded: Any = load_dataset(str(workplace.export / "dataset"), config, cache_dir=str(workplace.folder / "cache"))
+    assert {split: part.num_rows for split, part in loaded.items()} == report["rows"][config]
+    assert all(part.features == features_of(config) for part in loaded.values())
+    assert loaded["train"].column_names == columns_of(config)
+
+
+def test_the_default_config_is_the_pairs(workplace: Workplace) -> None:
+    workplace.run()
+    loaded: Any = load_dataset(str(workplace.export / "dataset"), split="train", cache_dir=str(workplace.folder / "c"))
+    assert loaded.column_names == columns_of("pairs")
+
+
+def test_every_candidate_comes_with_its_verdict_and_its_database(workplace: Workplace) -> None:
+    workplace.run()
+    rows = workplace.rows("candidates").filter(pl.col("question_id") == DEMO[0]).select("sample", "verdict", "db_id")
+    assert rows.rows() == [(0, "match", "music"), (1, "mismatch", "music")]
+
+
+def test_a_gold_comes_with_its_question_and_its_prompt(workplace: Workplace) -> None:
+    workplace.run()
+    [row] = workplace.rows("gold", "dev").iter_rows(named=True)
+    assert (row["question"], row["verdict"]) == ("How many | singers?", "ok")
+    assert row["prompt"] == "Prompt of demo/dev/0000\n"
+
+
+def test_rows_are_sorted_by_their_key_and_cut_into_shards(workplace: Workplace) -> None:
+    workplace.set("publish", shard_rows=3)
+    workplace.run()
+    folder = workplace.export / "dataset" / "candidates"
+    assert sorted(path.name for path in folder.iterdir()) == [f"train-0000{n}-of-00004.parquet" for n in range(4)]
+    keys = [key for path in sorted(folder.iterdir()) for key in pl.read_parquet(path)["candidate_id"]]
+    assert keys == sorted(keys) and len(keys) == 10
+    assert pq.read_metadata(folder / "train-00000-of-00004.parquet").row_group(0).column(0).compression == "ZSTD"
+
+
+def test_the_same_inputs_give_the_same_bytes(workplace: Workplace) -> None:
+    reports = [workplace.run()]
+    first = sha256_folder(workplace.export)
+    reports.append(workplace.run())
+    assert sha256_folder(workplace.export) == first and reports[0] == reports[1]
+    assert not list(workplace.folder.rglob("*.partial"))
+
+
+def test_no_path_no_name_of_this_machine_and_no_token_is_in_what_is_exported(
+    workplace: Workplace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_TOKEN", TOKEN)
+    workplace.run()
+    files = [*workplace.export.rglob("*.*"), workplace.folder / workplace.flags["report"]]
+    for secret in (str(workplace.folder), str(Path.home()), socket.gethostname(), TOKEN, f"/{getpass.getuser()}/"):
+        assert not [path for path in files if secret.encode() in path.read_bytes()], secret
+
+
+# ---- licences ----
+
+
+def test_a_source_of_ones_own_without_a_licence_is_left_out_and_the_card_and_the_report_say_so(
+    workplace: Workplace,
+) -> None:
+    report = workplace.run()
+    for config in VIEWS:
+        assert not workplace.rows(config)["question_id"].str.starts_with("mydata/").any()
+    assert report["left_out"] == {"mydata": {"pairs": 1, "candidates": 2, "sft": 1, "gold": 1}}
+    assert report["rows"]["gold"] == {"train": 5, "dev": 1, "test": 1}
+    assert "| mydata, a source of the publisher's own | other | 1 | no: its licence does not let" in workplace.card
+    assert "**Left out**, because of their licence: all rows of mydata." in workplace.card
+    assert licences(workplace.card) == ["apache-2.0", "cc-by-sa-4.0"]
+
+
+def test_a_source_whose_licence_is_told_is_published_under_it(workplace: Workplace) -> None:
+    workplace.set("publish", licences={"mydata": "cc0-1.0"})
+    report = workplace.run()
+    assert report["left_out"] == {} and report["rows"]["pairs"] == {"train": 6}
+    assert licences(workplace.card) == ["apache-2.0", "cc-by-sa-4.0", "cc0-1.0"]
+
+
+def test_a_known_source_that_may_not_be_passed_on_is_left_out(workplace: Workplace) -> None:
+    file = workplace.folder / workplace.flags["sources"]
+    file.write_text(file.read_text().replace("redistribution: true", "redistribution: false", 1))  # Spider's
+    report = workplace.run()
+    assert set(report["left_out"]) == {"mydata", "spider"}
+    assert "Yu18c" not in workplace.card  # not cited either
+
+
+def test_a_published_source_is_named_with_its_licence_and_cited(workplace: Workplace) -> None:
+    workplace.run()
+    assert "| [Spider 1.0](https://yale-lily.github.io/spider) | cc-by-sa-4.0 | 1 | yes |" in workplace.card
+    assert workplace.card.count("@inproceedings{Yu18c,") == 1
+
+
+def test_a_base_model_stands_in_the_card_with_its_revision_and_licence(workplace: Workplace) -> None:
+    workplace.set("train_sft.weak", base="deepseek-ai/coder", revision="abc", scratch=None)
+    workplace.set("publish", licences={"deepseek-ai/coder": "mit"})
+    workplace.run()
+    assert "- deepseek-ai/coder at abc: mit" in workplace.card
+    assert "fine-tuned from deepseek-ai/coder at abc" in workplace.card
+    assert "mit" in licences(workplace.card)
+
+
+# ---- the cards ----
+
+
+def test_the_card_tells_how_it_was_made(workplace: Workplace) -> None:
+    workplace.run()
+    for fact in (
+        "| sampling | 8 a question, temperature 1.0, top_p 1.0, at most 80 tokens, seed 3 |",
+        f"| model's version | `weak`, sha256 `{'f' * 64}` |",
+        "| comparison | `strict` |",
+        "| budget of a query | 1,000,000 SQLite VM steps, or 50 times its gold's, if that is more |",
+        "| SQLite | 3.54.1 |",
+        "| | match | mismatch |",
+        "| candidates | 5 | 5 |",
+        "neg_limit 1, pos_limit null",
+        "| git commit | not released",
+        "  neg_filter: all",
+        f'load_dataset("{DATASET}", "pairs", revision="{VERSION}")',
+    ):
+        assert fact in workplace.card, fact
+
+
+@pytest.mark.parametrize("config", VIEWS)
+def test_the_card_tells_what_each_column_means(config: str, workplace: Workplace) -> None:
+    workplace.run()
+    part = workplace.card.split(f"### {config}\n")[1].split("\n## ")[0].split("\n### ")[0]
+    assert [line.split("`")[1] for line in part.splitlines() if line.startswith("| `")] == columns_of(config)
+
+
+def test_the_model_card_has_the_figures_in_the_hubs_format_linked_to_the_dataset(workplace: Workplace) -> None:
+    workplace.run()
+    card = ModelCard.load(workplace.export / "models" / "dpo" / "README.md")
+    found = {(one.dataset_name, one.metric_name): one for one in card.data.eval_results or []}
+    assert {name for name, _ in found} == {"demo-dev", "demo-test"}
+    ex = found["demo-dev", "EX"]
+    linked = (ex.dataset_type, ex.dataset_config, ex.dataset_split, ex.dataset_revision)
+    assert ex.metric_value == FIGURES["ex"] and linked == (DATASET, "gold", "dev", VERSION)
+    assert card.data.datasets == [DATASET] and card.data.license == "apache-2.0"
+    assert "| `demo-dev` | 5 | 60.0 | 20.0–90.0 | 50.0 | 50.0 | 75.0 | 50.0 |" in card.text
+    assert "likelihood displacement" in card.text and "ipo" not in card.text
+
+
+def test_a_template_that_names_what_there_is_not_is_told(workplace: Workplace, tmp_path: Path) -> None:
+    template = tmp_path / "card.md.jinja"
+    template.write_text("# {{ title }} by {{ author }}\n")
+    workplace.patch.setattr("stages.publishing.dataset.TEMPLATE", template)
+    [sentence] = workplace.refused()
+    assert sentence.startswith(f"{template} names something that there is not ('author' is undefined); what it may")
+    assert not workplace.export.exists()
+
+
+def test_a_template_that_is_no_jinja_is_told_with_its_line(workplace: Workplace, tmp_path: Path) -> None:
+    template = tmp_path / "card.md.jinja"
+    template.write_text("# Title\n{% for %}\n")
+    workplace.patch.setattr("stages.publishing.models.TEMPLATE", template)
+    [sentence] = workplace.refused()
+    assert sentence.startswith(f"{template}, line 2, is no Jinja (")
+
+
+def test_a_column_that_the_data_dictionary_does_not_tell_of_is_named(workplace: Workplace) -> None:
+    file = workplace.folder / workplace.flags["dictionary"]
+    file.write_text(file.read_text().replace("| `similarity` |", "| `likeness` |"))
+    assert workplace.refused() == ["data/README.md does not tell of `similarity` of `pairs`; add a row to its tables"]
+
+
+# ---- what stops it ----
+
+
+@pytest.mark.parametrize("dataset", small_tables())
+def test_a_dataset_that_broke_its_contract_is_not_exported(dataset: str, workplace: Workplace) -> None:
+    workplace.write(dataset, small_tables()[dataset], valid=False)
+    [sentence] = workplace.refused()
+    assert f"{dataset}.parquet broke its contract" in sentence
+    assert not workplace.export.exists()
+
+
+def test_a_dataset_without_a_receipt_or_changed_since_is_not_exported(workplace: Workplace) -> None:
+    (workplace.folder / workplace.flags["pairs-receipt"]).unlink()
+    receipt = workplace.folder / workplace.flags["gold-receipt"]
+    told = receipt.read_text()
+    workplace.write("gold", small_tables()["gold"].head(3))
+    receipt.write_text(told)
+    missing, changed = sorted(workplace.refused(), reverse=True)
+    assert missing == "reports/validation/pairs.json does not exist; run `dvc repro` to make it"
+    assert changed.startswith("data/gold.parquet has changed since reports/validation/gold.json was written")
+
+
+def test_a_full_disk_is_told_and_what_was_there_stays(workplace: Workplace) -> None:
+    workplace.run()
+    before = sha256_folder(workplace.export)
+
+    def full(*_: Any, **__: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    workplace.patch.setattr(pq, "write_table", full)
+    [sentence] = workplace.refused()
+    assert sentence == "the disk of reports/publish.partial is full; make room and run the same command again"
+    assert sha256_folder(workplace.export) == before
+
+
+@pytest.mark.parametrize(
+    ("changed", "told"),
+    [
+        ({"version": "0.1"}, "`publish.version` is '0.1'; string should match pattern"),
+        ({"dataset": "small"}, "`publish.dataset` is 'small'; give owner/name"),
+        ({"dataset": "a/b/c"}, "`publish.dataset` is 'a/b/c'; "),
+        ({"dataset": "some one/small"}, "`publish.dataset` is 'some one/small'; repo id must use alphanumeric"),
+        ({"dataset": "someone/a--b"}, "`publish.dataset` is 'someone/a--b'; "),
+        ({"models": {"gpt": "someone/gpt"}}, "`publish.models.gpt"),
+        ({"licences": {"mydata": "CC0 1.0"}}, "`publish.licences.mydata` is 'CC0 1.0'; "),
+        ({"code": "git@example.org:code"}, "`publish.code` is 'git@example.org:code'; "),
+        ({"shard_rows": 0}, "`publish.shard_rows` is 0; "),
+    ],
+)
+def test_a_wrong_param_is_told_by_name(changed: dict[str, Any], told: str, workplace: Workplace) -> None:
+    workplace.set("publish", **changed)
+    [sentence] = workplace.refused()
+    assert sentence.startswith(f"params.yaml: {told}")
+
+
+@pytest.mark.parametrize("name", ["pytorch_model.bin", "optimizer.pt", "code.py"])
+def test_a_model_with_files_that_can_run_code_is_refused(name: str, workplace: Workplace) -> None:
+    (workplace.folder / "models" / "dpo" / name).write_bytes(b"x")
+    assert workplace.refused() == [
+        f"models/dpo has {name}; only safetensors, JSON and text are published: remove it"
+    ]
+
+
+def test_adapters_of_a_model_that_has_none_are_refused(workplace: Workplace) -> None:
+    workplace.set("publish", weights="adapter")
+    [sentence] = workplace.refused()
+    assert sentence.startswith("`publish.weights` is adapter, but models/dpo has none; train it with `lora`")
+
+
+def test_a_model_that_was_not_evaluated_is_told(workplace: Workplace) -> None:
+    workplace.set("evaluate", test_sets=["demo-dev", "spider-dev"])
+    assert workplace.refused() == ["reports/evaluate/dpo-spider-dev.json does not exist; run `dvc repro` to make it"]
+
+
+def test_the_module_ends_with_status_2_and_no_traceback_on_a_mistake(workplace: Workplace) -> None:
+    workplace.set("publish", push="yes")
+    flags = [part for name, value in workplace.flags.items() for part in (f"--{name}", value)]
+    done = subprocess.run(
+        [sys.executable, "-m", "stages.publish", *flags], capture_output=True, text=True,
+        env={"PYTHONPATH": str(Path(__file__).parents[1]), "PATH": "/usr/bin:/bin"},
+    )  # fmt: skip
+    assert done.returncode == 2 and done.stderr.startswith("error: params.yaml: `publish.push` is 'yes'; ")
+    assert "Traceback" not in done.stderr
