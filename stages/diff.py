@@ -1,6 +1,8 @@
 """What differs between two versions of the data: rows, labels and why they flip, params, metrics."""
 
 import argparse
+import os
+import sys
 from pathlib import Path
 
 from stages.commands import noted
@@ -10,11 +12,10 @@ from stages.diffing.folders import folder_version
 from stages.diffing.page import page_of
 from stages.diffing.revisions import commit_of, in_git, revision_version, similar
 from stages.diffing.terminal import text_of
-from stages.diffing.versions import Version
+from stages.diffing.versions import WORKSPACE, Version
 from stages.errors import UserError, run_stage
 from stages.files import write_json, write_text
 
-WORKSPACE = "workspace"
 _SIDE = "a git commit, branch or tag, the name of a DVC experiment, or a folder (a checkout, or an export as published)"
 
 
@@ -68,7 +69,10 @@ def main() -> None:
         write_text(args.html, page_of(found))
     if args.changelog:
         write_text(args.changelog, filled(changelog, item_of(found)))
-    print(text_of(found))
+    try:
+        print(text_of(found), flush=True)
+    except BrokenPipeError:  # `| head` has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 if __name__ == "__main__":

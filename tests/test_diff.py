@@ -1,6 +1,7 @@
 """The command: what it prints and writes, and how it ends on a mistake."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -85,3 +86,10 @@ def test_folders_are_compared_without_importing_dvc(folder: Path) -> None:
     code = "import sys; from stages.diff import version_of; version_of('./old'); print('dvc' in sys.modules)"
     told = subprocess.run([sys.executable, "-c", code], env={"PYTHONPATH": str(ROOT)}, capture_output=True, check=True)
     assert told.stdout == b"False\n"
+
+
+def test_a_reader_that_has_seen_enough_gets_no_traceback(folder: Path) -> None:
+    command = f"{sys.executable} -m stages.diff ./old ./new | true"
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(["bash", "-c", command], env=environment, capture_output=True, text=True)
+    assert done.stderr == ""

@@ -10,11 +10,12 @@ from pathlib import Path
 
 from stages.diffing.comparison import Comparison
 from stages.diffing.rows import RowsDiff
+from stages.diffing.versions import WORKSPACE
 from stages.diffing.wording import count, counts, evaluations, interval, notes
 from stages.errors import UserError
 
 _BY = "counted by `python -m stages.diff`:"
-_ITEM = re.compile(rf"^- From .*, {re.escape(_BY)}\n(?:  .*\n?)*", re.MULTILINE)
+_ITEM = re.compile(rf"^- (?:From|Since) .*, {re.escape(_BY)}\n(?:  .*\n?)*", re.MULTILINE)
 _UNRELEASED = re.compile(r"^## \[Unreleased\][^\n]*\n(?:(?!## ).*\n?)*", re.MULTILINE | re.IGNORECASE)
 _DATA = re.compile(r"^### Data[ \t]*\n(?:(?!###? ).*\n?)*", re.MULTILINE)
 
@@ -55,8 +56,9 @@ def _with_item(data: str, item: str) -> str:
 
 def item_of(found: Comparison) -> str:
     """The item of the list: rows of each dataset, labels by reasons, EX of the models."""
-    names = [version.name.replace("`", "'") for version in (found.old, found.new)]
-    lines = [f"- From `{names[0]}` to `{names[1]}`, {_BY}", *(f"  - {line}" for line in _lines(found))]
+    old, new = (version.name.replace("`", "'") for version in (found.old, found.new))
+    which = f"Since `{old}`" if new == WORKSPACE else f"From `{old}` to `{new}`"
+    lines = [f"- {which}, {_BY}", *(f"  - {line}" for line in _lines(found))]
     return "\n".join(lines) + "\n"
 
 

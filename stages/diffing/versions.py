@@ -9,6 +9,9 @@ import polars as pl
 from stages.errors import UserError
 from stages.tables import KEYS
 
+WORKSPACE = "workspace"
+"""What the files of the working directory are called."""
+
 
 @dataclass(frozen=True)
 class Table:

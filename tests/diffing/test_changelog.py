@@ -53,6 +53,12 @@ def test_the_item_has_a_line_a_dataset_that_differs() -> None:
     ]
 
 
+def test_what_is_not_committed_is_told_as_what_changed_since() -> None:
+    item = item_of(compare(version("v1", gold=keyed("gold", "q")), version("workspace", gold=keyed("gold", "q"))))
+    assert item.startswith("- Since `v1`, counted by")
+    assert filled(filled(f"{HEAD}\n### Data\n\n{ITEM}{OLDER}", item), ITEM).count("counted by") == 1
+
+
 def test_labels_and_ex_stand_in_the_item() -> None:
     def results(verdict: str) -> pl.DataFrame:
         return keyed("exec_results", "a", "b", verdict=verdict)
