@@ -17,7 +17,6 @@ $(SETUP): pyproject.toml constraints.txt
 	touch $@
 
 repro: $(SETUP)
-	python -m stages.check_params
 	dvc repro
 
 check: $(SETUP)

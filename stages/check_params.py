@@ -1,4 +1,7 @@
-"""Checks the whole of params.yaml and names every mistake in it at once, before any stage runs."""
+"""Stage `check_params`: names every mistake in params.yaml at once, before any other stage runs.
+
+The first stage waits for its receipt, which is always the same: a change of params re-runs only what reads them.
+"""
 
 import argparse
 from pathlib import Path
@@ -8,6 +11,7 @@ from stages.corpus import DEMO, CorpusParams
 from stages.errors import UserError, run_stage
 from stages.evaluate import EvaluateParams
 from stages.exec_results import ExecResultsParams
+from stages.files import write_json
 from stages.gold import GoldParams
 from stages.pairs import PairsParams
 from stages.params import PARAMS_FILE, Params, read_params, read_sections
@@ -43,7 +47,7 @@ def check_params(path: Path = PARAMS_FILE) -> None:
             read_params(section, model, path)
         except UserError as error:
             mistakes += error.sentences
-    across = (*_strange_test_sets(path), *_beyond_context(path), *_without_adapters(path))
+    across = (*_strange_test_sets(path), *_beyond_context(path), *_no_room(path), *_without_adapters(path))
     mistakes += [f"{path}: {sentence}" for sentence in across]
     if mistakes:
         raise UserError(*mistakes)
@@ -81,6 +85,26 @@ def _beyond_context(path: Path) -> list[str]:
     return [f"`train_dpo.max_length` is {dpo.max_length}, but {seen}; lower it, or raise that"]
 
 
+def _no_room(path: Path) -> list[str]:
+    """Answers that are as long as all that a scratch model sees: no prompt would fit beside them."""
+    try:
+        tokens = {
+            "candidates": read_params("candidates", CandidatesParams, path).max_tokens,
+            "evaluate": read_params("evaluate", EvaluateParams, path).max_tokens,
+        }
+        asked = read_params("candidates", CandidatesParams, path).model
+        models = {f"sft/{role}": read_params(f"train_sft.{role}", TrainSftParams, path) for role in ("strong", "weak")}
+    except UserError:  # told already
+        return []
+    return [
+        f"`{section}.max_tokens` is {tokens[section]}, but {name}, a scratch base, sees {model.max_length} tokens in all "
+        f"(`train_sft.{name.removeprefix('sft/')}.max_length`); lower it, or raise that"
+        for section in tokens
+        for name, model in models.items()
+        if model.base == "scratch" and tokens[section] >= model.max_length and (section == "evaluate" or name == asked)
+    ]
+
+
 def _without_adapters(path: Path) -> list[str]:
     """Models whose adapters are to be published, and that will have none."""
     try:
@@ -107,8 +131,12 @@ def unknown_sections(path: Path = PARAMS_FILE) -> list[str]:
 
 
 def main() -> None:
-    argparse.ArgumentParser(description=__doc__).parse_args()
+    parser = argparse.ArgumentParser(prog="python -m stages.check_params", description=__doc__)
+    parser.add_argument("--receipt", type=Path, help="the receipt to write")
+    args = parser.parse_args()
     check_params()
+    if args.receipt:
+        write_json(args.receipt, {"params": str(PARAMS_FILE), "valid": True})
 
 
 if __name__ == "__main__":

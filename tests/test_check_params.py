@@ -8,8 +8,9 @@ import pytest
 from ruamel.yaml import YAML
 
 from stages.candidates import CandidatesParams
-from stages.check_params import SECTIONS, check_params
+from stages.check_params import SECTIONS, check_params, main
 from stages.errors import UserError
+from stages.files import read_json
 from stages.params import read_params
 from stages.train_dpo import TrainDpoParams
 
@@ -108,3 +109,18 @@ def test_adapters_to_publish_of_a_model_that_will_have_none_are_named(params: di
     params["train_dpo"]["lora"] = {"rank": 8, "alpha": 16, "dropout": 0.0}
     (told,) = sentences(params)
     assert told.startswith("params.yaml: `publish.weights` is adapter, but sft/weak is trained without `lora`;")
+
+
+def test_answers_that_leave_a_scratch_model_no_room_for_a_prompt_are_named(params: dict[str, Any]) -> None:
+    params["candidates"]["max_tokens"] = params["train_sft"]["weak"]["max_length"]
+    (told,) = sentences(params)
+    assert told.startswith("params.yaml: `candidates.max_tokens` is 384, but sft/weak, a scratch base, sees 384 tokens")
+    params["candidates"]["max_tokens"], params["evaluate"]["max_tokens"] = 80, 1000
+    assert [told.split(",")[0] for told in sentences(params)] == ["params.yaml: `evaluate.max_tokens` is 1000"] * 2
+
+
+def test_params_without_a_mistake_get_a_receipt(params: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    write(params)
+    monkeypatch.setattr("sys.argv", ["check_params", "--receipt", "reports/check_params.json"])
+    main()
+    assert read_json(Path("reports/check_params.json"))["valid"] is True

@@ -40,7 +40,8 @@ SMALL: dict[str, dict[str, Any]] = {
     "evaluate": {"n": 2, "max_tokens": 8, "resamples": 100},
 }  # fmt: skip
 AFTER_PAIRS = [
-    "pairs", "validate@pairs", "train_dpo", "evaluate@dpo-demo-dev", "evaluate@dpo-demo-test", "publish",
+    "check_params", "pairs", "validate@pairs", "train_dpo", "evaluate@dpo-demo-dev", "evaluate@dpo-demo-test",
+    "publish",
 ]  # fmt: skip
 
 
@@ -158,10 +159,13 @@ def test_another_neg_limit_runs_what_depends_on_pairs_and_nothing_else(repositor
 
 
 def test_a_nonsense_param_stops_the_run_with_a_sentence(repository: Path) -> None:
-    status, output = attempt(repository, "dvc", "exp", "run", "-S", "pairs.neg_limit=0")
-    assert status != 0
+    wrong = ["-S", "pairs.neg_limit=0", "-S", "train_dpo.objective=ktoo"]
+    status, output = attempt(repository, "dvc", "exp", "run", *wrong)
+    assert status != 0 and stages_run(output) == ["check_params"]
     assert "error: params.yaml: `pairs.neg_limit` is 0; give 1 or more, or null for no limit" in output
+    assert "error: params.yaml: `train_dpo.objective` is 'ktoo'; " in output
     assert "Traceback" not in output
+    assert (repository / "models" / "dpo").is_dir()  # DVC removes what a stage makes before that stage runs
 
 
 def test_pairs_changed_by_hand_after_validation_train_nothing(repository: Path) -> None:
@@ -220,7 +224,7 @@ def test_a_release_goes_as_the_readme_says(repository: Path, tmp_path: Path) -> 
     with pytest.MonkeyPatch.context() as patch, hub_of(patch, tmp_path) as hub:
         own = {"HF_ENDPOINT": hub.address, "HF_HUB_OFFLINE": "0", "HF_HUB_DISABLE_XET": "1"}
         output = run(repository, "bash", "-ec", release.replace(log_in, "true"), **own)
-        assert stages_run(output) == [*AFTER_PAIRS, "publish"]
+        assert stages_run(output) == [*AFTER_PAIRS, "check_params", "publish"]
         pushed = hub.dataset(f"{OWNER}/demo").files("v0.2.0")
         assert "model.safetensors" in hub.model(f"{OWNER}/demo-dpo").files("v0.2.0")
     head = run(repository, "git", "rev-parse", "v0.2.0").strip()

@@ -11,7 +11,7 @@ from ruamel.yaml import YAML
 from stages.errors import UserError
 
 LOCK = Path("dvc.lock")
-_OWN = "publish"
+_LEFT_OUT = {"publish", "check_params"}  # which read `publish.push`
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +26,7 @@ def release_of(version: str) -> Release:
     """The release that the git tag `version` is.
 
     Raises UserError where there is no such tag, HEAD is another commit, or a stage here has other deps, params or outs
-    than the tag's dvc.lock says. The stage that publishes is left out of this: it may push what was made before.
+    than the tag's dvc.lock says; not those that read `publish.push`, which is false there.
     """
     commit, head = _git("rev-parse", "--verify", f"refs/tags/{version}^{{commit}}"), _git("rev-parse", "HEAD")
     if commit is None or head is None:
@@ -50,7 +50,7 @@ def _git(*words: str) -> str | None:
 
 def _stages(lock: str) -> dict[str, Any]:
     stages: dict[str, Any] = YAML(typ="safe", pure=True).load(lock)["stages"]
-    return {name: stage for name, stage in stages.items() if name != _OWN}
+    return {name: stage for name, stage in stages.items() if name not in _LEFT_OUT}
 
 
 def _parted(tagged: dict[str, Any], here: dict[str, Any]) -> list[str]:
