@@ -22,7 +22,8 @@ def in_test_set(questions: pl.DataFrame, name: str) -> pl.DataFrame:
     found = questions.filter(TEST_SET.eq(name))
     if found.is_empty():
         there = ", ".join(questions.select(TEST_SET.alias("name"))["name"].unique().sort())
-        raise UserError(f"there is no test set `{name}`; there are: {there}; correct it in `evaluate.test_sets`")
+        fix = "correct --test-set, or `evaluate.test_sets` in params.yaml"
+        raise UserError(f"there is no test set `{name}`; there are: {there}; {fix}")
     return found
 
 

@@ -34,7 +34,7 @@ class CandidatesParams(Params):
     temperature: float = Field(gt=0)
     top_p: float = Field(gt=0, le=1)
     max_tokens: int = Field(gt=0)
-    seed: int = Field(ge=0)
+    seed: int = Field(ge=0, lt=2**63)
     batch_size: int = Field(gt=0)
     max_questions: int | None = Field(gt=0)
 
@@ -45,7 +45,8 @@ class CandidatesParams(Params):
             "file": (model == "imported", "imported"),
             "openai": (model.startswith("endpoints/"), "a file that tells of an endpoint (endpoints/example.yaml)"),
         }
-        trained = model != "imported" and not model.startswith("endpoints/"), "a trained model (sft/weak)"
+        # Not dpo: it learns from the candidates.
+        trained = model in ("sft/weak", "sft/strong"), "a trained model (sft/weak or sft/strong)"
         engine = info.data.get("engine")  # None where it is wrong itself
         fits, wanted = fit.get(str(engine), trained)
         if engine and not fits:
@@ -136,8 +137,9 @@ def main() -> None:
         return
     require_receipts({args.prompts_receipt: args.prompts})
     asked = with_prompts(asked, read_table(args.prompts, "prompts"))
+    cache = Cache(args.cache)  # before a model is loaded in vain
     engine = open_engine(params.engine, args.model, params.batch_size)
-    candidates, too_long = sample_candidates(asked, engine, params.decoding(), Cache(args.cache))
+    candidates, too_long = sample_candidates(asked, engine, params.decoding(), cache)
     dropped["longer_than_context"] = too_long
     write_table(candidates, args.candidates, "candidates")
     write_json(args.report, report_of(questions.height, dropped, candidates) | engine.report())

@@ -97,8 +97,8 @@ def _no_room(path: Path) -> list[str]:
     except UserError:  # told already
         return []
     return [
-        f"`{section}.max_tokens` is {tokens[section]}, but {name}, a scratch base, sees {model.max_length} tokens in all "
-        f"(`train_sft.{name.removeprefix('sft/')}.max_length`); lower it, or raise that"
+        f"`{section}.max_tokens` is {tokens[section]}, but {name}, a scratch base, sees {model.max_length} tokens in "
+        f"all (`train_sft.{name.removeprefix('sft/')}.max_length`); lower it, or raise that"
         for section in tokens
         for name, model in models.items()
         if model.base == "scratch" and tokens[section] >= model.max_length and (section == "evaluate" or name == asked)
@@ -115,8 +115,8 @@ def _without_adapters(path: Path) -> list[str]:
     except UserError:  # told already
         return []
     return [
-        f"`publish.weights` is adapter, but {model} is trained without `lora`; set that, or `publish.weights` to full"
-        for model in publish.models if publish.weights == "adapter" and training[model].lora is None
+        f"`publish.adapters` has {model}, which is trained without `lora`; set that, or take it out there"
+        for model in publish.adapters if training[model].lora is None
     ]  # fmt: skip
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Self
 
 import polars as pl
-from pydantic import model_validator
+from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from stages.corpora.demo.corpus import DemoParams, choose_domains, make_demo, question_rows
@@ -29,7 +29,7 @@ _NAME = r"[a-z0-9][a-z0-9_-]*"
 class CorpusParams(Params):
     """Section `corpus` of params.yaml."""
 
-    seed: int
+    seed: int = Field(ge=-(2**63), lt=2**63)
     allow_missing: bool
     demo: DemoParams | None
     sources: dict[str, SourceParams]

@@ -15,6 +15,7 @@ from stages.diffing.terminal import text_of
 from stages.diffing.versions import WORKSPACE, Version
 from stages.errors import UserError, run_stage
 from stages.files import write_json, write_text
+from stages.sql.flags import check_paths
 
 _SIDE = "a git commit, branch or tag, the name of a DVC experiment, or a folder (a checkout, or an export as published)"
 
@@ -56,6 +57,8 @@ def main() -> None:
     for name in (args.old, args.new):
         with noted(wrong):
             versions.append(version_of(name))
+    with noted(wrong):
+        check_paths({}, {}, {"--json": args.json, "--html": args.html})
     with noted(wrong):
         changelog = read_changelog(args.changelog) if args.changelog else ""
     if wrong:

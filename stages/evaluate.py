@@ -22,7 +22,7 @@ from stages.lm.samples import Ask, Decoding
 from stages.params import Params, read_params
 from stages.sql.cache import Cache
 from stages.sql.compare import Contract
-from stages.sql.flags import add_execution_flags, database_of, engine_of
+from stages.sql.flags import add_execution_flags, check_paths, database_of, engine_of
 from stages.sql.referee import DIGEST_ROWS, Budget, Rules
 from stages.sql.sandbox import Limits
 
@@ -38,7 +38,7 @@ class EvaluateParams(Params):
     top_p: float = Field(gt=0, le=1)
     max_tokens: int = Field(gt=0)
     batch_size: int = Field(gt=0)
-    seed: int = Field(ge=0)
+    seed: int = Field(ge=0, lt=2**63)
     resamples: int = Field(ge=100)
     budget_floor: int = Field(gt=0)
     budget_factor: int = Field(gt=0)
@@ -76,6 +76,10 @@ def evaluate(args: argparse.Namespace) -> dict[str, Any]:
     with noted(wrong):
         params, executor = read_params("evaluate", EvaluateParams), engine_of(args, database_of)
     with noted(wrong):
+        check_paths({}, {}, {"--metrics": args.metrics, "--by-k": args.by_k, "--by-difficulty": args.by_difficulty})
+    with noted(wrong):
+        cache = Cache(args.cache)
+    with noted(wrong):
         usable, known, dropped = read_test_set(args)
     with noted(wrong):  # nothing is downloaded in vain: owner/name may be a Hub id
         vain = wrong and not local and args.model.count("/") == 1
@@ -83,7 +87,7 @@ def evaluate(args: argparse.Namespace) -> dict[str, Any]:
     if wrong or folder is None:
         raise UserError(*wrong)
     asks = [Ask(*row) for row in usable.select("question_id", "db_id", "prompt").iter_rows()]
-    engine, cache, rules = open_engine(params.engine, folder, params.batch_size), Cache(args.cache), params.rules()
+    engine, rules = open_engine(params.engine, folder, params.batch_size), params.rules()
     commit = {} if local else {"commit": folder.name}
     print(f"{args.model} ({folder.name}) on {args.test_set}")
     figures: dict[str, Any] = {**commit, "questions": len(asks)}

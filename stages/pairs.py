@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import polars as pl
-from pydantic import AfterValidator
+from pydantic import AfterValidator, Field
 from pydantic_core import PydanticCustomError
 from tqdm import tqdm
 
@@ -45,7 +45,7 @@ class PairsParams(Params):
     """Section `pairs` of params.yaml; a limit of null is none. `drop_flags`: audit flags of a gold query that keep its
     question from giving pairs."""
 
-    seed: int
+    seed: int = Field(ge=-(2**63), lt=2**63)
     drop_flags: list[GoldFlag]
     dedup: bool
     keep_gold: bool

@@ -15,9 +15,9 @@ _SHOWN = 60  # characters of a wrong value
 
 
 class Params(BaseModel):
-    """Base of every section: no extra keys, no silent conversion, no change after reading."""
+    """Base of every section: no extra keys, no silent conversion, no infinite number, no change after reading."""
 
-    model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid", allow_inf_nan=False)
 
 
 P = TypeVar("P", bound=Params)

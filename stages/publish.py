@@ -1,17 +1,18 @@
 """Stage `publish`: the export folder of the datasets and the cards; the push to the Hub only where it is told to.
 
-A push wants `publish.push: true`, a token, and HEAD at the git tag that is the version: so nobody pushes by accident,
-and what is on the Hub can be made again from git.
+A push wants `publish.push: true`, a token, and HEAD at the git tag that is the version, with files, params and data as
+they are there: so nobody pushes by accident, and what is on the Hub can be made again from git.
 """
 
 import argparse
 import shutil
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 import polars as pl
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from stages.commands import noted
@@ -20,10 +21,11 @@ from stages.errors import UserError, run_stage
 from stages.files import move_folder, read_json, write_json
 from stages.params import Params, read_params, read_sections
 from stages.publishing.dataset import write_dataset
-from stages.publishing.licences import bases_of, origins_of
+from stages.publishing.export import files_in
+from stages.publishing.licences import bases_of, origins_of, sampler_of, unlicensed
 from stages.publishing.making import Making
-from stages.publishing.models import Weights, model_files, write_model_card
-from stages.publishing.push import Kind, Upload, push, refusals
+from stages.publishing.models import adapters_base, model_files, write_adapter_config, write_model_card
+from stages.publishing.push import Kind, Upload, push_all, refusals
 from stages.publishing.release import release_of
 from stages.publishing.views import DATASETS
 from stages.receipts import require_receipts
@@ -47,21 +49,31 @@ def _repository(name: str) -> str:
 
 
 Repository = Annotated[str, AfterValidator(_repository)]
+Model = Literal["sft/weak", "sft/strong", "dpo"]
 Licence = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9.-]*$")]
 
 
 class PublishParams(Params):
     """Section `publish` of params.yaml."""
 
-    version: str = Field(pattern=r"^v\d+\.\d+\.\d+$")
+    version: str = Field(pattern=r"^v[0-9]+\.[0-9]+\.[0-9]+$")
     push: bool
     private: bool
     dataset: Repository
-    models: dict[Literal["sft/weak", "sft/strong", "dpo"], Repository]
-    weights: Weights
-    code: str | None = Field(pattern=r"^https://\S+$")
+    models: dict[Model, Repository]
+    adapters: list[Model]
+    code: str | None = Field(pattern=r"^https://[\w.-]+(:[0-9]+)?(/[\w.~/-]*)?$")
+    languages: list[Annotated[str, Field(pattern="^[a-z]{2,3}$")]] = Field(min_length=1)
     licences: dict[str, Licence]
-    shard_rows: int = Field(gt=0)
+    shard_rows: int = Field(gt=0, le=10**7)
+
+    @model_validator(mode="after")
+    def _fitting(self) -> Self:
+        if len(set(self.models.values())) < len(self.models):
+            raise PydanticCustomError("models", "give each model a repository of its own")
+        if strange := [model for model in self.adapters if model not in self.models]:
+            raise PydanticCustomError("adapters", "`adapters` has {name}, which `models` has not", {"name": strange[0]})
+        return self
 
     def repositories(self) -> list[tuple[str, Kind]]:
         """All that are pushed to, the dataset's first."""
@@ -75,43 +87,71 @@ def read_tables(args: argparse.Namespace) -> dict[str, pl.DataFrame]:
     return {name: read_table(path, name) for name, path in places.items()}
 
 
-def making_of(params: PublishParams, sections: Mapping[str, Any], sources: list[str], known: Path) -> Making:
-    """What the cards tell. Raises UserError with all that stands against a push, where there is to be one."""
-    origins, bases = origins_of(sources, known, params.licences), bases_of(sections["train_sft"], params.licences)
-    release, wrong = None, []
-    if params.push:
-        wrong += [
-            f"`publish.licences` does not name the licence of {base.name}, a base model; add it as the Hub spells it"
-            for base in bases.values() if not base.published
-        ]  # fmt: skip
-        if not any(origin.published for origin in origins):
-            wrong.append(f"none of {', '.join(sources)} may be passed on; name their licences in `publish.licences`")
-        wrong += [
-            f"params.yaml has `{name}` in section `publish`; put your name on the Hub in place of {NOBODY}"
-            for name, _ in params.repositories() if name.startswith(f"{NOBODY}/")
-        ]  # fmt: skip
+def making_of(
+    params: PublishParams, sections: Mapping[str, Any], sources: list[str], args: argparse.Namespace
+) -> Making:
+    """What the cards tell. Raises UserError where a model cannot be published."""
+    asked, told = sections["candidates"], params.licences
+    sampler = sampler_of(args.checkpoints / asked["model"], told) if asked["engine"] == "openai" else None
+    making = Making(
+        params.version, params.dataset, dict(params.models.items()), params.adapters, params.code, params.languages,
+        sections, origins_of(sources, args.sources, told), bases_of(sections["train_sft"], told), sampler,
+    )  # fmt: skip
+    wrong: list[str] = []
+    for model in params.models:
         with noted(wrong):
-            release = release_of(params.version)
+            model_files(args.checkpoints / model, model in params.adapters)
         with noted(wrong):
-            wrong += [] if wrong else refusals(params.repositories(), params.private)
+            _ = model in params.adapters and adapters_base(model, making)
     if wrong:
         raise UserError(*wrong)
-    return Making(params.version, params.dataset, params.code, release, sections, origins, bases)
+    return making
 
 
-def push_all(params: PublishParams, args: argparse.Namespace, made: Path) -> list[dict[str, str | bool]]:
-    """Pushes the dataset, then the models; says what became of each."""
-    files = {path.relative_to(made / "dataset").as_posix(): path for path in (made / "dataset").rglob("*.*")}
-    uploads = [Upload(params.dataset, "dataset", files)]
+def released(making: Making, params: PublishParams, args: argparse.Namespace) -> Making:
+    """The same with its release. Raises UserError with all that stands against a push."""
+    behind, bases = [*making.behind_candidates(), *making.behind_models()], list(making.bases.values())
+    wrong = unlicensed(params.licences, making.origins, behind, bases)
+    wrong += [
+        f"params.yaml has `{name}` in section `publish`; put your name on the Hub in place of {NOBODY}"
+        for name, _ in params.repositories() if name.startswith(f"{NOBODY}/")
+    ]  # fmt: skip
+    release = None
+    with noted(wrong):
+        tables = [path for name in DATASETS for path in (getattr(args, name), getattr(args, f"{name}_receipt"))]
+        checkpoints = [args.checkpoints / model for model in params.models]
+        inputs = [*tables, *checkpoints, args.evaluations, args.train_dpo_report]
+        release = release_of(params.version, inputs, made=[args.report])
+    with noted(wrong):
+        wrong += [] if wrong else refusals(params.repositories(), params.private)
+    if wrong:
+        raise UserError(*wrong)
+    return replace(making, release=release)
+
+
+def write_export(
+    tables: Mapping[str, pl.DataFrame], making: Making, params: PublishParams, args: argparse.Namespace, folder: Path
+) -> dict[str, Any]:
+    """Writes all that is made for the Hub; returns the counts for the report."""
+    hashes = {name: read_json(getattr(args, f"{name}_receipt"))["sha256"] for name in DATASETS}
+    counts = write_dataset(tables, making, hashes, args.dictionary, params.shard_rows, folder / "dataset")
+    sources = tables["questions"].filter(pl.col("question_id").is_in(tables["sft"]["question_id"].implode()))["source"]
+    learnt = read_json(args.train_dpo_report)
+    for model in params.models:
+        made = folder / "models" / model
+        write_model_card(model, making, args.evaluations, learnt, sources.unique().to_list(), made / "README.md")
+        if model in params.adapters:
+            write_adapter_config(model, making, args.checkpoints / model, made / "adapter_config.json")
+    return counts
+
+
+def uploads_of(params: PublishParams, args: argparse.Namespace) -> list[Upload]:
+    """What is pushed: the dataset, then the models with what was made for them."""
+    uploads = [Upload(params.dataset, "dataset", files_in(args.export / "dataset"))]
     for model, repository in params.models.items():
-        card = {"README.md": made / "models" / model / "README.md"}
-        uploads.append(Upload(repository, "model", model_files(args.checkpoints / model, params.weights) | card))
-    done = []
-    for upload in uploads:
-        done.append(push(upload, params.version, params.private))
-        told = "pushed" if done[-1]["new"] else "was there already"
-        print(f"{upload.repository} {params.version}: {told}, commit {done[-1]['commit']}", flush=True)
-    return done
+        own = model_files(args.checkpoints / model, model in params.adapters)
+        uploads.append(Upload(repository, "model", own | files_in(args.export / "models" / model)))
+    return uploads
 
 
 def arguments() -> argparse.Namespace:
@@ -126,21 +166,18 @@ def arguments() -> argparse.Namespace:
 def main() -> None:
     args, params, sections = arguments(), read_params("publish", PublishParams), read_sections()
     tables = read_tables(args)
-    making = making_of(params, sections, sorted(tables["questions"]["source"].unique()), args.sources)
-    for model in params.models:
-        model_files(args.checkpoints / model, params.weights)
+    making = making_of(params, sections, sorted(tables["questions"]["source"].unique()), args)
+    if params.push:
+        making = released(making, params, args)
 
     made = args.export.with_name(f"{args.export.name}.partial")
     shutil.rmtree(made, ignore_errors=True)
+    args.report.unlink(missing_ok=True)  # it may tell of another push
     with disk_full_told(made):
-        receipts = [read_json(getattr(args, f"{name}_receipt")) for name in DATASETS]
-        counts = write_dataset(tables, making, receipts, args.dictionary, params.shard_rows, made / "dataset")
-        for model, repository in params.models.items():
-            card, learnt = made / "models" / model / "README.md", read_json(args.train_dpo_report)
-            write_model_card(model, repository, params.weights, making, args.evaluations, learnt, card)
+        counts = write_export(tables, making, params, args, made)
         move_folder(made, args.export)
-    pushed = push_all(params, args, args.export) if params.push else []
-    write_json(args.report, {"version": params.version, **counts, "pushed": pushed})
+        pushed = push_all(uploads_of(params, args), params.version, params.private) if params.push else []
+        write_json(args.report, {"version": params.version, **counts, "pushed": pushed})
 
 
 if __name__ == "__main__":

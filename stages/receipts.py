@@ -29,6 +29,8 @@ def _problem(receipt: Path, table: Path) -> str | None:
         if not path.is_file():
             return f"{path} does not exist; run `dvc repro` to make it"
     found = read_json(receipt)
+    if found.get("dataset") != table.stem:
+        return f"{receipt} is a receipt of `{found.get('dataset')}`, not of {table}; run `dvc repro`"
     if found.get("valid") is not True:
         says = f"{receipt} says valid: {found.get('valid')}"
         return f"{table} broke its contract ({says}); see what `dvc repro` printed for it"

@@ -1,7 +1,12 @@
-"""Shows what a recipe changes in params.yaml, or writes it there. A recipe is a part of params.yaml, with comments."""
+"""Shows what a recipe changes in params.yaml, or writes it there. A recipe is a part of params.yaml, with comments.
+
+It is applied on top of the demo's values, whatever recipe stood there before: what models/recipes/demo.yaml names and
+the recipe does not goes back to the demo's, also where it was changed by hand; all else stays as it is.
+"""
 
 import argparse
 from collections.abc import Iterator
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -12,35 +17,44 @@ from ruamel.yaml.representer import RoundTripRepresenter
 from ruamel.yaml.tokens import CommentToken
 
 from stages.check_params import check_params
+from stages.commands import noted
 from stages.errors import UserError, run_stage
 from stages.params import PARAMS_FILE, read_sections
 
+DEMO = Path("models/recipes/demo.yaml")
+"""The values that every recipe is applied on top of."""
 
-def changes(recipe: dict[str, Any], params: dict[str, Any], above: str = "") -> Iterator[tuple[str, object, object]]:
-    """Each param that a recipe changes: its dotted name, the old value and the new one. A mapping of the recipe goes
-    into the one of that name; anything else, an empty mapping, and a mapping where there was none, replaces what was
-    there."""
-    for name, value in recipe.items():
-        old = params.get(name)
-        if value and isinstance(value, dict) and isinstance(old, dict):
-            yield from changes(value, old, f"{above}{name}.")
-        elif value != old:
-            yield f"{above}{name}", old, value
+
+def changes(old: dict[str, Any], new: dict[str, Any], above: str = "") -> Iterator[tuple[str, object, object]]:
+    """Each param that differs between two versions of params.yaml: its dotted name, the old value and the new one
+    (None: it is not there)."""
+    for name in old | new:
+        before, after = old.get(name), new.get(name)
+        if isinstance(before, dict) and isinstance(after, dict):
+            yield from changes(before, after, f"{above}{name}.")
+        elif not _same(before, after):
+            yield f"{above}{name}", before, after
 
 
 def merge(recipe: CommentedMap, params: CommentedMap) -> None:
-    """Puts the values of a recipe into `params`, by the rule of `changes`; the comment below what it replaces stays."""
+    """Puts the values of a recipe into `params`: a mapping goes into the one of that name; anything else, an empty
+    mapping, and a mapping where there was none, replaces what was there. The comment below it stays."""
     for name, value in recipe.items():
         old = params.get(name)
         if value and isinstance(value, CommentedMap) and isinstance(old, CommentedMap):
             merge(value, old)
-        elif value != old:
+        elif name not in params or not _same(value, old):
             before = name if name in params else next(reversed(params), None)
             below = _take_below(params, before) if before else None
             _take_below(recipe, name)
             params[name] = value
             _slots(params, name)[3] = _slots(recipe, name)[3]  # the comment that a block begins with
             _slots(*_last(params, name))[2] = below
+
+
+def _same(one: object, other: object) -> bool:
+    """Whether two values are written alike: 1 is neither true nor 1.0."""
+    return repr(one) == repr(other)
 
 
 def _take_below(values: CommentedMap, name: str) -> CommentToken | None:
@@ -65,19 +79,49 @@ def _last(values: CommentedMap, name: str) -> tuple[CommentedMap, str]:
     return values, name
 
 
-def write_merged(recipe: Path, path: Path) -> None:
-    """Writes params.yaml with the recipe's values to `path`; comments stay, but those in a block that is replaced."""
+def merged(params: str, recipe: str) -> str:
+    """params.yaml with the values of a recipe; its comments stay, but those in a block that is replaced."""
     yaml = YAML()
     yaml.width = 10_000  # no line is broken
     yaml.representer.add_representer(type(None), _null)
-    params = yaml.load(PARAMS_FILE.read_text(encoding="utf-8"))
-    merge(yaml.load(recipe.read_text(encoding="utf-8")), params)
-    with path.open("w", encoding="utf-8") as file:
-        yaml.dump(params, file)
+    values, made = yaml.load(params), StringIO()
+    merge(yaml.load(recipe), values)
+    yaml.dump(values, made)
+    return made.getvalue()
 
 
 def _null(representer: RoundTripRepresenter, value: None) -> ScalarNode:
     return representer.represent_scalar("tag:yaml.org,2002:null", "null")
+
+
+def write_merged(recipe: Path, path: Path) -> None:
+    """Writes params.yaml with the demo's values and then the recipe's to `path`."""
+    text = PARAMS_FILE.read_text(encoding="utf-8")
+    for file in (DEMO, recipe):
+        try:
+            read_sections(file)
+        except UserError as error:
+            raise UserError(*map(_written, error.sentences)) from None
+        text = merged(text, file.read_text(encoding="utf-8"))
+    path.write_text(text, encoding="utf-8")
+
+
+def mistakes(path: Path, recipe: Path) -> list[str]:
+    """What is wrong in `path`, params.yaml with the recipe's values: a mistake that params.yaml has by itself is told
+    of that, any other of the recipe."""
+    wrong: list[str] = []
+    own: list[str] = []
+    with noted(wrong):
+        check_params(path)
+    with noted(own):
+        check_params()
+    sentences = [(told.replace(str(path), str(PARAMS_FILE)), told.replace(str(path), str(recipe))) for told in wrong]
+    return [of_params if of_params in own else _written(of_recipe) for of_params, of_recipe in sentences]
+
+
+def _written(sentence: str) -> str:
+    """What params.yaml lacks is to be restored, what a recipe lacks is to be written."""
+    return sentence.replace("restore it from the last commit", f"write it as {DEMO} does")
 
 
 def main() -> None:
@@ -85,19 +129,18 @@ def main() -> None:
     parser.add_argument("recipe", type=Path, help="a YAML file, as in models/recipes")
     parser.add_argument("--apply", action="store_true", help="write the changes to params.yaml")
     args = parser.parse_args()
-    recipe, params = read_sections(args.recipe), read_sections()
-    merged = PARAMS_FILE.with_name(f"{PARAMS_FILE.name}.new.partial")
-    write_merged(args.recipe, merged)
+    params = read_sections()
+    made = PARAMS_FILE.with_name(f"{PARAMS_FILE.name}.new.partial")
     try:
-        check_params(merged)
-        told = [f"{name}: {old} -> {new}" for name, old, new in changes(recipe, params)]
+        write_merged(args.recipe, made)
+        if wrong := mistakes(made, args.recipe):
+            raise UserError(*wrong)
+        told = [f"{name}: {old} -> {new}" for name, old, new in changes(params, read_sections(made))]
         print(*(told or ["params.yaml has these values already"]), sep="\n")
         if args.apply:
-            merged.replace(PARAMS_FILE)
-    except UserError as error:
-        raise UserError(*(sentence.replace(str(merged), str(args.recipe)) for sentence in error.sentences)) from None
+            made.replace(PARAMS_FILE)
     finally:
-        merged.unlink(missing_ok=True)
+        made.unlink(missing_ok=True)
 
 
 if __name__ == "__main__":

@@ -1,16 +1,20 @@
 """Preference learning on the pairs, from the strong SFT model, by the chosen objective, with TRL's trainers."""
 
 import argparse
+from itertools import pairwise
 from pathlib import Path
-from statistics import mean
+from statistics import fmean
 from typing import Literal, get_args
 
 import polars as pl
+from pydantic import ValidationInfo, field_validator
+from pydantic_core import PydanticCustomError
 
 from stages.errors import UserError, run_stage
-from stages.files import fingerprint, sha256_file, sha256_folder, work_folder, write_json
+from stages.files import sha256_file, sha256_folder, work_folder, write_json
 from stages.lm import objectives
 from stages.lm.chat import model_texts
+from stages.lm.checkpoints import work_key
 from stages.lm.launch import launch, leave, main_process, main_process_first
 from stages.lm.preference import preference_config, preference_trainer, row_lengths
 from stages.lm.settings import TrainingParams
@@ -37,6 +41,13 @@ class TrainDpoParams(TrainingParams):
     apo_zero: objectives.ApoZero
     apo_down: objectives.ApoDown
     dpo_sft: objectives.DpoSft
+
+    @field_validator("objective")
+    @classmethod
+    def _comparing(cls, objective: Name, info: ValidationInfo) -> Name:
+        if objective == "kto" and 1 in (info.data.get("batch_size"), info.data.get("micro_batch")):
+            raise PydanticCustomError("objective", "it wants `batch_size` and `micro_batch` of 2 or more; raise them")
+        return objective
 
     def block(self) -> objectives.Objective:
         """The params of the chosen objective."""
@@ -76,23 +87,27 @@ def train_dpo(
 
 
 def changes(history: list[dict[str, float]], beta: float) -> dict[str, object]:
-    """What training did to the pairs it saw last: the mean over the last ten logged windows.
+    """What training did to the pairs it saw last: the mean over the last hundred steps, in the ten windows that are
+    logged, without the first step, before which nothing has changed.
 
-    A `change` is that of the log-probability of the whole completion (nats) since the start. `reward_accuracy` is the
-    share of pairs whose chosen gained more than their rejected; left out for `kto`, which sees no pairs.
+    A `change` is that of the log-probability of the whole completion (nats) since the start; None if `kto` saw no such
+    completion. `reward_accuracy` is the share of pairs whose chosen gained more than their rejected; left out for
+    `kto`, which sees no pairs.
     """
+    windows = [(entry, entry["step"] - before["step"]) for before, entry in pairwise(history)][-10:]
 
-    def late(name: str) -> float:
-        return mean(entry[name] for entry in history[-10:] if name in entry)
+    def late(name: str, scale: float = 1.0) -> float | None:
+        found = [(entry[name], steps) for entry, steps in windows or [(history[0], 1)] if name in entry]
+        return round(fmean(*zip(*found, strict=True)) / scale, 4) if found else None
 
-    found = {
-        "first_loss": history[0]["loss"], "last_loss": late("loss"),
-        "chosen_logprob_change": late("rewards/chosen") / beta,
-        "rejected_logprob_change": late("rewards/rejected") / beta,
+    found: dict[str, object] = {
+        "first_loss": round(history[0]["loss"], 4), "last_loss": late("loss"),
+        "chosen_logprob_change": late("rewards/chosen", beta),
+        "rejected_logprob_change": late("rewards/rejected", beta),
     }  # fmt: skip
     if "rewards/accuracies" in history[0]:
         found["reward_accuracy"] = late("rewards/accuracies")
-    return {name: round(value, 4) for name, value in found.items()}
+    return found
 
 
 def main() -> None:
@@ -107,7 +122,7 @@ def main() -> None:
         raise UserError(f"{args.pairs} holds no pairs; loosen `pairs.neg_filter` or sample more (`candidates.n`)")
     launch("train_dpo")
     with main_process_first():
-        key = fingerprint(params.read(), sha256_file(args.pairs), sha256_folder(args.base))
+        key = work_key(Path(__file__), params.read(), sha256_file(args.pairs), sha256_folder(args.base))
         work = work_folder(args.model, key)
     report = train_dpo(pairs, args.base, params, work, args.live, args.model)
     if main_process():

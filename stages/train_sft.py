@@ -9,8 +9,9 @@ from pydantic import Field, ValidationInfo, field_validator
 from pydantic_core import PydanticCustomError
 
 from stages.errors import UserError, run_stage
-from stages.files import fingerprint, sha256_file, work_folder, write_json
+from stages.files import sha256_file, work_folder, write_json
 from stages.lm.chat import model_texts
+from stages.lm.checkpoints import work_key
 from stages.lm.launch import launch, leave, main_process, main_process_first
 from stages.lm.packing import see_only_own_row
 from stages.lm.scoring import score_labels_only
@@ -43,6 +44,12 @@ class ScratchParams(Params):
         return heads
 
 
+_GIVEN = {
+    "revision": "the commit or tag that the Hub id in `base` is pinned to",
+    "scratch": "vocab_size, hidden_size, layers and heads, as `base` is scratch",
+}
+
+
 class TrainSftParams(TrainingParams):
     """Section `train_sft.<role>` of params.yaml."""
 
@@ -52,24 +59,29 @@ class TrainSftParams(TrainingParams):
     loss_on: Literal["completion", "all"]
     packing: bool
 
-    @field_validator("revision")
+    @field_validator("base")
     @classmethod
-    def _pinned(cls, revision: str | None, info: ValidationInfo) -> str | None:
-        if revision is None and info.data.get("base", "scratch") != "scratch":
-            raise PydanticCustomError("revision", "give the commit or tag that the Hub id in `base` is pinned to")
-        return revision
+    def _known(cls, base: str) -> str:
+        if base != "scratch" and Path(base).is_dir():
+            fault = "it is a folder, whose files neither DVC nor a training that resumes would see change"
+            raise PydanticCustomError("base", f"{fault}; give a Hub id")
+        return base
 
-    @field_validator("scratch")
+    @field_validator("revision", "scratch")
     @classmethod
-    def _sized(cls, scratch: ScratchParams | None, info: ValidationInfo) -> ScratchParams | None:
-        if scratch is None and info.data.get("base") == "scratch":
-            raise PydanticCustomError("scratch", "give vocab_size, hidden_size, layers and heads, as `base` is scratch")
-        return scratch
+    def _fitting(cls, value: str | ScratchParams | None, info: ValidationInfo) -> str | ScratchParams | None:
+        base = info.data.get("base")  # None where it is wrong itself
+        wanted = (base == "scratch") == (info.field_name == "scratch")
+        if base and wanted and value is None:
+            raise PydanticCustomError("base", f"give {_GIVEN[str(info.field_name)]}")
+        if base and not wanted and value is not None:
+            raise PydanticCustomError("base", f"give null, as `base` is {base}")
+        return value
 
 
 def base_model(params: TrainSftParams, texts: pl.Series) -> "tuple[PreTrainedModel, PreTrainedTokenizerBase]":
     """The model and tokenizer that training starts from; `texts` train the tokenizer of a `scratch` base."""
-    if params.scratch is None or params.base != "scratch":
+    if params.scratch is None:
         return load_for_training(params.base, params.revision, params)
     size = params.scratch
     tokenizer = train_tokenizer(texts, size.vocab_size, params.max_length)
@@ -132,7 +144,7 @@ def main() -> None:
     sft = read_table(args.sft, "sft")
     launch("train_sft")
     with main_process_first():
-        work = work_folder(args.model, fingerprint(params.model_dump(), sha256_file(args.sft)))
+        work = work_folder(args.model, work_key(Path(__file__), params.model_dump(), sha256_file(args.sft)))
     report = train_sft(sft, params, work, args.live, args.model)
     if main_process():
         write_json(args.report, report)

@@ -266,6 +266,15 @@ def test_questions_of_other_splits_alone_are_refused(folder: Path) -> None:
         main()
 
 
+def test_a_cache_that_cannot_be_used_is_told_before_the_model_is_loaded(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(candidates, "open_engine", None)
+    monkeypatch.setattr(sys, "argv", [*sys.argv, "--cache=/proc/none"])
+    with pytest.raises(UserError, match=r"the cache /proc/none/records.sqlite cannot be used"):
+        main()
+
+
 def test_a_temperature_of_0_is_refused() -> None:
     with pytest.raises(ValueError, match="greater than 0"):
         CandidatesParams.model_validate(PARAMS | {"temperature": 0.0})
@@ -276,8 +285,10 @@ def test_a_temperature_of_0_is_refused() -> None:
     [
         ({"engine": "file"}, "`candidates.model` is 'sft/weak'; give imported, as `engine` is file"),
         ({"engine": "openai"}, "`candidates.model` is 'sft/weak'; give a file that tells of an endpoint (endpoints/"),
-        ({"model": "imported"}, "`candidates.model` is 'imported'; give a trained model (sft/weak), as `engine` is tr"),
-        ({"engine": "vllm", "model": "endpoints/example.yaml"}, "give a trained model (sft/weak), as `engine` is vllm"),
+        ({"model": "imported"}, "`candidates.model` is 'imported'; give a trained model (sft/weak or sft/strong), as"),
+        ({"engine": "vllm", "model": "endpoints/example.yaml"}, "give a trained model (sft/weak or sft/strong), as"),
+        ({"model": "nothere"}, "`candidates.model` is 'nothere'; give a trained model (sft/weak or sft/strong), as"),
+        ({"model": "dpo"}, "`candidates.model` is 'dpo'; give a trained model (sft/weak or sft/strong), as"),
         ({"engine": "vlm"}, "`candidates.engine` is 'vlm'; input should be 'transformers', 'vllm', 'openai' or 'file'"),
     ],
 )

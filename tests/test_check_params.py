@@ -105,10 +105,10 @@ def test_pairs_that_are_longer_than_a_scratch_model_sees_are_named(params: dict[
 
 
 def test_adapters_to_publish_of_a_model_that_will_have_none_are_named(params: dict[str, Any]) -> None:
-    params["publish"] |= {"weights": "adapter", "models": {"sft/weak": "me/weak", "dpo": "me/dpo"}}
+    params["publish"] |= {"adapters": ["sft/weak", "dpo"], "models": {"sft/weak": "me/weak", "dpo": "me/dpo"}}
     params["train_dpo"]["lora"] = {"rank": 8, "alpha": 16, "dropout": 0.0}
     (told,) = sentences(params)
-    assert told.startswith("params.yaml: `publish.weights` is adapter, but sft/weak is trained without `lora`;")
+    assert told.startswith("params.yaml: `publish.adapters` has sft/weak, which is trained without `lora`;")
 
 
 def test_answers_that_leave_a_scratch_model_no_room_for_a_prompt_are_named(params: dict[str, Any]) -> None:

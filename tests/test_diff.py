@@ -93,3 +93,10 @@ def test_a_reader_that_has_seen_enough_gets_no_traceback(folder: Path) -> None:
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     done = subprocess.run(["bash", "-c", command], env=environment, capture_output=True, text=True)
     assert done.stderr == ""
+
+
+def test_a_file_that_cannot_be_written_is_told_before_any_work(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert refused(monkeypatch, "./old", "./none", "--json", "old") == [
+        "./none is no folder; give " + diff._SIDE,
+        "--json old cannot be written: it is there, and no file; give the path of another file",
+    ]

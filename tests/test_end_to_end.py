@@ -224,15 +224,16 @@ def test_a_release_goes_as_the_readme_says(repository: Path, tmp_path: Path) -> 
     with pytest.MonkeyPatch.context() as patch, hub_of(patch, tmp_path) as hub:
         own = {"HF_ENDPOINT": hub.address, "HF_HUB_OFFLINE": "0", "HF_HUB_DISABLE_XET": "1"}
         output = run(repository, "bash", "-ec", release.replace(log_in, "true"), **own)
+        assert run(repository, "git", "status", "--porcelain") == ""
         assert stages_run(output) == [*AFTER_PAIRS, "check_params", "publish"]
         pushed = hub.dataset(f"{OWNER}/demo").files("v0.2.0")
         assert "model.safetensors" in hub.model(f"{OWNER}/demo-dpo").files("v0.2.0")
+        again = run(repository, "dvc", "exp", "run", "-S", "publish.push=true", "publish", **own)
+        assert "demo v0.2.0: was there already" in again  # and not taken from DVC's run cache
     head = run(repository, "git", "rev-parse", "v0.2.0").strip()
     assert f"| git commit | `{head}` |" in pushed["README.md"].decode()
     assert run(repository, "git", "ls-remote", "origin", "v0.2.0").startswith(head)
-    assert run(repository, "git", "status", "--porcelain") == ""
     assert "v0.1.0" in (repository / "CHANGELOG.md").read_text().split("### Data")[1]
-    assert (repository / "reports" / "publish" / "dataset" / "pairs").is_dir()
 
 
 def edit_params(repository: Path, **sections: dict[str, Any]) -> None:

@@ -314,7 +314,7 @@ def change_questions(number: str, **changed: str) -> None:
 def test_a_test_set_that_is_not_there_names_those_that_are(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     change_questions("0003", source="other", split="dev")
     monkeypatch.setattr(sys, "argv", [*sys.argv, "--test-set=spider-dev"])
-    with pytest.raises(UserError, match=r"no test set `spider-dev`; there are: demo-train, other-dev; correct it"):
+    with pytest.raises(UserError, match=r"`spider-dev`; there are: demo-train, other-dev; correct --test-set, or `ev"):
         main()
     assert not (folder / "metrics.json").exists()
 
@@ -355,6 +355,19 @@ def test_all_mistakes_are_told_at_once_and_before_any_work(folder: Path, monkeyp
         "there is no test set `spider-dev`",
         "the model `model` has no weights in safetensors, and pickled ones can run code",
     ]
+
+
+def test_a_place_that_cannot_be_written_is_told_before_any_work(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(evaluate, "open_engine", stop)
+    monkeypatch.setattr(sys, "argv", [*sys.argv, "--cache=/proc/none", "--metrics=/proc/m.json", "--by-k=model"])
+    with pytest.raises(UserError) as caught:
+        main()
+    assert [sentence.split(": ")[0].split(" (")[0] for sentence in caught.value.sentences] == [
+        "--metrics /proc/m.json cannot be written", "--by-k model cannot be written",
+        "the cache /proc/none/records.sqlite cannot be used",
+    ]  # fmt: skip
 
 
 def test_a_model_that_is_nowhere_is_told_beside_another_mistake(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -151,6 +151,56 @@ def test_a_model_that_does_not_write_text_is_told(folder: Path) -> None:
     assert sentence(folder).startswith(f"the model `{folder}` cannot be loaded (")
 
 
+@pytest.mark.parametrize(
+    ("file", "text"),
+    [
+        ("tokenizer.json", "{}"), ("tokenizer.json", "[]"), ("tokenizer_config.json", "[]"), ("config.json", "null"),
+        ("generation_config.json", "[]"), ("special_tokens_map.json", "[]"),
+    ],
+)  # fmt: skip
+def test_a_file_that_holds_something_else_is_told(folder: Path, file: str, text: str) -> None:
+    (folder / file).write_text(text)
+    assert sentence(folder).startswith(f"the model `{folder}` cannot be loaded (")
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "told"),
+    [
+        ("num_attention_heads", 0, "ZeroDivisionError: "),
+        ("hidden_act", "of_tomorrow", "KeyError: 'of_tomorrow'"),
+        ("rope_parameters", {"rope_type": "of_tomorrow", "rope_theta": 1e4}, "KeyError: 'of_tomorrow'"),
+        ("dtype", "of_tomorrow", "AttributeError: "),
+        ("pad_token_id", 999, "AssertionError: "),
+        ("quantization_config", {"quant_method": "gptq", "bits": 4}, "ImportError: "),
+    ],
+)
+def test_a_config_that_transformers_does_not_know_how_to_read_is_told(
+    folder: Path, name: str, value: object, told: str
+) -> None:
+    edit(folder / "config.json", **{name: value})
+    assert sentence(folder).startswith(f"the model `{folder}` cannot be loaded ({told}")
+
+
+def test_a_tokenizer_of_a_newer_release_is_told(folder: Path) -> None:
+    edit(folder / "tokenizer.json", model={"type": "OfTomorrow"})
+    assert sentence(folder).startswith(f"the model `{folder}` cannot be loaded (ValueError: tokenizer.json: ")
+
+
+def test_a_tokenizer_with_a_word_that_has_no_embedding_is_refused(folder: Path) -> None:
+    words = PreTrainedTokenizerFast.from_pretrained(folder)
+    words.add_tokens(["mine"])
+    words.save_pretrained(folder)
+    assert f"the model `{folder}` cannot be loaded (its tokenizer knows `mine`, its" in sentence(folder)
+
+
+def test_a_special_token_may_have_no_embedding(folder: Path) -> None:
+    words = PreTrainedTokenizerFast.from_pretrained(folder)
+    words.add_special_tokens({"additional_special_tokens": ["<image>"]})
+    words.save_pretrained(folder)
+    model, words = load_model(folder)
+    assert len(words) > model.config.vocab_size
+
+
 # ---- the Hub ----
 
 

@@ -143,7 +143,7 @@ def trained_loss(
     trainer = preference_trainer(trained, tokenizer, pairs, params.block(), config)
     trainer.callback_handler.on_train_begin(trainer.args, trainer.state, trainer.control)
     trained.load_state_dict(policy.state_dict())
-    batch = next(iter(trainer.get_train_dataloader()))
+    [batch], _ = trainer.get_batch_samples(iter(trainer.get_train_dataloader()), 1, trainer.args.device)
     with torch.no_grad():
         loss: Any = trainer.compute_loss(trained, batch)  # type: ignore[no-untyped-call]
     return float(loss), batch
@@ -237,14 +237,16 @@ def test_the_other_question_is_the_next_one_round_the_end() -> None:
 
 
 def test_kto_of_one_question_or_of_one_completion_at_once_is_refused(
-    model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, pairs: pl.DataFrame, tmp_path: Path
+    model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, pairs: pl.DataFrame, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     params = params_of("kto")
     config = preference_config(params.block(), params, tmp_path)
     with pytest.raises(UserError, match=r"the pairs are all of one question; `kto` compares"):
         preference_trainer(copy.deepcopy(model), tokenizer, pairs.head(2), params.block(), config)
+    monkeypatch.setenv("WORLD_SIZE", "8")
     with pytest.raises(UserError, match=r"raise `train_dpo.batch_size` or `train_dpo.micro_batch`"):
-        preference_config(params.block(), params_of("kto", micro_batch=1), tmp_path)
+        preference_config(params.block(), params, tmp_path)
 
 
 def test_the_loss_with_the_start_scored_once_is_that_with_a_live_reference(

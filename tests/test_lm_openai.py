@@ -1,10 +1,14 @@
 """The engine `openai` against an endpoint on loopback that misbehaves to order."""
 
 import json
+import os
+import signal
+import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from contextlib import closing
+from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
@@ -14,6 +18,7 @@ from ruamel.yaml import YAML
 
 from stages.errors import UserError
 from stages.lm import asking_endpoint
+from stages.lm.endpoint_answers import Answer, read_answer
 from stages.lm.openai_engine import OpenaiEngine
 from stages.lm.samples import Ask, Decoding, Sample, sample_all
 from stages.lm.seeds import first_seed
@@ -30,11 +35,12 @@ Fault = tuple[int, dict[str, str], bytes]
 @dataclass
 class Endpoint:
     """`faults`: the status, headers and body of the next answers, in place of the right ones; status 0 cuts the
-    connection. `choices`: the most choices of an answer. `asked`: the requests so far; `busiest`: how many of them were
-    there at once."""
+    connection. `then`: the same, by how many requests came before. `choices`: the most choices of an answer. `asked`:
+    the requests so far; `busiest`: how many of them were there at once."""
 
     address: str = ""
     faults: list[Fault] = field(default_factory=list)
+    then: dict[int, Fault] = field(default_factory=dict)
     choices: int = 100
     text: str = "SELECT {}"
     reason: str = "stop"
@@ -69,7 +75,7 @@ class Handler(BaseHTTPRequestHandler):
             end.times.append(time.monotonic())
             end.busy += 1
             end.busiest = max(end.busy, end.busiest)
-            fault = end.faults.pop(0) if end.faults else None
+            fault = end.faults.pop(0) if end.faults else end.then.get(len(end.asked) - 1)
         time.sleep(end.pause)
         status, headers, data = fault or (200, {}, json.dumps(end.answer(self.path, body)).encode())
         with end.lock:
@@ -146,6 +152,7 @@ def test_each_sample_is_a_choice_with_its_own_seed(
         (200, {}, b'{"choices": "SELECT"}'), (200, {}, b'{"choices": [{"text": 5}]}'),
         (200, {}, b'{"choices": [{"text": "a", "logprobs": {"content": [{}]}}]}'),
         (200, {}, b'{"choices": [{"text": "a"}], "usage": {"completion_tokens": "many"}}'),
+        (200, {}, b"[" * 200_000), (200, {}, b'{"choices":' * 200_000), (500, {}, b'{"error":' * 200_000),
         (200, {}, b'{"error": {"message": "overloaded"}}'), (200, {"Content-Length": "99"}, b'{"choices"'),
         (0, {}, b""),
     ],
@@ -306,6 +313,97 @@ def test_what_was_answered_before_a_failure_is_kept(
     assert [body["prompt"] for body in endpoint.asked[asked:]] == [last]
 
 
+def kept(cache: Cache) -> int:
+    """How many answers are in the cache, as another process sees it."""
+    with closing(sqlite3.connect(f"file:{cache.file}?mode=ro", uri=True)) as connection:
+        return int(connection.execute("SELECT count(*) FROM record").fetchone()[0])
+
+
+EIGHT = replace(DECODING, n=8)
+
+
+def test_an_answer_is_kept_though_its_question_lacks_others(endpoint: Endpoint, opens: Opens, tmp_path: Path) -> None:
+    cache = Cache(tmp_path / "cache")
+    endpoint.choices, endpoint.then = 1, {20: (401, {}, b"{}")}
+    with pytest.raises(UserError, match="refuses"):
+        list(sample_all(opens(), ASKS, EIGHT, cache))
+    there = kept(cache)
+    assert there >= 20
+    asked = len(endpoint.asked)
+    ((_, rows),) = sample_all(opens(), ASKS, EIGHT, cache)
+    for ask, row in zip(ASKS, rows, strict=True):
+        seed = first_seed(3, ask.question_id)
+        assert [one.completion for one in row] == [f"SELECT {seed + number}" for number in range(8)]
+    assert len(endpoint.asked) - asked == 48 - there
+
+
+def test_an_answer_is_kept_when_it_comes(
+    endpoint: Endpoint, opens: Opens, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SENSE_OPENAI_CONCURRENCY", "2")
+    cache, real, seen = Cache(tmp_path / "cache"), endpoint.answer, list[int]()
+
+    def answer(path: str, body: dict[str, Any]) -> dict[str, Any]:
+        seen.append(kept(cache))
+        return real(path, body)
+
+    monkeypatch.setattr(endpoint, "answer", answer)
+    list(sample_all(opens(), ASKS, DECODING, cache))
+    assert seen[-1] >= 8  # all but the two questions that are being asked
+
+
+def test_answers_that_came_before_an_interrupt_are_kept(
+    endpoint: Endpoint, opens: Opens, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SENSE_OPENAI_CONCURRENCY", "1")
+    cache, real = Cache(tmp_path / "cache"), endpoint.answer
+
+    def answer(path: str, body: dict[str, Any]) -> dict[str, Any]:
+        if len(endpoint.asked) == 4:
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(0.3)
+        return real(path, body)
+
+    monkeypatch.setattr(endpoint, "answer", answer)
+    with pytest.raises(KeyboardInterrupt):
+        list(sample_all(opens(), ASKS, DECODING, cache))
+    assert (kept(cache), len(endpoint.asked)) == (6, 4)
+
+
+def test_answers_that_came_before_any_error_are_kept(
+    endpoint: Endpoint, opens: Opens, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SENSE_OPENAI_CONCURRENCY", "1")
+    cache = Cache(tmp_path / "cache")
+
+    def read(text: str) -> Answer:
+        if len(endpoint.asked) == 4:
+            raise ZeroDivisionError
+        return read_answer(text)
+
+    monkeypatch.setattr(asking_endpoint, "read_answer", read)
+    with pytest.raises(ZeroDivisionError):
+        list(sample_all(opens(), ASKS, DECODING, cache))
+    assert (kept(cache), len(endpoint.asked)) == (6, 4)
+
+
+def test_answers_under_way_at_a_refusal_are_waited_for_and_nothing_more_is_asked(
+    endpoint: Endpoint, opens: Opens, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SENSE_OPENAI_CONCURRENCY", "3")
+    cache, real = Cache(tmp_path / "cache"), endpoint.answer
+    endpoint.then = {2: (401, {}, b"{}")}
+
+    def answer(path: str, body: dict[str, Any]) -> dict[str, Any]:
+        time.sleep(0.3)
+        return real(path, body)
+
+    monkeypatch.setattr(endpoint, "answer", answer)
+    with pytest.raises(UserError, match="refuses"):
+        list(sample_all(opens(), ASKS, DECODING, cache))
+    assert (kept(cache), len(endpoint.asked)) == (4, 3)
+
+
 def test_what_was_answered_is_not_asked_again(endpoint: Endpoint, opens: Opens, tmp_path: Path) -> None:
     cache = Cache(tmp_path / "cache")
     rows = list(sample_all(opens(), ASKS, DECODING, cache))
@@ -313,7 +411,7 @@ def test_what_was_answered_is_not_asked_again(endpoint: Endpoint, opens: Opens, 
     assert list(sample_all(opens(), ASKS, DECODING, cache)) == rows and len(endpoint.asked) == asked
     more = Decoding(n=3, temperature=0.7, top_p=0.9, max_tokens=16, seed=3)
     list(sample_all(opens(), [*ASKS, Ask("demo/train/0009", "db", "new")], more, cache))
-    assert [body["n"] for body in endpoint.asked[asked:]] == [3] + [1] * 6
+    assert sorted(body["n"] for body in endpoint.asked[asked:]) == [1] * 6 + [3]
 
 
 def test_every_mistake_in_file_and_environment_is_told(opens: Opens, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -332,7 +430,11 @@ def test_every_mistake_in_file_and_environment_is_told(opens: Opens, monkeypatch
     ("name", "value"),
     [
         ("OPENAI_BASE_URL", "localhost:8000/v1"), ("OPENAI_BASE_URL", "ftp://user:pass-word@host/v1"),
-        ("OPENAI_BASE_URL", "http://["), ("OPENAI_API_KEY", f"{KEY}\n"), ("OPENAI_API_KEY", f"{KEY}é"),
+        ("OPENAI_BASE_URL", "http://["), ("OPENAI_BASE_URL", "http://127.0.0.1:99999/v1"),
+        ("OPENAI_BASE_URL", "http://host:port/v1"), ("OPENAI_BASE_URL", "http://host:0/v1"),
+        ("OPENAI_BASE_URL", "http://999.1.1.1/v1"), ("OPENAI_BASE_URL", "http://the host/v1"),
+        ("OPENAI_BASE_URL", "http://host/v1\n"), ("OPENAI_BASE_URL", "http://host/v1?key=pass-word"),
+        ("OPENAI_API_KEY", f"{KEY}\n"), ("OPENAI_API_KEY", f"{KEY}é"),
     ],
 )  # fmt: skip
 def test_an_address_or_a_key_that_is_none_is_told_and_not_shown(

@@ -10,7 +10,7 @@ import pytest
 
 from stages.errors import UserError
 from stages.lm.engines import open_engine
-from stages.lm.samples import Ask, Decoding, Sample, sample_all
+from stages.lm.samples import Ask, Decoding, Keep, Sample, sample_all
 from stages.sql.cache import Cache
 
 ASKS = [Ask(f"demo/train/{number:04}", "music", f"{number}?") for number in range(5)]
@@ -46,6 +46,22 @@ class Counting:
 
     def report(self) -> dict[str, Any]:
         return {}
+
+
+class CountingLive(Counting):
+    """Gives one sample after the other, with `mark` behind it, and none of a question from number `until` on."""
+
+    together = 1
+
+    def __init__(self, until: int = 99, stop_after: int = 99, mark: str = "") -> None:
+        super().__init__(stop_after)
+        self.until, self.mark = until, mark
+
+    def sample_live(self, asks: Sequence[Ask], decoding: Decoding, numbers: Sequence[range], keep: Keep) -> None:
+        for position, (ask, own) in enumerate(zip(asks, numbers, strict=True)):
+            for number in range(own.start, min(own.stop, self.until)):
+                ((sample,),) = self.sample([ask], decoding, number, 1)
+                keep(position, [replace(sample, completion=sample.completion + self.mark)])
 
 
 @pytest.fixture
@@ -101,6 +117,29 @@ def test_a_stopped_run_goes_on_with_the_batches_that_are_done(cache: Cache) -> N
     rest = Counting()
     assert sampled(rest, cache) == sampled(Counting(), cache)
     assert {name for name, _ in rest.asked} == {"demo/train/0002", "demo/train/0004"}
+
+
+def test_a_stopped_run_of_an_engine_that_is_paid_for_goes_on_with_the_sample_it_lacks(cache: Cache) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        sampled(CountingLive(stop_after=6), cache, asks=ASKS[:2])
+    rest = CountingLive()
+    found = sampled(rest, cache, replace(DECODING, n=5), ASKS[:2])
+    assert rest.asked == [("demo/train/0000", 4)] + [("demo/train/0001", number) for number in (2, 3, 4)]
+    assert [one.completion for one in found["demo/train/0001"]] == [f"1? {number} 3" for number in range(5)]
+
+
+def test_a_question_that_turns_out_too_long_has_no_samples(cache: Cache) -> None:
+    assert sampled(CountingLive(until=3), cache, asks=ASKS[:1]) == {"demo/train/0000": []}
+
+
+def test_of_two_runs_at_once_what_was_kept_first_counts_in_both(cache: Cache) -> None:
+    class Overtaken(CountingLive):
+        def sample_live(self, asks: Sequence[Ask], decoding: Decoding, numbers: Sequence[range], keep: Keep) -> None:
+            sampled(CountingLive(mark=" of the other"), cache, asks=asks)
+            super().sample_live(asks, decoding, numbers, keep)
+
+    (row,) = sampled(Overtaken(), cache, asks=ASKS[:1]).values()
+    assert [one.completion for one in row] == [f"0? {number} 3 of the other" for number in range(4)]
 
 
 @pytest.mark.parametrize("changed", [{"temperature": 0.5}, {"top_p": 0.9}, {"max_tokens": 7}, {"seed": 4}], ids=str)

@@ -258,8 +258,14 @@ def test_what_is_kept_is_that_of_the_model_and_the_batch(engine: TransformersEng
          "its scores are capped"),
         (BloomConfig(vocab_size=320, hidden_size=32, n_layer=2, n_head=4),
          "its implementation takes no other attention"),
+        (LlamaConfig(**SIZE, rope_parameters={
+            "rope_type": "longrope", "rope_theta": 1e4, "original_max_position_embeddings": 16, "factor": 4.0,
+            "short_factor": [1.0] * 4, "long_factor": [2.0] * 4,
+         }), "the positions of rope longrope depend on the longest text read at once"),
+        (LlamaConfig(**SIZE, rope_parameters={"rope_type": "dynamic", "rope_theta": 1e4, "factor": 2.0}),
+         "the positions of rope dynamic depend on the longest text read at once"),
     ],
-    ids=["sliding window", "soft capping", "own implementation"],
+    ids=["sliding window", "soft capping", "own implementation", "long rope", "dynamic rope"],
 )  # fmt: skip
 def test_a_model_whose_attention_cannot_be_shared_is_refused(config: PreTrainedConfig, reason: str) -> None:
     with pytest.raises(UserError) as caught:

@@ -4,7 +4,12 @@ from typing import Literal
 import pytest
 from pydantic import Field, ValidationError
 
+from stages.candidates import CandidatesParams
+from stages.corpora.demo.corpus import DemoParams
+from stages.corpus import CorpusParams
 from stages.errors import UserError
+from stages.evaluate import EvaluateParams
+from stages.pairs import PairsParams
 from stages.params import Params, read_params, read_sections
 
 
@@ -112,3 +117,15 @@ def test_a_long_wrong_value_is_cut(file: Path) -> None:
     with pytest.raises(UserError) as caught:
         read(file, GOOD.replace("mode: all", f"mode: {'x' * 5000}"))
     assert len(caught.value.sentences[0]) < 300
+
+
+@pytest.mark.parametrize("number", [".inf", "-.inf", ".nan"])
+def test_a_number_without_end_is_refused_by_every_section(number: str, file: Path) -> None:
+    with pytest.raises(UserError, match=r"`sample.rate` is -?(inf|nan); input should be a finite number"):
+        read(file, GOOD.replace("1e-06", number))
+
+
+@pytest.mark.parametrize("model", [CandidatesParams, CorpusParams, DemoParams, EvaluateParams, PairsParams])
+def test_a_seed_fits_into_64_bits(model: type[Params]) -> None:
+    with pytest.raises(ValidationError, match=r"seed\n  Input should be less than 9223372036854775808"):
+        model.model_validate({"seed": 2**63})

@@ -2,6 +2,8 @@
 
 import errno
 import getpass
+import json
+import shutil
 import socket
 import subprocess
 import sys
@@ -14,10 +16,10 @@ import pytest
 from datasets import load_dataset
 from huggingface_hub import DatasetCard, ModelCard
 
-from stages.files import sha256_folder
+from stages.files import sha256_folder, write_json
 from stages.publishing.views import VIEWS, columns_of, features_of
 from tests.hub import TOKEN
-from tests.publishing.workplace import DATASET, FIGURES, QUESTIONS, VERSION, Workplace, small_tables
+from tests.publishing.workplace import DATASET, FIGURES, MODEL, QUESTIONS, VERSION, Workplace, small_tables
 
 DEMO = [one for one in QUESTIONS if one.startswith("demo/train")]
 
@@ -137,6 +139,48 @@ def test_a_base_model_stands_in_the_card_with_its_revision_and_licence(workplace
     assert "mit" in licences(workplace.card)
 
 
+def test_a_base_model_that_the_candidates_are_not_of_lends_them_no_licence(workplace: Workplace) -> None:
+    workplace.set("train_sft.strong", base="meta/llama", revision="abc", scratch=None)
+    workplace.set("publish", licences={"meta/llama": "llama2"})
+    workplace.run()
+    assert "llama2" not in workplace.card
+    assert ModelCard.load(workplace.export / "models" / "dpo" / "README.md").data["license"] == "llama2"
+
+
+def test_a_question_that_is_left_out_is_not_told_of_in_the_findings_of_others(workplace: Workplace) -> None:
+    leak, own = "mydata/train/0000 asks the same on the database secret.", "It returns no row."
+    findings = json.dumps({"question_in_train": leak, "empty": own})
+    dev = pl.col("question_id") == "demo/dev/0000"
+    told = pl.when(dev).then(pl.lit(findings)).otherwise("findings").alias("findings")
+    workplace.write("gold", small_tables()["gold"].with_columns(told))
+    workplace.run()
+    [shown] = workplace.rows("gold", "dev")["findings"]
+    assert "secret" not in shown and json.loads(shown)["empty"] == own
+    workplace.set("publish", licences={"mydata": "mit"})
+    workplace.run()
+    assert workplace.rows("gold", "dev")["findings"].to_list() == [findings]
+
+
+def test_the_model_card_tells_of_data_that_is_left_out_and_links_no_test_set_of_it(workplace: Workplace) -> None:
+    workplace.set("evaluate", test_sets=["mydata-dev", "demo-dev"])
+    write_json(workplace.folder / workplace.flags["evaluations"] / "dpo-mydata-dev.json", FIGURES)
+    workplace.run()
+    card = ModelCard.load(workplace.export / "models" / "dpo" / "README.md")
+    assert "and what is left out there because of its licence: mydata." in card.text
+    linked = {one.dataset_name: one.dataset_type for one in card.data.eval_results or []}
+    assert linked == {"mydata-dev": "mydata", "demo-dev": DATASET}
+
+
+def test_where_no_source_may_be_passed_on_the_card_says_that_nothing_is_published(workplace: Workplace) -> None:
+    for name, rows in small_tables().items():
+        workplace.write(name, rows.filter(pl.col("question_id").str.starts_with("mydata/")))
+    report = workplace.run()
+    assert report["rows"] == {} and list((workplace.export / "dataset").iterdir()) == [
+        workplace.export / "dataset" / "README.md"
+    ]
+    assert "**Nothing is published:**" in workplace.card and "| SQLite |" not in workplace.card
+
+
 # ---- the cards ----
 
 
@@ -148,14 +192,31 @@ def test_the_card_tells_how_it_was_made(workplace: Workplace) -> None:
         "| comparison | `strict` |",
         "| budget of a query | 1,000,000 SQLite VM steps, or 50 times its gold's, if that is more |",
         "| SQLite | 3.54.1 |",
-        "| | match | mismatch |",
-        "| candidates | 5 | 5 |",
+        "What executing the candidates showed:\n\n| match | mismatch |\n|---|---|\n| 5 | 5 |\n",
         "neg_limit 1, pos_limit null",
         "| git commit | not released",
         "  neg_filter: all",
         f'load_dataset("{DATASET}", "pairs", revision="{VERSION}")',
     ):
         assert fact in workplace.card, fact
+
+
+def test_of_imported_candidates_the_card_tells_nothing_of_sampling(workplace: Workplace) -> None:
+    workplace.set("candidates", engine="file", model="imported")
+    workplace.run()
+    assert "| candidates | predictions of other systems, imported |" in workplace.card
+    assert "temperature 1.0" not in workplace.card and "weak model samples" not in workplace.card
+    assert "of one model with the settings above" not in workplace.card
+
+
+def test_of_an_endpoint_the_card_names_the_model_its_version_and_its_licence(workplace: Workplace) -> None:
+    endpoint = {"model": "acme/coder", "version": "2026-01", "api": "chat"}
+    write_json(workplace.folder / "models" / "endpoints" / "acme.yaml", {"endpoint": endpoint})  # which is YAML, too
+    workplace.set("candidates", engine="openai", model="endpoints/acme.yaml")
+    workplace.set("publish", licences={"acme/coder": "mit"})
+    workplace.run()
+    assert "| candidates | sampled from acme/coder at 2026-01, at an endpoint |" in workplace.card
+    assert "- acme/coder at 2026-01: mit" in workplace.card
 
 
 @pytest.mark.parametrize("config", VIEWS)
@@ -223,6 +284,20 @@ def test_a_dataset_without_a_receipt_or_changed_since_is_not_exported(workplace:
     assert changed.startswith("data/gold.parquet has changed since reports/validation/gold.json was written")
 
 
+def test_datasets_that_do_not_belong_together_are_refused(workplace: Workplace) -> None:
+    workplace.write("exec_results", small_tables()["exec_results"].head(3))
+    told = "`candidates` and `exec_results` do not belong together: 9 rows are in one of them only"
+    assert workplace.refused() == [f"{told}; run `dvc repro` to make both again"]
+
+
+def test_a_receipt_of_another_dataset_is_none(workplace: Workplace) -> None:
+    receipt = workplace.folder / workplace.flags["pairs-receipt"]
+    receipt.write_text(receipt.read_text().replace('"dataset": "pairs"', '"dataset": "sft"'))
+    assert workplace.refused() == [
+        "reports/validation/pairs.json is a receipt of `sft`, not of data/pairs.parquet; run `dvc repro`"
+    ]
+
+
 def test_a_full_disk_is_told_and_what_was_there_stays(workplace: Workplace) -> None:
     workplace.run()
     before = sha256_folder(workplace.export)
@@ -248,6 +323,12 @@ def test_a_full_disk_is_told_and_what_was_there_stays(workplace: Workplace) -> N
         ({"licences": {"mydata": "CC0 1.0"}}, "`publish.licences.mydata` is 'CC0 1.0'; "),
         ({"code": "git@example.org:code"}, "`publish.code` is 'git@example.org:code'; "),
         ({"shard_rows": 0}, "`publish.shard_rows` is 0; "),
+        ({"version": "v٣.0.0"}, "`publish.version` is 'v٣.0.0'; "),
+        ({"code": "https://me:secret@example.org/x"}, "`publish.code` is 'https://me:secret@example.org/x'; "),
+        ({"code": "https://example.org/x|<b>"}, "`publish.code` is 'https://example.org/x|<b>'; "),
+        ({"languages": []}, "`publish.languages` is []; "),
+        ({"models": {"dpo": MODEL, "sft/weak": MODEL}}, "`publish` is "),
+        ({"adapters": ["sft/weak"]}, "`publish` is "),
     ],
 )
 def test_a_wrong_param_is_told_by_name(changed: dict[str, Any], told: str, workplace: Workplace) -> None:
@@ -260,14 +341,22 @@ def test_a_wrong_param_is_told_by_name(changed: dict[str, Any], told: str, workp
 def test_a_model_with_files_that_can_run_code_is_refused(name: str, workplace: Workplace) -> None:
     (workplace.folder / "models" / "dpo" / name).write_bytes(b"x")
     assert workplace.refused() == [
-        f"models/dpo has {name}; only safetensors, JSON and text are published: remove it"
+        f"models/dpo has {name}, which is no file of a model as it is published; remove it"
     ]
 
 
-def test_adapters_of_a_model_that_has_none_are_refused(workplace: Workplace) -> None:
-    workplace.set("publish", weights="adapter")
-    [sentence] = workplace.refused()
-    assert sentence.startswith("`publish.weights` is adapter, but models/dpo has none; train it with `lora`")
+@pytest.mark.parametrize("gone", ["config.json", "model.safetensors", "."])
+def test_a_model_that_is_not_whole_is_refused(gone: str, workplace: Workplace) -> None:
+    path = workplace.folder / "models" / "dpo" / gone
+    shutil.rmtree(path) if path.is_dir() else path.unlink()
+    assert workplace.refused() == ["models/dpo holds no whole model; run `dvc repro` to make it"]
+
+
+def test_adapters_of_a_model_that_has_none_and_that_belong_to_nothing_are_refused(workplace: Workplace) -> None:
+    workplace.set("publish", adapters=["dpo"])
+    none, homeless = workplace.refused()
+    assert none.startswith("models/dpo holds no LoRA adapters; train it with `lora`, or take it out of `publish.adap")
+    assert homeless.startswith("the adapters of dpo belong to sft/strong, which is not published whole; name a")
 
 
 def test_a_model_that_was_not_evaluated_is_told(workplace: Workplace) -> None:

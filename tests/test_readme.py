@@ -96,7 +96,7 @@ def check_ray(words: list[str]) -> None:
 AS_WRITTEN = [
     "source .venv/bin/activate", "git checkout -- .", "export RAY_AUTH_MODE=token RAY_USAGE_STATS_ENABLED=0",
     # tests/test_end_to_end.py runs the release that these are part of
-    "git commit --all --message v0.2.0", "git tag v0.2.0", "git push --tags", "hf auth login",
+    "git commit --all --message v0.2.0", "git tag v0.2.0", "git push --tags origin HEAD", "hf auth login",
 ]  # fmt: skip
 
 

@@ -3,7 +3,7 @@
 import re
 import shutil
 import sys
-from itertools import takewhile
+from itertools import permutations, takewhile
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +12,12 @@ import pytest
 from stages.check_params import check_params
 from stages.errors import UserError
 from stages.params import read_sections
-from stages.recipe import main
+from stages.recipe import DEMO as DEMO_OF_THE_WORKING_DIRECTORY
+from stages.recipe import main, merged
 
 ROOT = Path(__file__).parents[1]
 RECIPES = sorted((ROOT / "models" / "recipes").glob("*.yaml"))
-DEMO = ROOT / "models" / "recipes" / "demo.yaml"
+DEMO = ROOT / DEMO_OF_THE_WORKING_DIRECTORY
 OTHERS = [recipe for recipe in RECIPES if recipe != DEMO]
 
 
@@ -24,6 +25,8 @@ OTHERS = [recipe for recipe in RECIPES if recipe != DEMO]
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     shutil.copy(ROOT / "params.yaml", "params.yaml")
+    DEMO_OF_THE_WORKING_DIRECTORY.parent.mkdir(parents=True)
+    shutil.copy(DEMO, DEMO_OF_THE_WORKING_DIRECTORY)
     return tmp_path
 
 
@@ -45,8 +48,8 @@ def test_without_apply_it_tells_the_changes_and_writes_nothing(
     text = f"pairs: {{neg_limit: 3, dedup: true}}\ncorpus:\n  demo: null\n  sources:\n    {source}\n"
     call(monkeypatch, f"{text}evaluate: {{test_sets: [own-dev]}}\n")
     told = capsys.readouterr().out.splitlines()
-    assert told[0] == "pairs.neg_limit: 1 -> 3" and told[1].startswith("corpus.demo: {")
-    assert told[2].startswith("corpus.sources.own: None -> {'layout': 'folder'")
+    assert told[0].startswith("corpus.demo: {") and told[2] == "pairs.neg_limit: 1 -> 3"
+    assert told[1].startswith("corpus.sources.own: None -> {'layout': 'folder'")
     assert told[3] == "evaluate.test_sets: ['demo-dev', 'demo-test'] -> ['own-dev']" and len(told) == 4
     assert Path("params.yaml").read_bytes() == before and not list(folder.glob("*.partial"))
 
@@ -84,11 +87,10 @@ def test_a_block_that_is_replaced_takes_only_its_own_comments_along(
     assert set(lost) <= set(inside) and len(inside) > 5
 
 
-def test_what_is_added_to_a_block_stands_at_its_end(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    taken = "train: {share: 1.0, limit: null}"
+def test_what_is_added_to_a_block_stands_at_its_end() -> None:
+    text, taken = (ROOT / "params.yaml").read_text(), "train: {share: 1.0, limit: null}"
     for name in ("mine", "other"):
-        call(monkeypatch, f"corpus: {{sources: {{{name}: {{layout: folder, {taken}}}}}}}\n", "--apply")
-    text = Path("params.yaml").read_text()
+        text = merged(text, f"corpus: {{sources: {{{name}: {{layout: folder, {taken}}}}}}}\n")
     added = text[text.index("  sources:\n") : text.index("gold:")].splitlines()
     assert [line.split(":")[0].strip() for line in added] == ["sources", "mine", "other", ""]
 
@@ -114,6 +116,12 @@ def test_another_objective_and_its_block_go_where_they_belong(folder: Path, monk
         ("corpus: {demo: null, sources: {spider: {train: {share: 1.0, limit: null}}}}\n",
          "mine.yaml: `evaluate.test_sets` has demo-dev, which no source of `corpus` gives; there are: spider-train"),
         ("pairs: [", "mine.yaml is not valid YAML"),
+        ("bogus: null\n", "mine.yaml: `bogus` is not a section"),
+        ("train_dpo: {bogus: null}\n", "mine.yaml: `train_dpo.bogus` is not a param"),
+        ("pairs: {dedup: 1}\n", "mine.yaml: `pairs.dedup` is 1; input should be a valid boolean"),
+        ("train_sft: {weak: {packing: 0}}\n", "mine.yaml: `train_sft.weak.packing` is 0; input should be a valid"),
+        ("train_sft: null\n", "mine.yaml has no section `train_sft.strong`; write it as models/recipes/demo.yaml does"),
+        ("# nothing yet\n", "mine.yaml holds no sections; write it as models/recipes/demo.yaml does"),
     ],
 )  # fmt: skip
 def test_a_recipe_with_a_mistake_changes_nothing(
@@ -123,6 +131,47 @@ def test_a_recipe_with_a_mistake_changes_nothing(
     with pytest.raises(UserError, match=told.replace("`", ".")):
         call(monkeypatch, text, "--apply")
     assert Path("params.yaml").read_bytes() == before and not list(folder.glob("*.partial"))
+
+
+def test_a_mistake_that_params_have_by_themselves_is_told_of_them(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    params = Path("params.yaml")
+    params.write_text(params.read_text().replace("wall_seconds: 60", "wall_seconds: abc", 1))
+    with pytest.raises(UserError) as caught:
+        call(monkeypatch, "gold: {memory_mb: 1}\n")
+    assert [told.split(";")[0] for told in caught.value.sentences] == [
+        "params.yaml: `gold.wall_seconds` is 'abc'", "mine.yaml: `gold.memory_mb` is 1",
+    ]  # fmt: skip
+    call(monkeypatch, "gold: {wall_seconds: 30}\n")  # a recipe may put it right
+
+
+def text_after(*recipes: Path) -> str:
+    """What params.yaml holds once these recipes have been applied, one after the other."""
+    text = (ROOT / "params.yaml").read_text()
+    for recipe in recipes:
+        text = merged(merged(text, DEMO.read_text()), recipe.read_text())
+    return text
+
+
+@pytest.mark.parametrize(("before", "recipe"), list(permutations(RECIPES, 2)), ids=lambda path: path.stem)
+def test_what_a_recipe_gives_does_not_depend_on_the_one_before(before: Path, recipe: Path) -> None:
+    assert text_after(before, recipe) == text_after(recipe)
+
+
+def test_what_goes_back_to_the_demo_is_told_and_what_it_does_not_name_stays(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(monkeypatch, DEMO.with_name("sense-7b.yaml"), "--apply")
+    params = Path("params.yaml")
+    params.write_text(params.read_text().replace("dedup: true", "dedup: false").replace("seed: 7", "seed: 77"))
+    capsys.readouterr()
+    run(monkeypatch, DEMO.with_name("qwen2.5-coder-1.5b.yaml"), "--apply")
+    told = capsys.readouterr().out.splitlines()
+    assert "pairs.dedup: False -> True" in told and "prompts.tokenizer: codellama/CodeLlama-7b-hf -> None" in told
+    assert any(line.startswith("corpus.sources.bird: {") and line.endswith("} -> None") for line in told)
+    after: Any = read_sections()
+    assert list(after["corpus"]["sources"]) == ["spider"] and after["pairs"]["seed"] == 77
 
 
 @pytest.mark.parametrize("recipe", OTHERS, ids=lambda path: path.stem)

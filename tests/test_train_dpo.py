@@ -1,3 +1,4 @@
+import copy
 import json
 import sys
 from pathlib import Path
@@ -6,7 +7,7 @@ from typing import Any, get_args
 import polars as pl
 import pytest
 from ruamel.yaml import YAML
-from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
+from transformers import GPT2Config, GPT2LMHeadModel, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from stages import train_dpo
 from stages.errors import UserError
@@ -14,7 +15,7 @@ from stages.files import read_json, sha256_file, sha256_folder
 from stages.params import read_params
 from stages.receipts import write_receipt
 from stages.tables import COLUMNS, write_table
-from stages.train_dpo import Name, TrainDpoParams, main
+from stages.train_dpo import Name, TrainDpoParams, changes, main
 from tests.test_lm_objectives import PARAMS as OBJECTIVE_PARAMS
 from tests.test_lm_objectives import params_of
 from tests.test_train_sft import MODEL_FILES
@@ -126,14 +127,39 @@ def test_training_starts_at_a_log_ratio_of_0_and_widens_it(objective: str, start
     assert report["chosen_logprob_change"] > report["rejected_logprob_change"]
 
 
-@pytest.mark.parametrize("objective", ["cdpo", "ipo", "simpo", "orpo", "cpo", "dpo_sft"])
+def test_a_training_shorter_than_a_logged_window_tells_of_its_last_step_too(folder: Path) -> None:
+    write_params(epochs=1.0)
+    main()
+    report = read_json(folder / "report.json")
+    assert report["steps"] == 6 and len(curve("loss")) == 2
+    assert report["last_loss"] < report["first_loss"] and report["chosen_logprob_change"] != 0
+
+
+def test_the_last_steps_count_each_alike_and_the_first_not_at_all() -> None:
+    history = [{"step": float(step), "loss": 1.0, "rewards/chosen": float(at)} for at, step in enumerate((1, 10, 12))]
+    assert changes(history, 0.5)["chosen_logprob_change"] == round((9 * 1 + 2 * 2) / 11 / 0.5, 4)
+    many = [{"step": float(step), "loss": float(step)} for step in (1, *range(10, 130, 10), 129)]
+    assert changes(many, 0.5)["last_loss"] == round((10 * sum(range(40, 130, 10)) + 9 * 129) / 99, 4)
+    assert changes(history[:1], 0.5)["chosen_logprob_change"] == 0
+
+
+def test_kto_tells_nothing_of_a_label_that_it_did_not_see(folder: Path, pairs: pl.DataFrame) -> None:
+    write_pairs(pairs.head(8))
+    write_params(objective="kto", batch_size=2, epochs=0.2)
+    main()
+    report = read_json(folder / "report.json")
+    changed = [report[f"{side}_logprob_change"] for side in ("chosen", "rejected")]
+    assert report["steps"] == 2 and changed.count(None) == 1
+
+
+@pytest.mark.parametrize("objective", ["cdpo", "ipo", "kto", "simpo", "orpo", "cpo", "dpo_sft"])
 def test_micro_batches_change_no_loss(objective: str, folder: Path) -> None:
     found = []
     for micro_batch in (None, 2):
         write_params(objective=objective, micro_batch=micro_batch, save_steps=20)
         main()
         found.append(curve("loss"))
-    assert len(found[0]) == 2
+    assert len(found[0]) == (4 if objective == "kto" else 3)
     assert found[0] == pytest.approx(found[1], rel=1e-4)
 
 
@@ -147,6 +173,23 @@ def test_adapters_start_at_the_reference_and_end_merged_into_the_model(objective
     }  # fmt: skip
     assert curve("rewards/margins")[0] == pytest.approx(0, abs=1e-4)
     assert curve("rewards/margins")[-1] > 0
+
+
+@pytest.mark.parametrize("lora", [None, LORA, LORA | {"dropout": 0.3}])
+@pytest.mark.parametrize("kind", ["modules", "functions"])
+def test_the_dropout_of_the_base_is_off_with_adapters_and_without(
+    kind: str, lora: dict[str, Any] | None, folder: Path, model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast
+) -> None:
+    if kind == "modules":
+        config = GPT2Config(vocab_size=len(tokenizer), n_positions=128, n_embd=32, n_layer=1, n_head=2, attn_pdrop=0.5)
+        GPT2LMHeadModel(config).save_pretrained("base")
+    else:
+        dropping = copy.deepcopy(model.config)
+        dropping.attention_dropout = 0.5
+        dropping.save_pretrained("base")
+    write_params(lora=lora, epochs=1.0)
+    main()
+    assert curve("rewards/margins")[0] == pytest.approx(0, abs=1e-4)
 
 
 def test_the_dropout_of_adapters_counts(folder: Path) -> None:
@@ -176,6 +219,11 @@ def test_only_the_block_of_the_chosen_objective_is_read(objective: str) -> None:
         ({"robust": {"beta": 0.1, "epsilon": 0.0}}, "`train_dpo.robust.epsilon` is 0.0; input should be greater than"),
         ({"beta": 0.1}, "`train_dpo.beta` is not a param; `train_dpo` knows: lora, seed, epochs"),
         ({"objective": "ppo"}, "`train_dpo.objective` is 'ppo'; input should be 'dpo', 'cdpo', 'robust'"),
+        ({"objective": "kto", "micro_batch": 1},
+         "`train_dpo.objective` is 'kto'; it wants `batch_size` and `micro_batch` of 2 or more; raise them"),
+        ({"micro_batch": 3}, "`train_dpo.micro_batch` is 3; give a number that divides `batch_size`, which is 8"),
+        ({"seed": 2**32}, "`train_dpo.seed` is 4294967296; input should be less than 4294967296"),
+        ({"ipo": {"beta": float("inf")}}, "`train_dpo.ipo.beta` is inf; input should be a finite number"),
         ({"lora": LORA | {"r": 4}}, "`train_dpo.lora.r` is not a param; `train_dpo.lora` knows: rank, alpha, dropout"),
     ],
 )  # fmt: skip

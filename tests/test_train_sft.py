@@ -1,11 +1,14 @@
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 import pytest
+from huggingface_hub import constants
 from ruamel.yaml import YAML
 
+from stages import train_sft
 from stages.errors import UserError
 from stages.files import read_json, sha256_file, sha256_folder
 from stages.params import read_params
@@ -23,7 +26,18 @@ MODEL_FILES = {"config.json", "generation_config.json", "model.safetensors", "to
 
 
 def params_of(**changed: Any) -> TrainSftParams:
-    return TrainSftParams.model_validate(PARAMS | changed)
+    """The params; `base` may be a folder here, which params.yaml must not name."""
+    base = changed.get("base", "scratch")
+    known = TrainSftParams.model_validate(PARAMS | changed | {"base": "scratch" if base == "scratch" else "org/model"})
+    return known.model_copy(update={"base": base})
+
+
+def put_in_hub_cache(model: Path, cache: Path) -> None:
+    """The model as the Hub's `tests/base` at its tag v1, in the cache of a machine that has no network."""
+    folder, commit = cache / "models--tests--base", "0" * 40
+    shutil.copytree(model, folder / "snapshots" / commit)
+    (folder / "refs").mkdir()
+    (folder / "refs" / "v1").write_text(commit)
 
 
 @pytest.fixture
@@ -92,9 +106,17 @@ def test_the_report_and_the_curve_tell_of_the_training(folder: Path) -> None:
     assert {name: report[name] for name in ("in", "trained_on", "dropped", "steps")} == {
         "in": 96, "trained_on": 96, "dropped": {"longer_than_max_length": 0}, "steps": 12,
     }  # fmt: skip
-    assert loss["step"].to_list() == [1, 10]
-    assert loss["loss"][0] > loss["loss"][1]
-    assert loss["loss"].to_list() == pytest.approx([report["first_loss"], report["last_loss"]], abs=1e-4)
+    assert loss["step"].to_list() == [1, 10, 12]
+    assert loss["loss"][0] > loss["loss"][1] > loss["loss"][2]
+    assert loss["loss"].to_list()[::2] == pytest.approx([report["first_loss"], report["last_loss"]], abs=1e-4)
+
+
+def test_a_training_shorter_than_a_logged_window_tells_of_its_last_step_too(folder: Path) -> None:
+    write_params(epochs=1.0)
+    main()
+    report = read_json(folder / "report.json")
+    assert report["steps"] == 6 and curve()["step"].to_list() == [1, 6]
+    assert report["last_loss"] < report["first_loss"]
 
 
 def test_rows_longer_than_max_length_are_left_out_and_counted(folder: Path, sft_rows: pl.DataFrame) -> None:
@@ -111,12 +133,14 @@ def test_a_set_of_longer_rows_alone_is_refused(folder: Path) -> None:
     assert not (folder / "models" / "weak").exists()
 
 
-def test_a_base_with_a_revision_is_loaded_and_trained_on(folder: Path) -> None:
+def test_a_base_with_a_revision_is_loaded_and_trained_on(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     main()
     (folder / "models" / "weak").rename("base")
     weights = read_json(folder / "report.json")["weights"]
     last = curve()["loss"][-1]
-    write_params(base="base", revision="v1", scratch=None)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(folder / "hub"))
+    put_in_hub_cache(folder / "base", folder / "hub")
+    write_params(base="tests/base", revision="v1", scratch=None)
     main()
     assert read_json(folder / "report.json")["weights"] == weights
     assert curve()["loss"][0] < last + 0.5
@@ -133,15 +157,23 @@ def test_a_base_that_is_nowhere_is_named(folder: Path) -> None:
     ("changed", "sentence"),
     [
         ({"scratch": None}, "`train_sft.weak.scratch` is None; give vocab_size, hidden_size, layers and heads"),
-        ({"base": "org/model"}, "`train_sft.weak.revision` is None; give the commit or tag"),
+        ({"base": "org/model", "scratch": None}, "`train_sft.weak.revision` is None; give the commit or tag"),
+        ({"revision": "v1"}, "`train_sft.weak.revision` is 'v1'; give null, as `base` is scratch"),
+        ({"base": "org/model", "revision": "v1"}, "; give null, as `base` is org/model"),
+        ({"base": "models", "revision": "v1", "scratch": None}, "`train_sft.weak.base` is 'models'; it is a folder"),
         (
             {"scratch": PARAMS["scratch"] | {"heads": 3}},
             "`train_sft.weak.scratch.heads` is 3; give a number that divides half of `hidden_size`",
         ),
         ({"save_steps": 25}, "`train_sft.weak.save_steps` is 25; input should be a multiple of 10"),
+        ({"micro_batch": 5}, "`train_sft.weak.micro_batch` is 5; give a number that divides `batch_size`, which is 16"),
+        ({"seed": 2**32}, "`train_sft.weak.seed` is 4294967296; input should be less than 4294967296"),
+        ({"epochs": float("inf")}, "`train_sft.weak.epochs` is inf; input should be a finite number"),
+        ({"warmup": float("nan")}, "`train_sft.weak.warmup` is nan; input should be a finite number"),
     ],
 )
-def test_a_base_that_is_not_fully_told_is_refused(changed: dict[str, Any], sentence: str, folder: Path) -> None:
+def test_what_would_fail_or_be_ignored_later_is_refused(changed: dict[str, Any], sentence: str, folder: Path) -> None:
+    (folder / "models").mkdir()
     write_params(**changed)
     with pytest.raises(UserError) as caught:
         read_params("train_sft.weak", TrainSftParams)
@@ -154,3 +186,24 @@ def test_a_set_that_changed_after_validation_trains_nothing(folder: Path, sft_ro
     with pytest.raises(UserError, match=r"sft.parquet has changed since receipt.json was written"):
         main()
     assert not (folder / "models").exists()
+
+
+def test_a_killed_training_does_not_go_on_with_other_code(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    main()
+    whole = made()
+    shutil.rmtree("models")
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(train_sft, "__file__", str(folder / "earlier.py"))
+        patch.setattr(train_sft, "save_model", interrupt)
+        (folder / "earlier.py").write_text("")
+        write_params(learning_rate=1e-3)  # stands for an earlier loss; its key is made to know nothing of it
+        patch.setattr(TrainSftParams, "model_dump", lambda params: PARAMS)
+        main()
+    assert list(Path("models/weak.partial").glob("checkpoint-10/whole"))
+    write_params()
+    main()
+    assert made() == whole
+
+
+def interrupt(*_: object) -> None:
+    raise KeyboardInterrupt

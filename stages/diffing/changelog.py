@@ -23,7 +23,8 @@ _DATA = re.compile(r"^### Data[ \t]*\n(?:(?!###? ).*\n?)*", re.MULTILINE)
 def read_changelog(path: Path) -> str:
     """The text of a changelog. Raises UserError where it is missing or has no `## [Unreleased]`."""
     try:
-        text = path.read_text(encoding="utf-8")
+        with path.open(encoding="utf-8", newline="") as file:  # the ends of lines stay as they are
+            text = file.read()
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path} cannot be read ({error}); give a changelog, such as CHANGELOG.md") from None
     if not _UNRELEASED.search(text):
@@ -33,7 +34,9 @@ def read_changelog(path: Path) -> str:
 
 def filled(text: str, item: str) -> str:
     """The changelog with `item` under `### Data` of what is unreleased, in place of one that was written there before;
-    the heading is added where it is missing."""
+    the heading is added where it is missing. Lines end as they did."""
+    if "\r\n" in text:
+        return filled(text.replace("\r\n", "\n"), item).replace("\n", "\r\n")
     unreleased = _UNRELEASED.search(text)
     assert unreleased, "read_changelog makes sure of it"
     section = unreleased[0]

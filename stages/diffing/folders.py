@@ -28,8 +28,11 @@ def folder_version(folder: Path, name: str) -> Version:
 
 def _checkout(folder: Path, name: str) -> Version:
     lock = folder / LOCK
-    text = lock.read_text(encoding="utf-8") if lock.is_file() else ""
-    contents = contents_of((folder / PIPELINE).read_text(encoding="utf-8"), text, name)
+    try:
+        text = lock.read_text(encoding="utf-8") if lock.is_file() else ""
+        contents = contents_of((folder / PIPELINE).read_text(encoding="utf-8"), text, name)
+    except UnicodeDecodeError as error:
+        raise UserError(f"{name}: {PIPELINE} or {LOCK} is not UTF-8 ({error}); restore it") from None
     wrong: list[str] = []
     tables: dict[str, Table] = {}
     there = {path: (folder / path).is_file() for path, _ in contents.datasets.values()}

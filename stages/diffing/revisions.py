@@ -87,9 +87,11 @@ def _data(name: str, commit: str, wanted: dict[str, str]) -> dict[str, Path]:
 
 
 def _names() -> dict[str, dict[str, str]]:
-    """Short name of every branch, tag and experiment to its full names, each with its object."""
+    """Short name of every branch, tag and experiment to its full names, each with its commit."""
     found: dict[str, dict[str, str]] = defaultdict(dict)
-    listed = _git("for-each-ref", "--format=%(objectname) %(refname)", "refs/heads", "refs/tags", "refs/exps")
+    target_of = "%(if)%(*objectname)%(then)%(*objectname)%(else)%(objectname)%(end)"  # an annotated tag is an object
+    form = f"--format={target_of} %(refname)"
+    listed = _git("for-each-ref", form, "refs/heads", "refs/tags", "refs/exps")
     for line in listed.stdout.decode().splitlines():
         target, _, ref = line.partition(" ")
         kind, *parts = ref.removeprefix("refs/").split("/")

@@ -1,94 +1,88 @@
 """Asking an OpenAI-compatible endpoint: in line, again where that may help, until all samples are there."""
 
 import asyncio
-import json
 import time
 from collections import Counter
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from pydantic import BaseModel, Field, ValidationError
-
 from stages.errors import UserError
+from stages.lm.endpoint_answers import Answer, Usage, read_answer, samples_of
 from stages.lm.samples import Sample
 
 if TYPE_CHECKING:
     from openai import APIStatusError, AsyncOpenAI
 
 PAUSES = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0)  # seconds before each further try, unless the endpoint says how long
+GRACE = 60.0  # seconds for answers that are under way when the run has to stop: they are paid for
 _LONGEST = 120.0  # seconds that an endpoint may tell us to wait
 _TOO_LONG = (
     "context_length_exceeded", "context length", "context window", "context size", "too many tokens",
     "prompt is too long", "max_new_tokens",
 )  # fmt: skip
-_UNKNOWN = -9999.0  # what some endpoints say where they do not know a log-probability
 _SHOWN = 300  # characters of what an endpoint says
 _FIX = "correct the file in models/endpoints, OPENAI_BASE_URL, OPENAI_API_KEY or the account"
 
 
-class _Scored(BaseModel):
-    logprob: float | None
-
-
-class _Scores(BaseModel):
-    content: list[_Scored] | None = None  # of a chat
-    token_logprobs: list[float | None] | None = None  # of a completion
-
-
-class _Message(BaseModel):
-    content: str | None = None
-
-
-class _Choice(BaseModel):
-    text: str | None = None
-    message: _Message | None = None
-    finish_reason: str | None = None
-    logprobs: _Scores | None = None
-
-
-class _Usage(BaseModel):
-    prompt_tokens: int = Field(default=0, ge=0)
-    completion_tokens: int | None = Field(default=None, ge=0)
-
-
-class _Answer(BaseModel):
-    choices: list[_Choice] = Field(min_length=1)
-    usage: _Usage | None = None
-
-
 class Line:
     """Lets so many requests through at once, and so many a minute; `counts` what they were. `next`: when the next one
-    may start."""
+    may start; `closed`: none starts any more."""
 
     def __init__(self, concurrency: int, per_minute: int, counts: Counter[str], next_start: float) -> None:
         self.places, self.gap, self.counts = asyncio.Semaphore(concurrency), 60 / per_minute, counts
-        self.next = next_start
+        self.next, self.closed = next_start, asyncio.Event()
 
     async def turn(self) -> None:
         """Waits until the next request may start."""
         start = max(self.next, time.monotonic())
         self.next = start + self.gap
-        await asyncio.sleep(start - time.monotonic())
+        await self.pause(start - time.monotonic())
+
+    async def pause(self, seconds: float) -> None:
+        """Waits so long, or until the line is closed."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self.closed.wait()
 
     def hold(self, seconds: float) -> None:
         """No request starts for so long."""
         self.next = max(self.next, time.monotonic() + seconds)
 
 
-async def ask_endpoint(client: "AsyncOpenAI", line: Line, request: dict[str, Any], count: int) -> list[Sample]:
-    """`count` samples: what an answer lacks is asked for again, with the seeds that are left. None where the prompt is
-    too long. Raises UserError where the endpoint refuses, or goes on failing."""
-    made: list[Sample] = []
-    while len(made) < count:
-        left = {"n": count - len(made), "seed": request["seed"] + len(made)}
+async def all_of(line: Line, jobs: Sequence[asyncio.Task[None]]) -> None:
+    """Waits for all jobs. Once one raises, no request starts, those under way may end, and it is raised again."""
+    try:
+        await asyncio.wait(jobs, return_when=asyncio.FIRST_EXCEPTION)
+        line.closed.set()
+        await asyncio.wait(jobs, timeout=GRACE)
+    finally:
+        for job in jobs:
+            job.cancel()
+        ended = await asyncio.gather(*jobs, return_exceptions=True)
+    for error in ended:
+        if isinstance(error, Exception):
+            raise error
+
+
+async def ask_endpoint(
+    client: "AsyncOpenAI", line: Line, request: dict[str, Any], count: int, keep: Callable[[list[Sample]], None]
+) -> None:
+    """Gives `keep` so many samples, as they come: what an answer lacks is asked for again, with the seeds that are
+    left. None where the prompt is too long. Raises UserError where the endpoint refuses, or goes on failing."""
+    there = 0
+    while there < count:
+        left = {"n": count - there, "seed": request["seed"] + there}
         answer = await _answer(client, line, request | left)
         if answer is None:
-            return []
-        made += [_sample(choice, answer) for choice in answer.choices]
-    return made[:count]
+            return
+        samples = samples_of(answer)[: count - there]
+        keep(samples)
+        there += len(samples)
 
 
-async def _answer(client: "AsyncOpenAI", line: Line, request: dict[str, Any]) -> _Answer | None:
-    """The endpoint's answer, with a choice at least; None where the prompt is too long."""
+async def _answer(client: "AsyncOpenAI", line: Line, request: dict[str, Any]) -> Answer | None:
+    """The endpoint's answer; None where the prompt is too long, or the line closed."""
     from openai import APIConnectionError, APIStatusError
 
     told = ""
@@ -97,6 +91,8 @@ async def _answer(client: "AsyncOpenAI", line: Line, request: dict[str, Any]) ->
         try:
             async with line.places:
                 await line.turn()
+                if line.closed.is_set():
+                    return None
                 line.counts["requests"] += 1
                 return await _once(client, line, request)
         except APIStatusError as error:
@@ -116,24 +112,16 @@ async def _answer(client: "AsyncOpenAI", line: Line, request: dict[str, Any]) ->
             told = _words(str(error), client.api_key)
         if wait is not None:
             line.counts["retries"] += 1
-            await asyncio.sleep(wait)
+            await line.pause(wait)
     tries = len(PAUSES) + 1
     raise UserError(f"the endpoint gave no answer in {tries} tries ({told}); run it again: earlier answers are kept")
 
 
-async def _once(client: "AsyncOpenAI", line: Line, request: dict[str, Any]) -> _Answer:
+async def _once(client: "AsyncOpenAI", line: Line, request: dict[str, Any]) -> Answer:
     """One request. Raises ValueError where the answer is none."""
     path = "/chat/completions" if "messages" in request else "/completions"
-    text = await client.post(path, cast_to=str, body=request)
-    try:
-        # Half a character, where a token ended within one, is no text that can be kept.
-        whole = json.dumps(json.loads(text), ensure_ascii=False).encode("utf-16", "surrogatepass")
-        answer = _Answer.model_validate_json(whole.decode("utf-16", "replace"))
-    except (json.JSONDecodeError, ValidationError):
-        answer = None
-    if answer is None or any(choice.text is None and choice.message is None for choice in answer.choices):
-        raise ValueError(f"it answers no completion: {text}" if text.strip() else "it answers nothing")
-    usage = answer.usage or _Usage()
+    answer = read_answer(await client.post(path, cast_to=str, body=request))
+    usage = answer.usage or Usage()
     line.counts["prompt_tokens"] += usage.prompt_tokens
     line.counts["completion_tokens"] += usage.completion_tokens or 0
     return answer
@@ -156,17 +144,3 @@ def _told_wait(seconds: str | None, pause: float) -> float:
 def _words(text: str, key: str) -> str:
     """What an endpoint says in one line, without the key, which some repeat."""
     return " ".join(text.replace(key, "…").split())[:_SHOWN]
-
-
-def _sample(choice: _Choice, answer: _Answer) -> Sample:
-    """A choice as a sample. An empty answer is one too; a reason to end that is no API's counts as `other`."""
-    text = choice.message.content if choice.message else choice.text
-    told = choice.logprobs or _Scores()
-    scores = [token.logprob for token in told.content] if told.content else told.token_logprobs or []
-    known = [score for score in scores if score is not None and score > _UNKNOWN]
-    tokens = len(scores) or None
-    if tokens is None and len(answer.choices) == 1 and answer.usage:
-        tokens = answer.usage.completion_tokens
-    reason = choice.finish_reason if choice.finish_reason in ("stop", "length", "content_filter") else "other"
-    whole = bool(known) and len(known) == len(scores)
-    return Sample(text or "", reason, tokens, round(min(sum(known), 0.0), 6) if whole else None)

@@ -1,15 +1,46 @@
 """Checkpoints of a training: which may be resumed from, and what is in one."""
 
+import os
 import shutil
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from stages.files import write_text
+from stages.files import fingerprint, sha256_file, write_text
 
 if TYPE_CHECKING:
     from transformers import Trainer, TrainerCallback
 
+DECIDING = (
+    "adapters", "chat", "checkpoints", "launch", "live", "loading", "objectives", "order", "packing", "preference",
+    "scoring", "scratch", "settings", "starts", "training",
+)  # fmt: skip
+"""The modules of `stages.lm` that the trainings run."""
+
 _WHOLE = "whole"  # the mark of a checkpoint that was saved to its end
+_LIBRARIES = ("accelerate", "peft", "tokenizers", "torch", "transformers", "trl")
+_LAUNCHER = ("ACCELERATE_", "FSDP_")  # how `accelerate launch` tells its processes of its config
+
+
+def work_key(stage: Path, *given: object) -> str:
+    """The key of a training's work folder: all that shows in the weights, so that none comes from two versions of it.
+
+    The code, of the `stage` too, the libraries, the processes and threads, the launcher's config, the device, and what
+    is `given`: params and data.
+    """
+    code = [sha256_file(path) for path in (stage, *(Path(__file__).with_name(f"{name}.py") for name in DECIDING))]
+    libraries = [version(name) for name in _LIBRARIES]
+    launcher = {name: value for name, value in os.environ.items() if name.startswith(_LAUNCHER)}
+    return fingerprint(code, libraries, os.environ.get("WORLD_SIZE", "1"), launcher, _machine(), *given)
+
+
+def _machine() -> list[object]:
+    """What the rounding of a sum depends on."""
+    import torch
+
+    if torch.cuda.is_available():
+        return [torch.cuda.get_device_name()]
+    return [torch.backends.cpu.get_cpu_capability(), torch.get_num_threads()]
 
 
 def checkpoint_callback(trainer: "Trainer") -> "TrainerCallback":

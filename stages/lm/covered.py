@@ -1,7 +1,7 @@
 """Gives a model shared attention, where that says the same as the model's own."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -11,7 +11,7 @@ from stages.lm.shared_attention import NAME, Own, attend
 
 if TYPE_CHECKING:
     import torch
-    from transformers import PreTrainedModel
+    from transformers import PreTrainedConfig, PreTrainedModel
 
 
 def share_attention(model: "PreTrainedModel", source: Path) -> None:
@@ -45,7 +45,16 @@ def _told(model: "PreTrainedModel") -> str:
         return f"it has layers of {', '.join(sorted(others)) or 'sliding_attention'}"
     if getattr(config, "attn_logit_softcapping", None):
         return "its scores are capped"
+    if moving := sorted(rope for rope in _ropes(config) if "dynamic" in rope or rope == "longrope"):
+        return f"the positions of rope {', '.join(moving)} depend on the longest text read at once"
     return "" if model._supports_attention_backend else "its implementation takes no other attention"
+
+
+def _ropes(config: "PreTrainedConfig") -> set[str]:
+    """The kinds of rotary positions, which a config has for all layers or for each kind of layer."""
+    given: dict[str, Any] = getattr(config, "rope_parameters", None) or {}
+    blocks = [block for block in (given, *given.values()) if isinstance(block, dict)]
+    return {str(block.get("rope_type")) for block in blocks}
 
 
 _PROMPTS = [[0, 1, 2, 3, 4, 5], [0, 1, 2, 7, 6]]

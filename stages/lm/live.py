@@ -13,6 +13,7 @@ _LEFT_OUT = ("step", "num_tokens")  # TRL counts the tokens from 0 again in a tr
 
 def live_callback(folder: Path) -> "TrainerCallback":
     """Writes each logged step into `folder`: the last to `metrics.json`, all to `plots/metrics/<name>.tsv`.
+    The last step of a training is logged too, whatever its number.
 
     Six significant digits and no times: the same training gives the same bytes. A training that resumes first writes
     the steps that its checkpoint knows, as DVC has deleted the folder. Nothing but these files is written or sent:
@@ -30,6 +31,11 @@ def live_callback(folder: Path) -> "TrainerCallback":
                 self.live = _open(folder)
                 for entry in state.log_history:
                     _write(self.live, entry)
+
+        def on_step_end(
+            self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object
+        ) -> None:
+            control.should_log |= state.global_step >= state.max_steps
 
         def on_log(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object) -> None:
             if self.live is not None:

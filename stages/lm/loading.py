@@ -2,6 +2,8 @@
 
 import json
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +16,12 @@ if TYPE_CHECKING:
 _LOG_IN = "log in with `hf auth login` or set HF_TOKEN"
 _TAKEN = ["*.safetensors", "*.json", "*.jinja", "*.model", "*.txt"]
 _LEFT = ["*/*", "consolidated*"]  # other formats, and second copies of the weights
+# What transformers fails with where a file is broken, or of a newer release than it knows.
+_FAILURES = (
+    ArithmeticError, AssertionError, AttributeError, ImportError, LookupError, OSError, RuntimeError, TypeError,
+    ValueError,
+)  # fmt: skip
+_SHOWN = 300  # characters of a reason
 
 
 def load_model(
@@ -24,18 +32,14 @@ def load_model(
     `source` and `revision`: as for `model_folder`. `dtype`: of the weights; None = as they were saved. Raises UserError
     where it cannot be loaded whole, brings code of its own, or has no end token.
     """
-    from huggingface_hub.errors import StrictDataclassError
-    from safetensors import SafetensorError
     from transformers import AutoModelForCausalLM
 
     folder = model_folder(source, revision)
     tokenizer = load_tokenizer(folder, source)
-    try:
+    with _loading(source):
         loaded: Any = AutoModelForCausalLM.from_pretrained(
             folder, trust_remote_code=False, use_safetensors=True, dtype=dtype or "auto", output_loading_info=True
         )
-    except (OSError, ValueError, RuntimeError, SafetensorError, StrictDataclassError) as error:
-        raise UserError(_why_not_loaded(source, error)) from None
     model, told = loaded
     if told["missing_keys"]:
         some = ", ".join(sorted(told["missing_keys"])[:3])
@@ -47,17 +51,15 @@ def load_tokenizer(folder: Path, source: str | Path | None = None) -> "PreTraine
     """The tokenizer of the model in a folder, whose pad token is the end token where it has none of its own.
 
     `source`: what the user calls the model, if not by its folder. Raises UserError where it cannot be loaded, brings
-    code of its own, or has no end token that the model knows.
+    code of its own, has words that the model does not know, or no end token that it does.
     """
-    from huggingface_hub.errors import StrictDataclassError
-    from transformers import AutoConfig, AutoTokenizer
+    from transformers import AutoConfig
 
-    try:
-        config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
-        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
-    except (OSError, ValueError, RuntimeError, StrictDataclassError) as error:
-        raise UserError(_why_not_loaded(source or folder, error)) from None
-    _give_pad_token(source or folder, tokenizer, config.get_text_config().vocab_size)
+    with _loading(source or folder):
+        embeddings = AutoConfig.from_pretrained(folder, trust_remote_code=False).get_text_config().vocab_size
+        tokenizer = _tokenizer(folder)
+    _give_pad_token(source or folder, tokenizer, embeddings)
+    _check_words(source or folder, tokenizer, embeddings)
     return tokenizer
 
 
@@ -123,11 +125,45 @@ def _why_not_downloaded(name: str, error: Exception) -> str:
     return f"the model `{name}` cannot be downloaded ({' '.join(str(error).split())})"
 
 
-def _why_not_loaded(source: str | Path, error: Exception) -> str:
-    reason = " ".join(str(error).split())
+def _tokenizer(folder: Path) -> "PreTrainedTokenizerBase":
+    from transformers import AutoTokenizer
+
+    try:
+        read: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+        return read
+    except Exception as error:
+        if type(error) is Exception:  # tokenizers has no class of its own
+            raise ValueError(f"tokenizer.json: {error}") from None
+        raise
+
+
+@contextmanager
+def _loading(source: str | Path) -> Iterator[None]:
+    """Raises UserError where the files of a model are not what transformers takes them for."""
+    from huggingface_hub.errors import StrictDataclassError
+    from safetensors import SafetensorError
+
+    try:
+        yield
+    except (*_FAILURES, SafetensorError, StrictDataclassError) as error:
+        raise UserError(_why_not_loaded(source, f"{type(error).__name__}: {error}")) from None
+
+
+def _why_not_loaded(source: str | Path, told: str) -> str:
+    reason = " ".join(told.split())
     if "trust_remote_code" in reason:
         return f"the model `{source}` brings code of its own, which is never run; choose one that transformers knows"
-    return f"the model `{source}` cannot be loaded ({reason}); get it again, or choose another"
+    shown = reason if len(reason) <= _SHOWN else f"{reason[:_SHOWN]}…"
+    return f"the model `{source}` cannot be loaded ({shown}); get it again, update transformers, or choose another"
+
+
+def _check_words(source: str | Path, tokenizer: "PreTrainedTokenizerBase", embeddings: int) -> None:
+    """Special tokens without an embedding are common (Llama 2's `<pad>`, Gemma 3's images), and no text has them; any
+    other comes out of a prompt."""
+    special = {number for number, token in tokenizer.added_tokens_decoder.items() if token.special}
+    beyond = (word for word, number in tokenizer.get_vocab().items() if number >= embeddings and number not in special)
+    if word := next(beyond, None):
+        raise UserError(_why_not_loaded(source, f"its tokenizer knows `{word}`, its {embeddings} embeddings do not"))
 
 
 def _give_pad_token(source: str | Path, tokenizer: "PreTrainedTokenizerBase", embeddings: int) -> None:

@@ -6,6 +6,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlsplit
@@ -13,14 +14,14 @@ from urllib.parse import urlsplit
 from pydantic import Field
 
 from stages.errors import UserError
-from stages.lm.asking_endpoint import Line, ask_endpoint
-from stages.lm.samples import Ask, Decoding, Sample, Unfinished
+from stages.lm.asking_endpoint import Line, all_of, ask_endpoint
+from stages.lm.samples import Ask, Decoding, Keep, Sample
 from stages.lm.seeds import first_seed
 from stages.params import Params, read_params
 
 _CODE = 1  # raised by hand where what is asked changes: an edit must not pay for everything again
 _PRICED = ("prompt_tokens", "completion_tokens")
-_BATCH = 4  # times as many questions as there are requests at once: few wait for the slowest, little is lost by a kill
+_BATCH = 4  # times as many questions as there are requests at once: few wait for the slowest
 
 
 class Endpoint(Params):
@@ -72,24 +73,29 @@ class OpenaiEngine:
     def sample(self, asks: Sequence[Ask], decoding: Decoding, first: int, count: int) -> list[list[Sample]]:
         """Samples number `first` to `first + count` of each; none where the endpoint says that the prompt is too long.
 
-        Raises Unfinished where it refuses what is asked, or goes on failing.
+        Raises UserError where it refuses what is asked, or goes on failing.
         """
-        return asyncio.run(self._sample(asks, decoding, first, count))
+        made: list[list[Sample]] = [[] for _ in asks]
+        numbers = [range(first, first + count)] * len(asks)
+        self.sample_live(asks, decoding, numbers, lambda position, samples: made[position].extend(samples))
+        return made
 
-    async def _sample(self, asks: Sequence[Ask], decoding: Decoding, first: int, count: int) -> list[list[Sample]]:
+    def sample_live(self, asks: Sequence[Ask], decoding: Decoding, numbers: Sequence[range], keep: Keep) -> None:
+        """Gives `keep` the samples as they come. Raises UserError as `sample` does."""
+        asyncio.run(self._sample(asks, decoding, numbers, keep))
+
+    async def _sample(self, asks: Sequence[Ask], decoding: Decoding, numbers: Sequence[range], keep: Keep) -> None:
         from openai import AsyncOpenAI
 
         async with AsyncOpenAI(max_retries=0, timeout=600) as client:
             line = Line(self.concurrency, self.per_minute, self.counts, self.next_start)
-            jobs = [
-                asyncio.create_task(ask_endpoint(client, line, self._request(ask, decoding, first), count))
-                for ask in asks
-            ]
+            jobs = []
+            for position, (ask, own) in enumerate(zip(asks, numbers, strict=True)):
+                request = self._request(ask, decoding, own.start)
+                job = ask_endpoint(client, line, request, len(own), partial(keep, position))
+                jobs.append(asyncio.create_task(job))
             try:
-                return list(await asyncio.gather(*jobs))
-            except UserError as error:
-                made = [job.result() if job.done() and not job.exception() else [] for job in jobs]
-                raise Unfinished(str(error), made) from None
+                await all_of(line, jobs)
             finally:
                 self.next_start = line.next
 
@@ -117,16 +123,25 @@ class OpenaiEngine:
 def _faults(address: str, key: str) -> list[str]:
     """What is wrong with address and key, neither of which is shown: an address may hold a password."""
     wrong = []
-    try:
-        parts = urlsplit(address)
-    except ValueError:
-        parts = urlsplit("")
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        wrong.append("OPENAI_BASE_URL is not the address of an endpoint; export it, like https://host/v1")
+    if not _is_address(address):
+        fix = "export one like https://host:8000/v1, its port at most 65535, with nothing behind its path"
+        wrong.append(f"OPENAI_BASE_URL is not the address of an endpoint; {fix}")
     if not key or not key.isascii() or not key.isprintable() or " " in key:
         fix = "export it, or any word where the endpoint wants none"
         wrong.append(f"OPENAI_API_KEY is not set, or no word of ASCII letters, digits and signs; {fix}")
     return wrong
+
+
+def _is_address(text: str) -> bool:
+    """Whether requests can be sent there. Neither of the two parsers finds all that is wrong."""
+    import httpx2
+
+    try:
+        url, port = httpx2.URL(text), urlsplit(text).port
+    except (ValueError, httpx2.InvalidURL):
+        return False
+    plain = not (" " in text or url.query or url.fragment)
+    return url.scheme in ("http", "https") and bool(url.host) and port != 0 and plain
 
 
 def _whole(name: str, default: str, wrong: list[str]) -> int:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from stages.errors import UserError
+from stages.lm.adapters import without_own_dropout
 from stages.lm.objectives import Kto, Objective, paper_loss, trl_loss
 from stages.lm.scoring import score_labels_only
 from stages.lm.settings import TrainingParams
@@ -26,13 +27,13 @@ def preference_config(objective: Objective, params: TrainingParams, work: Path) 
 
     settings = trainer_settings(params, work) | {
         "precompute_ref_log_probs": True,
-        "disable_dropout": params.lora is None,  # it would disable the adapters' too
+        "disable_dropout": False,  # it would disable the adapters' too: `without_own_dropout` does not
     }
     if not isinstance(objective, Kto):
         return DPOConfig(**settings, **trl_loss(objective), beta=objective.beta)
     if settings["per_device_train_batch_size"] < 2:
         raise UserError(
-            "`kto` compares the completions that a process works on at once, and that is 1; raise "
+            "`kto` wants two completions or more that a process works on at once, and that is 1; raise "
             "`train_dpo.batch_size` or `train_dpo.micro_batch`"
         )
     return KTOConfig(**settings, **objective.model_dump())
@@ -49,6 +50,7 @@ def preference_trainer(
     """
     from trl import DPOConfig
 
+    without_own_dropout(model)
     if isinstance(config, DPOConfig):
         trainer: DPOTrainer | KTOTrainer = _pair_trainer(model, tokenizer, pairs, objective, config)
         compare_with_start(trainer, ("ref_chosen_logps", "ref_rejected_logps"))
@@ -122,6 +124,7 @@ def _pair_trainer(
 def _kto_trainer(
     model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase", rows: pl.DataFrame, config: "KTOConfig"
 ) -> "KTOTrainer":
+    import torch
     from datasets import Dataset
     from trl import KTOTrainer
 
@@ -140,6 +143,23 @@ def _kto_trainer(
             ids = data["completion_ids"]
             data = data.remove_columns("KL_completion_ids")
             return data.add_column("KL_completion_ids", [ids[other] for other in others])
+
+        # z is the mean of a whole step. TRL's is that of a micro batch, so another `micro_batch` were another loss.
+        def get_batch_samples(self, *given: Any) -> Any:
+            batches, count = super().get_batch_samples(*given)
+            self.model_wrapped.train()
+            score: Any = super()._compute_kl_logps
+            with self.compute_loss_context_manager():
+                ratios = [score(self.model_wrapped, batch) - batch["ref_KL_logps"] for batch in batches]
+            self.z = torch.cat(ratios).mean()
+            return batches, count
+
+        def _compute_kl_logps(self, *_: object) -> "torch.Tensor":
+            return self.z
+
+        def _compute_loss(self, model: Any, inputs: dict[str, Any], return_outputs: bool) -> Any:
+            inputs = inputs | {"ref_KL_logps": torch.zeros(())}
+            return super()._compute_loss(model, inputs, return_outputs)  # type: ignore[no-untyped-call]
 
     data = Dataset.from_dict(rows.select("prompt", "completion", "label").to_dict(as_series=False))
     return UnpairedTrainer(model, args=config, train_dataset=data, processing_class=tokenizer)

@@ -1,13 +1,12 @@
 """Samples of a model, whichever engine makes them: what is asked, what comes back, and what is kept of it."""
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from tqdm import tqdm
 
-from stages.errors import UserError
 from stages.files import fingerprint
 from stages.sql.cache import Cache
 
@@ -43,12 +42,7 @@ class Decoding:
     seed: int
 
 
-class Unfinished(UserError):
-    """An engine has to stop. `made`: the samples of each question that has all of them, none for the others."""
-
-    def __init__(self, sentence: str, made: list[list[Sample]]) -> None:
-        super().__init__(sentence)
-        self.made = made
+Keep = Callable[[int, list[Sample]], None]  # given the position of a question, and its next samples
 
 
 class Engine(Protocol):
@@ -70,11 +64,18 @@ class Engine(Protocol):
         and the batch itself where it shows in a last bit. Part of the key of what is kept."""
 
     def sample(self, asks: Sequence[Ask], decoding: Decoding, first: int, count: int) -> list[list[Sample]]:
-        """Samples number `first` to `first + count` of each; none where the prompt does not fit the context. May raise
-        Unfinished."""
+        """Samples number `first` to `first + count` of each; none where the prompt does not fit the context."""
 
     def report(self) -> dict[str, Any]:
         """What the stage's report tells of the engine's work beyond the samples, such as what they cost."""
+
+
+@runtime_checkable
+class Live(Protocol):
+    """An engine whose samples come one by one. Each is kept at once: it is paid for, and cannot be made again."""
+
+    def sample_live(self, asks: Sequence[Ask], decoding: Decoding, numbers: Sequence[range], keep: Keep) -> None:
+        """Gives `keep` each question's samples of its `numbers`, in their order; none where the prompt does not fit."""
 
 
 def sample_all(
@@ -92,38 +93,63 @@ def sample_all(
 
 
 def _batch(engine: Engine, asks: Sequence[Ask], decoding: Decoding, cache: Cache) -> list[list[Sample]]:
-    together = engine.together if decoding.temperature else 1
+    together = _together(engine, decoding)
     whole = -(-decoding.n // together) * together
     setting = {name: value for name, value in asdict(decoding).items() if name != "n"}
     base = fingerprint("sample", engine.identity(asks), setting)
     keys = [_keys(fingerprint(base, asdict(ask)), whole) for ask in asks]
+    if isinstance(engine, Live):
+        rows = _ask(engine, asks, decoding, keys, cache)
+    else:
+        rows = _make(engine, asks, decoding, keys, cache)
+    return [row[: decoding.n] for row in rows]
+
+
+def _together(engine: Engine, decoding: Decoding) -> int:
+    return engine.together if decoding.temperature else 1
+
+
+def _make(
+    engine: Engine, asks: Sequence[Ask], decoding: Decoding, keys: Sequence[Sequence[bytes]], cache: Cache
+) -> list[list[Sample]]:
+    """The samples of `keys`: those with as many in the cache are made in one call, and kept when it ends."""
+    whole = len(keys[0])
     rows = [_kept(cache, own) for own in keys]
     for there in sorted({len(row) for row in rows} - {whole}):
         missing = [position for position, row in enumerate(rows) if len(row) == there]
-        first = there - there % together
-        own = [keys[position][first:] for position in missing]
-        try:
-            made = engine.sample([asks[position] for position in missing], decoding, first, whole - first)
-        except Unfinished as stopped:
-            _keep(cache, own, stopped.made)
-            raise
-        _keep(cache, own, made)
+        first = there - there % _together(engine, decoding)
+        made = engine.sample([asks[position] for position in missing], decoding, first, whole - first)
         for position, samples in zip(missing, made, strict=True):
+            _keep(cache, keys[position][first:], samples)
             rows[position] = rows[position][:first] + samples if samples else []
-    return [row[: decoding.n] for row in rows]
+    return rows
+
+
+def _ask(
+    engine: Live, asks: Sequence[Ask], decoding: Decoding, keys: Sequence[Sequence[bytes]], cache: Cache
+) -> list[list[Sample]]:
+    """The samples of `keys`, each kept as it comes. What is in the cache counts: another run may have been faster."""
+    there = [len(_kept(cache, own)) for own in keys]
+    missing = [position for position, own in enumerate(keys) if there[position] < len(own)]
+
+    def keep(number: int, samples: list[Sample]) -> None:
+        position = missing[number]
+        _keep(cache, keys[position][there[position] :], samples)
+        there[position] += len(samples)
+
+    if missing:
+        numbers = [range(there[position], len(keys[position])) for position in missing]
+        engine.sample_live([asks[position] for position in missing], decoding, numbers, keep)
+    rows = [_kept(cache, own) for own in keys]
+    return [row if len(row) == len(own) else [] for row, own in zip(rows, keys, strict=True)]
 
 
 def _keys(base: str, count: int) -> list[bytes]:
     return [hashlib.blake2b(f"{base}{number}".encode(), digest_size=20).digest() for number in range(count)]
 
 
-def _keep(cache: Cache, keys: Sequence[Sequence[bytes]], made: Sequence[Sequence[Sample]]) -> None:
-    """Nothing is kept of a question without samples."""
-    cache.put(
-        (own[number], asdict(sample))
-        for own, row in zip(keys, made, strict=True)
-        for number, sample in enumerate(row)
-    )
+def _keep(cache: Cache, keys: Sequence[bytes], samples: Sequence[Sample]) -> None:
+    cache.put((key, asdict(sample)) for key, sample in zip(keys, samples, strict=False))
 
 
 def _kept(cache: Cache, keys: Sequence[bytes]) -> list[Sample]:

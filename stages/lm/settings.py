@@ -2,7 +2,8 @@
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, ValidationInfo, field_validator
+from pydantic_core import PydanticCustomError
 
 from stages.params import Params
 
@@ -19,7 +20,7 @@ class TrainingParams(Params):
     """What `train_sft.<role>` and `train_dpo` have in common."""
 
     lora: LoraParams | None
-    seed: int = Field(ge=0)
+    seed: int = Field(ge=0, lt=2**32)  # numpy takes none above
     epochs: float = Field(gt=0)
     batch_size: int = Field(gt=0)
     micro_batch: int | None = Field(gt=0)
@@ -29,3 +30,11 @@ class TrainingParams(Params):
     precision: Literal["float32", "bfloat16"]
     gradient_checkpointing: bool
     save_steps: int = Field(gt=0, multiple_of=10)  # a logged window must not span a checkpoint
+
+    @field_validator("micro_batch")
+    @classmethod
+    def _whole(cls, micro_batch: int | None, info: ValidationInfo) -> int | None:
+        batch_size = info.data.get("batch_size", 0)  # 0 where it is wrong itself
+        if micro_batch and batch_size % micro_batch:
+            raise PydanticCustomError("micro_batch", f"give a number that divides `batch_size`, which is {batch_size}")
+        return micro_batch

@@ -36,12 +36,12 @@ def told(name: str) -> Iterator[None]:
     except RuntimeError as error:  # what the client makes of an upload that failed
         if isinstance(error.__cause__, HfHubHTTPError):
             raise UserError(_refused(name, error.__cause__)) from None
-        if not isinstance(error.__cause__, HTTPError | ConnectionError):
-            raise
-        raise UserError(_cut(name, error.__cause__)) from None
+        raise UserError(_cut(name, error.__cause__ or error)) from None
+    except UnicodeEncodeError:
+        raise UserError("the token for the Hub is not ASCII; call `hf auth login` with a token of the Hub's") from None
 
 
-def _cut(name: str, error: Exception) -> str:
+def _cut(name: str, error: BaseException) -> str:
     why = " ".join(str(error).split()) or type(error).__name__
     cut = f"{name}: the connection was cut, or the Hub cannot be reached ({why})"
     return f"{cut}; a version is one commit, so none was made by halves: run it again"

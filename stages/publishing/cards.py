@@ -1,29 +1,38 @@
 """The cards of what is published: the front matter that the Hub reads, and a page that a template renders."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from io import StringIO
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined, TemplateSyntaxError, UndefinedError
+from jinja2 import (
+    Environment,
+    FileSystemLoader,
+    StrictUndefined,
+    TemplateNotFound,
+    TemplateSyntaxError,
+    UndefinedError,
+)
 from ruamel.yaml import YAML
 
 from stages.errors import UserError
 from stages.publishing.export import Counts
-from stages.publishing.licences import OTHER, Origin
+from stages.publishing.licences import OTHER
+from stages.publishing.making import Making
 from stages.publishing.views import columns_of, features_of
 
 _SIZES = {1_000: "n<1K", 10_000: "1K<n<10K", 100_000: "10K<n<100K", 1_000_000: "100K<n<1M", 10_000_000: "1M<n<10M"}
 _TASK = {"type": "text-generation", "name": "Text-to-SQL"}
 
 
-def dataset_front(title: str, counts: Counts, sizes: Counts, origins: Sequence[Origin]) -> dict[str, Any]:
+def dataset_front(making: Making, counts: Counts, sizes: Counts) -> dict[str, Any]:
     """The front matter of a dataset card: licences, size, configs with their files, columns, rows and bytes a split."""
     rows = sum(sum(splits.values()) for splits in counts.values())
+    origins = [*(origin for origin in making.origins if origin.published), *making.behind_candidates()]
     return {
-        "pretty_name": title,
-        "license": sorted({origin.licence for origin in origins if origin.published}) or [OTHER],
-        "language": ["en"],
+        "pretty_name": making.dataset.rpartition("/")[2],
+        "license": sorted({origin.licence for origin in origins}) or [OTHER],
+        "language": making.languages,
         "task_categories": ["text-generation"],
         "tags": ["text-to-sql", "sql", "preference", "dpo", "sft"],
         "size_categories": [next((name for most, name in _SIZES.items() if rows < most), "10M<n<100M")],
@@ -47,17 +56,14 @@ def dataset_front(title: str, counts: Counts, sizes: Counts, origins: Sequence[O
 
 
 def model_front(
-    name: str, licence: str, base: str | None, dataset: str, version: str, results: Mapping[str, Mapping[str, Any]]
+    name: str, licence: str, base: str | None, making: Making, results: Mapping[str, Mapping[str, Any]]
 ) -> dict[str, Any]:
     """The front matter of a model card. `results`: test set to the figures of `evaluate`; they go into the Hub's
     `model-index`, which links them to the dataset at this version."""
     index = [
         {
             "task": _TASK,
-            "dataset": {
-                "name": test_set, "type": dataset, "config": "gold", "split": test_set.rpartition("-")[2],
-                "revision": version,
-            },
+            "dataset": _test_set(test_set, making),
             "metrics": [
                 {"type": "execution_accuracy", "name": "EX", "value": figures["ex"]},
                 *(
@@ -73,14 +79,23 @@ def model_front(
         for test_set, figures in results.items()
     ]  # fmt: skip
     return {
-        "license": licence, "language": ["en"], "library_name": "transformers", "pipeline_tag": "text-generation",
-        **({"base_model": [base]} if base else {}), "datasets": [dataset], "tags": ["text-to-sql", "sql"],
+        "license": licence, "language": making.languages, "library_name": "transformers",
+        "pipeline_tag": "text-generation",
+        **({"base_model": [base]} if base else {}), "datasets": [making.dataset], "tags": ["text-to-sql", "sql"],
         "model-index": [{"name": name, "results": index}],
     }  # fmt: skip
 
 
+def _test_set(name: str, making: Making) -> dict[str, str]:
+    """The split of the dataset that holds a test set; just its name, where that is left out of the dataset."""
+    source, _, split = name.rpartition("-")
+    if any(origin.name == source and origin.published for origin in making.origins):
+        return {"name": name, "type": making.dataset, "config": "gold", "split": split, "revision": making.version}
+    return {"name": name, "type": source}
+
+
 def render(template: Path, front: Mapping[str, Any], facts: Mapping[str, Any]) -> str:
-    """The card. Raises UserError where the template is no template, or names a fact that there is not."""
+    """The card. Raises UserError where the template cannot be read or rendered, or names a fact that there is not."""
     environment = Environment(
         loader=FileSystemLoader(template.parent), undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True,
         keep_trailing_newline=True,
@@ -93,6 +108,10 @@ def render(template: Path, front: Mapping[str, Any], facts: Mapping[str, Any]) -
         raise UserError(f"{template} names something that there is not ({error}); what it may name: {known}") from None
     except TemplateSyntaxError as error:
         raise UserError(f"{template}, line {error.lineno}, is no Jinja ({error.message}); correct it") from None
+    except TemplateNotFound as error:
+        raise UserError(f"{template.parent / str(error)} is not there; restore it from the last commit") from None
+    except (TypeError, ValueError, ZeroDivisionError, KeyError) as error:  # what a template does to facts
+        raise UserError(f"{template} cannot be rendered ({type(error).__name__}: {error}); correct it") from None
     return f"---\n{to_yaml(front)}---\n\n{page}"
 
 

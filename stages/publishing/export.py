@@ -43,3 +43,8 @@ def _write_split(rows: pl.DataFrame, config: str, start: Path, shard_rows: int) 
         pq.write_table(table, path, compression="zstd", row_group_size=_ROW_GROUP, use_content_defined_chunking=True)
         size += table.nbytes
     return size
+
+
+def files_in(folder: Path) -> dict[str, Path]:
+    """All files of a folder: path in it to the file."""
+    return {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*")) if path.is_file()}

@@ -8,6 +8,7 @@ import polars as pl
 
 from stages.publishing.export import SPLITS, Counts
 from stages.publishing.licences import Origin
+from stages.publishing.making import Making
 from stages.publishing.views import VIEWS, features_of
 
 WHAT = {
@@ -59,22 +60,24 @@ def about_configs(counts: Counts, meanings: Mapping[tuple[str, str], str]) -> li
     ]  # fmt: skip
 
 
-def about_making(params: Mapping[str, Any], bases: Mapping[str, Origin]) -> dict[str, str]:
-    """How candidates were sampled and pairs drawn, in words."""
-    asked, pairs = params["candidates"], params["pairs"]
-    sampled = f"sampled from `{asked['model']}` with {asked['engine']}"
-    role = asked["model"].removeprefix("sft/")
-    if role in params["train_sft"]:
-        sampled += f", fine-tuned from {bases[role].title if role in bases else 'scratch'}"
-    imported = asked["engine"] == "file"
+def about_making(making: Making) -> dict[str, Any]:
+    """How candidates were sampled and pairs drawn, in words, and the params that count; those of sampling count for
+    nothing where candidates were imported."""
+    asked, params = making.sections["candidates"], {name: making.sections[name] for name in MADE_BY}
+    imported, [*behind] = asked["engine"] == "file", (origin.title for origin in making.behind_candidates())
+    which = f"{behind[0]}, at an endpoint" if asked["engine"] == "openai" and behind else (
+        f"`{asked['model']}` with {asked['engine']}, fine-tuned from {behind[0] if behind else 'scratch'}"
+    )
+    sampling = f"{asked['n']} a question, temperature {asked['temperature']}, top_p {asked['top_p']}, at most "
+    if imported:
+        params["candidates"] = {name: asked[name] for name in ("engine", "model", "split")}
+        del params["train_sft"]
     return {
-        "sampler": "predictions of others, imported" if imported else sampled,
-        "sampling": "unknown" if imported else (
-            f"{asked['n']} a question, temperature {asked['temperature']}, top_p {asked['top_p']}, at most "
-            f"{asked['max_tokens']} tokens, seed {asked['seed']}"
-        ),
-        "pairing": ", ".join(f"{name} {json.dumps(value)}" for name, value in pairs.items()),
-    }  # fmt: skip
+        "imported": imported, "params": params,
+        "sampler": "predictions of other systems, imported" if imported else f"sampled from {which}",
+        "sampling": "" if imported else f"{sampling}{asked['max_tokens']} tokens, seed {asked['seed']}",
+        "pairing": ", ".join(f"{name} {json.dumps(value)}" for name, value in params["pairs"].items()),
+    }
 
 
 def citations(origins: Sequence[Origin]) -> list[str]:

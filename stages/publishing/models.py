@@ -1,57 +1,88 @@
-"""What of a model is published, and the facts of its card."""
+"""What of a model is published, and its card."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from stages.errors import UserError
-from stages.files import read_json, write_text
+from stages.files import read_json, write_json, write_text
 from stages.publishing.cards import model_front, render
 from stages.publishing.facts import SENSE
 from stages.publishing.licences import OURS
 from stages.publishing.making import Making
 
 TEMPLATE = Path(__file__).with_name("model.md.jinja")
-Weights = Literal["full", "adapter"]
+STRONG = "sft/strong"
 
-_TAKEN = {".safetensors", ".json", ".jinja", ".model", ".txt"}
-_ADAPTER = "adapter"  # the folder in a model's that has its adapters
+_ADAPTER = "adapter"  # the folder in a model's that has its LoRA adapters
+_CONFIG = "adapter_config.json"
+_TOKENIZER = [
+    "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "vocab.json",
+    "vocab.txt", "merges.txt", "tokenizer.model", "chat_template.jinja",
+]  # fmt: skip
+_MODEL = [
+    "config.json", "generation_config.json", "model.safetensors", "model-*-of-*.safetensors",
+    "model.safetensors.index.json", f"{_ADAPTER}/{_CONFIG}", f"{_ADAPTER}/adapter_model.safetensors",
+]  # fmt: skip
 
 
-def model_files(folder: Path, weights: Weights) -> dict[str, Path]:
+def model_files(folder: Path, adapters: bool) -> dict[str, Path]:
     """The files of a model that are published: path in the repository to the file.
 
-    `weights`: full is the whole model, adapter its LoRA adapters with the tokenizer. Raises UserError where there are
-    none, or where the folder has files of another kind: pickled weights can run code.
+    `adapters`: its LoRA adapters with the tokenizer, in place of the whole model. Raises UserError where it is not
+    whole, or where the folder has a file that no model has: pickled weights can run code, others may hold anything.
     """
     files = {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*")) if path.is_file()}
-    strange = [name for name, path in files.items() if path.suffix not in _TAKEN]
+    strange = [name for name in files if not any(fnmatchcase(name, known) for known in [*_TOKENIZER, *_MODEL])]
     if strange:
-        raise UserError(f"{folder} has {', '.join(strange)}; only safetensors, JSON and text are published: remove it")
+        raise UserError(f"{folder} has {', '.join(strange)}, which is no file of a model as it is published; remove it")
     own = {name.removeprefix(f"{_ADAPTER}/"): path for name, path in files.items() if name.startswith(f"{_ADAPTER}/")}
-    if weights == "full":
-        return {name: path for name, path in files.items() if not name.startswith(f"{_ADAPTER}/")}
-    if not own:
-        raise UserError(f"`publish.weights` is adapter, but {folder} has none; train it with `lora`, or set it to full")
-    return own | {name: path for name, path in files.items() if "token" in name or path.suffix in {".jinja", ".model"}}
+    taken = {name: path for name, path in files.items() if name in _TOKENIZER or not adapters}
+    taken = own | taken if adapters else {name: path for name, path in taken.items() if "/" not in name}
+    if not ({_CONFIG if adapters else "config.json"} <= taken.keys() and any(".safetensors" in name for name in taken)):
+        what = "LoRA adapters; train it with `lora`, or take it out of `publish.adapters`"
+        raise UserError(f"{folder} holds no {what if adapters else 'whole model; run `dvc repro` to make it'}")
+    return taken
+
+
+def adapters_base(model: str, making: Making) -> tuple[str, str]:
+    """The repository and the revision of what a model's adapters belong to: for `dpo` the strong model as it is
+    published here, whole. Raises UserError where they belong to nothing on the Hub."""
+    if model == "dpo":
+        if STRONG not in making.models or STRONG in making.adapters:
+            fix = f"name a repository for {STRONG} in `publish.models`, not in `publish.adapters`"
+            raise UserError(f"the adapters of dpo belong to {STRONG}, which is not published whole; {fix}")
+        return making.models[STRONG], making.version
+    base = making.bases.get(model.removeprefix("sft/"))
+    if base is None:
+        raise UserError(f"the adapters of {model} belong to a scratch base; take it out of `publish.adapters`")
+    return base.name, base.revision
+
+
+def write_adapter_config(model: str, making: Making, folder: Path, file: Path) -> None:
+    """Writes the config of adapters with their base as it is on the Hub, in place of the folder it was trained from."""
+    base, revision = adapters_base(model, making)
+    write_json(file, read_json(folder / _ADAPTER / _CONFIG) | {"base_model_name_or_path": base, "revision": revision})
 
 
 def write_model_card(
-    model: str, repository: str, weights: Weights, making: Making, evaluations: Path, learnt: Mapping[str, Any],
-    path: Path,
+    model: str, making: Making, evaluations: Path, learnt: Mapping[str, Any], trained_on: Sequence[str], path: Path
 ) -> None:
     """Writes the card of a model. `evaluations`: folder of the figures of `evaluate`; `learnt`: what the preference
-    learning reported. Raises UserError where a test set was not evaluated, or the template is wrong."""
-    sections = making.sections
-    role = model.removeprefix("sft/")
-    base = making.bases.get("strong" if model == "dpo" else role)
+    learning reported; `trained_on`: the sources of what it was trained on. Raises UserError where a test set was not
+    evaluated, or the template is wrong."""
+    sections, repository, adapters = making.sections, making.models[model], model in making.adapters
+    base = making.bases.get("strong" if model == "dpo" else model.removeprefix("sft/"))
     results = {name: read_json(evaluations / f"{model}-{name}.json") for name in sections["evaluate"]["test_sets"]}
-    title, licence = repository.rpartition("/")[2], base.licence if base else OURS
-    front = model_front(title, licence, base.name if base else None, making.dataset, making.version, results)
+    below = adapters_base(model, making) if adapters else None
+    title, licence, named = repository.rpartition("/")[2], base.licence if base else OURS, base.name if base else None
+    front = model_front(title, licence, below[0] if below else named, making, results)
     card = render(TEMPLATE, front, {
         **making.facts(), **_about(model, sections, results), "name": title, "repository": repository,
-        "weights": weights, "base": base.title if base else None, "preference": learnt if model == "dpo" else None,
+        "below": below, "base": base.title if base else None, "preference": learnt if model == "dpo" else None,
         "results": results, "citations": [SENSE],
+        "left_out": [origin.name for origin in making.origins if not origin.published and origin.name in trained_on],
     })  # fmt: skip
     write_text(path, card)
 

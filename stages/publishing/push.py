@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 Kind = Literal["dataset", "model"]
 
 _THE_HUBS = {".gitattributes"}  # which the Hub makes with a repository
+_SHOWN = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +27,18 @@ class Upload:
     repository: str
     kind: Kind
     files: Mapping[str, Path]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What is to be done to a repository. `head`: the commit that the version goes on, None where there is no
+    repository yet; `tagged`: whether that is the version already; `changed`, `gone`: paths to write, to delete."""
+
+    upload: Upload
+    head: str | None
+    tagged: bool
+    changed: Sequence[str]
+    gone: Sequence[str]
 
 
 def refusals(repositories: Sequence[tuple[str, Kind]], private: bool) -> list[str]:
@@ -55,69 +68,93 @@ def refusals(repositories: Sequence[tuple[str, Kind]], private: bool) -> list[st
     return wrong
 
 
-def push(upload: Upload, version: str, private: bool) -> dict[str, str | bool]:
-    """Makes the repository hold exactly the files of `upload`, in one commit that is tagged `version`.
+def push_all(uploads: Sequence[Upload], version: str, private: bool) -> list[dict[str, str | bool]]:
+    """Pushes all, once each can be; says what became of each. Raises UserError as `plan` and `push` do."""
+    done = []
+    for todo in [plan(upload, version) for upload in uploads]:
+        done.append(push(todo, version, private))
+        what = "pushed" if done[-1]["new"] else "was there already"
+        print(f"{todo.upload.repository} {version}: {what}, commit {done[-1]['commit']}", flush=True)
+    return done
 
-    A repository that is made is private unless `private` is false. Where the tag is there with the same files, or only
-    the tag is missing, nothing is committed again. Returns `repository, commit, new` (whether there was a commit).
-    Raises UserError where the tag has other files, or the Hub refuses.
+
+def plan(upload: Upload, version: str) -> Plan:
+    """What a push of this version has to do; nothing is written.
+
+    Raises UserError where there is nothing to upload, the tag is there with other content, the repository has files
+    that no version put there, or the Hub refuses.
     """
     from huggingface_hub import HfApi
 
     api, name, kind = HfApi(), upload.repository, upload.kind
+    if "README.md" not in upload.files or len(upload.files) < 2:
+        raise UserError(f"there is nothing to upload to {name}; run it again, and once at a time")
     with told(name):
-        api.create_repo(name, repo_type=kind, private=private, exist_ok=True)
-        tags = api.list_repo_refs(name, repo_type=kind).tags
-        tagged = next((tag.target_commit for tag in tags if tag.name == version), None)
-        commit = tagged or str(api.repo_info(name, repo_type=kind).sha)
-        changed, gone = _parted(api, upload, commit)
-        if tagged and (changed or gone):
-            raise UserError(_other_content(name, version, [*changed, *gone]))
-        if changed or gone:
-            commit = _commit(api, upload, version, changed, gone, parent=commit)
-        if not tagged:
+        if not api.repo_exists(name, repo_type=kind):
+            return Plan(upload, None, False, sorted(upload.files), [])
+        tags = {tag.name: tag.target_commit for tag in api.list_repo_refs(name, repo_type=kind).tags}
+        head = tags.get(version) or str(api.repo_info(name, repo_type=kind).sha)
+        there = _tree(api, upload, head)
+        changed = [path for path, file in upload.files.items() if path not in there or not _same(file, there[path])]
+        gone = sorted(there.keys() - upload.files.keys() - _THE_HUBS)
+        if version in tags and (changed or gone):
+            fix = "a version never changes: set `publish.version` to a new one"
+            raise UserError(f"{name} has a tag `{version}` with other content ({_some([*changed, *gone])}); {fix}")
+        strange = set(gone).difference(*(_tree(api, upload, commit) for commit in tags.values())) if gone else set()
+        if strange:
+            fix = "remove them there, or name another repository in `publish`"
+            raise UserError(f"{name} has files that no version of it has ({_some(sorted(strange))}); {fix}")
+    return Plan(upload, head, version in tags, changed, gone)
+
+
+def push(todo: Plan, version: str, private: bool) -> dict[str, str | bool]:
+    """Makes the repository hold exactly the files of the plan's upload, in one commit that is tagged `version`.
+
+    A repository that is made is private unless `private` is false. What is there already is not committed again.
+    Returns `repository, commit, new` (whether there was a commit). Raises UserError where the Hub refuses.
+    """
+    from huggingface_hub import HfApi
+
+    api, name, kind, commit = HfApi(), todo.upload.repository, todo.upload.kind, todo.head
+    with told(name):
+        if commit is None:
+            api.create_repo(name, repo_type=kind, private=private, exist_ok=True)
+            commit = str(api.repo_info(name, repo_type=kind).sha)
+        if todo.changed or todo.gone:
+            commit = _commit(api, todo, version, commit)
+        if not todo.tagged:
             api.create_tag(name, tag=version, revision=commit, repo_type=kind)
-    return {"repository": name, "commit": commit, "new": bool(changed or gone)}
+    return {"repository": name, "commit": commit, "new": bool(todo.changed or todo.gone)}
 
 
-def _commit(
-    api: "HfApi", upload: Upload, version: str, changed: Sequence[str], gone: Sequence[str], parent: str
-) -> str:
+def _commit(api: "HfApi", todo: Plan, version: str, parent: str) -> str:
     from httpx2 import HTTPError
     from huggingface_hub import CommitOperationAdd, CommitOperationDelete
 
-    added = [CommitOperationAdd(path, str(upload.files[path])) for path in changed]
-    deleted = [CommitOperationDelete(path) for path in gone]
+    name, kind, files = todo.upload.repository, todo.upload.kind, todo.upload.files
     try:
+        added = [CommitOperationAdd(path, str(files[path])) for path in todo.changed]
+        deleted = [CommitOperationDelete(path) for path in todo.gone]
         return api.create_commit(
-            upload.repository, [*added, *deleted], commit_message=version, repo_type=upload.kind, parent_commit=parent
+            name, [*added, *deleted], commit_message=version, repo_type=kind, parent_commit=parent
         ).oid
     except HTTPError:
         raise
     except ValueError as error:  # of the card, which the Hub is asked about first, or of what it does not store
-        why = " ".join(str(error).split())
-        raise UserError(f"{upload.repository}: the Hub refuses the commit ({why}); correct what it names") from None
+        raise UserError(f"{name}: the Hub refuses the commit ({' '.join(str(error).split())}); correct it") from None
 
 
 def _public(api: "HfApi", name: str, kind: Kind) -> bool:
     """Whether the repository is there, for all to see."""
-    from huggingface_hub.errors import RepositoryNotFoundError
-
     with told(name):
-        try:
-            return not api.repo_info(name, repo_type=kind).private
-        except RepositoryNotFoundError:
-            return False
+        return api.repo_exists(name, repo_type=kind) and not api.repo_info(name, repo_type=kind).private
 
 
-def _parted(api: "HfApi", upload: Upload, revision: str) -> tuple[list[str], list[str]]:
-    """The files that are not there, or others, at a revision; and those that are only there."""
+def _tree(api: "HfApi", upload: Upload, revision: str) -> "dict[str, RepoFile]":
     from huggingface_hub.hf_api import RepoFile
 
     tree = api.list_repo_tree(upload.repository, recursive=True, revision=revision, repo_type=upload.kind)
-    there = {entry.path: entry for entry in tree if isinstance(entry, RepoFile)}
-    changed = [path for path, file in upload.files.items() if path not in there or not _same(file, there[path])]
-    return changed, sorted(there.keys() - upload.files.keys() - _THE_HUBS)
+    return {entry.path: entry for entry in tree if isinstance(entry, RepoFile)}
 
 
 def _same(file: Path, entry: "RepoFile") -> bool:
@@ -127,7 +164,6 @@ def _same(file: Path, entry: "RepoFile") -> bool:
     return entry.blob_id == sha1(b"blob %d\0" % len(data) + data).hexdigest()
 
 
-def _other_content(name: str, version: str, paths: Sequence[str]) -> str:
-    some = ", ".join(sorted(paths)[:3])
-    told = f"{name} has a tag `{version}` with other content ({len(paths)} files differ: {some}"
-    return f"{told}{' …' if len(paths) > 3 else ''}); a version never changes: set `publish.version` to a new one"
+def _some(paths: Sequence[str]) -> str:
+    more = f" and {len(paths) - _SHOWN} more" if len(paths) > _SHOWN else ""
+    return f"{', '.join(paths[:_SHOWN])}{more}"

@@ -96,5 +96,5 @@ class Cache:
         try:
             yield
         except (OSError, apsw.Error) as error:
-            fix = "free the disk, delete the file, or give another folder with --cache"
+            fix = "free the disk, delete the file, or give another folder with --cache or XDG_CACHE_HOME"
             raise UserError(f"the cache {self.file} cannot be used ({error}); {fix}") from error

@@ -36,6 +36,11 @@ def test_the_item_stands_under_data_of_what_is_unreleased_once(before: str, afte
     assert filled(filled(f"{HEAD}{before}{OLDER}", OTHER), ITEM) == made
 
 
+def test_lines_end_as_they_did() -> None:
+    text = f"{HEAD}\n### Data\n\n- By hand.\n{OLDER}"
+    assert filled(text.replace("\n", "\r\n"), ITEM) == filled(text, ITEM).replace("\n", "\r\n")
+
+
 def test_a_released_version_is_never_touched() -> None:
     released = OLDER.replace("- First.\n", OTHER)
     assert filled(f"{HEAD}{released}", ITEM).endswith(released)

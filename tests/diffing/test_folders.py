@@ -130,6 +130,7 @@ def test_every_file_that_is_no_parquet_is_named(tmp_path: Path) -> None:
         ("dvc.yaml", "{", r"dvc.yaml or dvc.lock is not as DVC writes it"),
         ("dvc.yaml", "[]", r"dvc.yaml or dvc.lock is not as DVC writes it"),
         ("dvc.lock", "[", r"dvc.yaml or dvc.lock is not as DVC writes it"),
+        ("dvc.yaml", "stages: {\udcff}", r"mine: dvc.yaml or dvc.lock is not UTF-8"),
         ("reports/pairs.json", "{", r"mine: reports/pairs.json is not JSON"),
         ("reports/pairs.json", "[]", r"mine: reports/pairs.json holds no JSON object"),
     ],
@@ -137,6 +138,6 @@ def test_every_file_that_is_no_parquet_is_named(tmp_path: Path) -> None:
 def test_a_file_that_dvc_did_not_write_is_refused(file: str, text: str, told: str, tmp_path: Path) -> None:
     write_checkout(tmp_path, {"pairs": {"outs": [{"path": "reports/pairs.json"}]}})
     (tmp_path / "reports").mkdir()
-    (tmp_path / file).write_text(text)
+    (tmp_path / file).write_text(text, errors="surrogateescape")
     with pytest.raises(UserError, match=told):
         folder_version(tmp_path, "mine")

@@ -86,6 +86,11 @@ def test_metrics_params_and_datasets_of_two_revisions_are_side_by_side(repositor
     assert (pairs.added, pairs.removed, pairs.changed) == (1, 1, 1)
 
 
+def test_a_branch_and_an_annotated_tag_on_its_commit_are_one_version(repository: Path) -> None:
+    run(repository, "git", "branch", "v2", "v2^{commit}")
+    assert keys(version_of("v2")) == ["b", "c"]
+
+
 def test_files_of_the_workspace_count_as_they_are(repository: Path) -> None:
     (repository / "data" / "pairs.parquet").unlink()
     keyed("pairs", "x").write_parquet(repository / "data" / "pairs.parquet")

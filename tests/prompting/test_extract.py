@@ -16,7 +16,8 @@ HOSTILE = [
     "`", "~", "```\n", "```x", "```/*", "```--", "'", "''", '"', "[", "(", "<", "<think>", "</think>", "\n", " ", "--",
     "/*", "-- \n", "WITH ", "WITH a(", 'WITH "', "WITH [", "SELECT ", ".SELECT ", ": UPDATE x", "\n\nselect",
     "SELECT '\n", "x: `SELECT", ": SELECT '", "1", "a ", "EXPLAIN ", "INSERT OR ",
-    "a select ", "a\nselect ", 'a "select', "FROM\nSELECT ",
+    "a select ", "a\nselect ", 'a "select', "FROM\nSELECT ", "- SELECT ", "\n- SELECT ", "**SELECT ", "'SELECT ",
+    "[SQL] ", "is \"SELECT 'a", "`SELECT `a", "[INST]", "[/SQL]", "select a: ```", "select the ```sql\n",
 ]  # fmt: skip
 
 
@@ -37,7 +38,7 @@ def test_what_comes_out_is_a_piece_of_the_completion(completion: str) -> None:
 
 
 @pytest.mark.parametrize("piece", HOSTILE)
-@pytest.mark.parametrize("before", ["", "SELECT ", "```sql\nSELECT ", "Well, "])
+@pytest.mark.parametrize("before", ["", "SELECT ", "select ", "```sql\nSELECT ", "Well, "])
 def test_a_megabyte_of_anything_takes_no_time(before: str, piece: str) -> None:
     text = before + piece * (1_000_000 // len(piece))
     start = time.process_time()

@@ -1,13 +1,17 @@
 """The push: to a Hub on loopback, through the real client."""
 
+import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from stages.files import sha256_file
+from stages.errors import UserError
+from stages.files import sha256_file, write_json
+from stages.publishing.push import Upload, plan
 from tests.hub import OWNER, TOKEN, Fault, Hub, Repository, hub_of
-from tests.publishing.workplace import DATASET, MODEL, VERSION, Workplace, small_tables
+from tests.publishing.workplace import DATASET, FIGURES, MODEL, VERSION, Workplace, small_tables
 
 OTHER = "hf_othertoken"
 
@@ -70,15 +74,45 @@ def test_the_card_that_is_pushed_names_the_commit_and_the_lock_of_the_git_tag(hu
     assert f"| sha256 of `dvc.lock` | `{sha256_file(workplace.folder / 'dvc.lock')}` |" in card
 
 
-def test_adapters_are_pushed_alone_with_the_tokenizer(hub: Hub, workplace: Workplace) -> None:
-    folder = workplace.folder / "models" / "dpo" / "adapter"
+def adapters_of(workplace: Workplace, model: str) -> None:
+    """Puts adapters beside a model, as training leaves them: with the folder that they were trained from."""
+    folder = workplace.folder / "models" / model / "adapter"
     folder.mkdir()
-    (folder / "adapter_config.json").write_text("{}")
+    write_json(folder / "adapter_config.json", {"base_model_name_or_path": str(workplace.folder), "r": 8})
     (folder / "adapter_model.safetensors").write_bytes(bytes(10))
-    workplace.set("publish", weights="adapter")
+
+
+def test_adapters_are_pushed_alone_with_the_tokenizer_and_name_what_they_belong_to(
+    hub: Hub, workplace: Workplace
+) -> None:
+    strong = f"{OWNER}/small-strong"
+    shutil.copytree("models/dpo", "models/sft/strong")
+    for test_set in ("demo-dev", "demo-test"):
+        write_json(Path(f"reports/evaluate/sft/strong-{test_set}.json"), FIGURES)
+    adapters_of(workplace, "dpo")
+    workplace.set("publish", adapters=["dpo"], models={"dpo": MODEL, "sft/strong": strong})
     workplace.push()
-    names = set(hub.model(MODEL).files(VERSION)) - {".gitattributes"}
-    assert names == {"README.md", "adapter_config.json", "adapter_model.safetensors", "tokenizer.json"}
+    files = hub.model(MODEL).files(VERSION)
+    assert set(files) - {".gitattributes"} == {
+        "README.md", "adapter_config.json", "adapter_model.safetensors", "tokenizer.json",
+    }  # fmt: skip
+    named = {"base_model_name_or_path": strong, "r": 8, "revision": VERSION}
+    assert json.loads(files["adapter_config.json"]) == named
+    assert f"These are adapters of {strong} at `{VERSION}`" in files["README.md"].decode()
+    assert "model.safetensors" in hub.model(strong).files(VERSION)
+
+
+def test_adapters_of_a_hub_model_name_its_commit(hub: Hub, workplace: Workplace) -> None:
+    (workplace.folder / "models" / "sft").mkdir()
+    shutil.copytree("models/dpo", "models/sft/weak")
+    for test_set in ("demo-dev", "demo-test"):
+        write_json(Path(f"reports/evaluate/sft/weak-{test_set}.json"), FIGURES)
+    adapters_of(workplace, "sft/weak")
+    workplace.set("train_sft.weak", base="some/coder", revision="abc", scratch=None)
+    workplace.set("publish", adapters=["sft/weak"], models={"sft/weak": MODEL}, licences={"some/coder": "mit"})
+    workplace.push()
+    config = json.loads(hub.model(MODEL).files(VERSION)["adapter_config.json"])
+    assert (config["base_model_name_or_path"], config["revision"]) == ("some/coder", "abc")
 
 
 def test_the_same_version_twice_commits_nothing_and_uploads_nothing(hub: Hub, workplace: Workplace) -> None:
@@ -171,13 +205,13 @@ def test_a_push_that_broke_off_is_told_leaves_no_half_version_and_can_be_run_aga
 
 def test_a_shard_that_came_before_the_cut_is_not_sent_again(hub: Hub, workplace: Workplace) -> None:
     workplace.tag()
-    workplace.set("publish", push=True, models={})
+    workplace.set("publish", push=True)
     hub.faults.append(Fault("POST", f"datasets/{DATASET}/commit", status=500, times=10))
     workplace.refused()
     hub.faults.clear()
     hub.asked.clear()
     workplace.run()
-    assert not [path for method, path in hub.asked if method == "PUT"]
+    assert len([path for method, path in hub.asked if method == "PUT"]) == 1  # the model's
 
 
 # ---- refused ----
@@ -282,9 +316,48 @@ def test_sources_and_base_models_without_a_licence_are_refused_with_what_else_is
     workplace.set("publish", dataset="OWNER/small")
     sentences = refused(workplace, hub)
     assert [sentence.split(";")[0] for sentence in sentences] == [
-        "`publish.licences` does not name the licence of some/coder, a base model",
+        "`publish.licences` does not name the licence of the model some/coder",
         "none of mydata may be passed on",
         "params.yaml has `OWNER/small` in section `publish`",
+    ]
+
+
+def test_files_that_no_version_put_there_stop_a_push(hub: Hub, workplace: Workplace) -> None:
+    hub.dataset(DATASET).private = True
+    hub.dataset(DATASET).commit({"thesis.txt": b"mine", "README.md": b"# Mine"})
+    [sentence] = refused_while_planning(workplace)
+    assert sentence == (
+        f"{DATASET} has files that no version of it has (thesis.txt); remove them there, or name another repository in "
+        "`publish`"
+    )
+    assert hub.dataset(DATASET).files()["thesis.txt"] == b"mine"
+
+
+def test_nothing_is_pushed_where_the_last_repository_refuses(hub: Hub, workplace: Workplace) -> None:
+    hub.model(MODEL).private = True
+    hub.model(MODEL).tags[VERSION] = hub.model(MODEL).commit({"README.md": b"# Other"})
+    [sentence] = refused_while_planning(workplace)
+    assert sentence.startswith(f"{MODEL} has a tag `{VERSION}` with other content (config.json, model.safetensors, tok")
+    assert ("datasets", DATASET) not in hub.repositories
+
+
+def refused_while_planning(workplace: Workplace) -> list[str]:
+    workplace.tag()
+    workplace.set("publish", push=True)
+    return workplace.refused()
+
+
+def test_an_export_that_is_gone_is_not_pushed_as_an_empty_version(hub: Hub) -> None:
+    with pytest.raises(UserError, match=f"there is nothing to upload to {DATASET}; run it again, and once at a time"):
+        plan(Upload(DATASET, "dataset", {}), VERSION)
+    assert not hub.asked
+
+
+def test_a_licence_of_what_is_not_here_or_is_known_is_told(hub: Hub, workplace: Workplace) -> None:
+    workplace.set("publish", licences={"mydta": "mit", "spider": "mit"})
+    assert refused(workplace, hub) == [
+        "`publish.licences` names mydta, which is no source of the questions and no model here; correct or remove it",
+        "`publish.licences` names spider, whose licence is known; remove it",
     ]
 
 
@@ -294,9 +367,8 @@ def test_sources_and_base_models_without_a_licence_are_refused_with_what_else_is
 def test_a_push_without_the_git_tag_is_refused(hub: Hub, workplace: Workplace) -> None:
     workplace.tag("v0.0.9")
     workplace.set("publish", push=True)
-    assert workplace.refused() == [
-        f"git has no tag `{VERSION}`, the `publish.version`; commit, then `git tag {VERSION}`"
-    ]
+    [sentence] = workplace.refused()
+    assert sentence.startswith(f"git has no tag `{VERSION}`, the `publish.version`; commit, then `git tag {VERSION}`")
     assert not hub.asked
 
 
@@ -308,17 +380,47 @@ def test_a_push_from_another_commit_than_the_tags_is_refused(hub: Hub, workplace
     assert sentence.startswith(f"the git tag `{VERSION}` is commit ") and "but HEAD is " in sentence
 
 
-def test_data_that_the_tags_lock_does_not_tell_of_is_refused(hub: Hub, workplace: Workplace) -> None:
+def refused_after(workplace: Workplace, hub: Hub) -> list[str]:
+    """What a push of the tag is refused with, less how to go on."""
+    workplace.set("publish", push=True)
+    sentences = workplace.refused()
+    assert not hub.asked and all(one.endswith("commit all and tag that commit") for one in sentences)
+    return [one.split(f" at the git tag `{VERSION}`")[0] for one in sentences]
+
+
+def test_a_stage_that_the_tags_lock_has_otherwise_is_refused(hub: Hub, workplace: Workplace) -> None:
     workplace.tag()
     lock = workplace.folder / "dvc.lock"
-    lock.write_text(lock.read_text().replace("make", "make other pairs"))
-    workplace.set("publish", push=True)
-    [sentence] = workplace.refused()
-    assert sentence.startswith(f"dvc.lock at the git tag `{VERSION}` is not that of the data here (")
-    assert "stages that part: pairs)" in sentence
+    lock.write_text(lock.read_text().replace('"cmd": "make"', '"cmd": "make more"', 1))
+    assert refused_after(workplace, hub) == ["stage `data/questions.parquet` of dvc.lock is not what it is"]
 
 
-def test_only_the_publishing_itself_may_differ_from_the_tags_lock(hub: Hub, workplace: Workplace) -> None:
+def test_data_that_is_not_that_of_the_tag_is_refused_even_with_a_receipt(hub: Hub, workplace: Workplace) -> None:
+    workplace.tag()
+    workplace.write("pairs", small_tables()["pairs"].head(2))
+    assert refused_after(workplace, hub) == [
+        "reports/validation/pairs.json is not what it is", "data/pairs.parquet is not what dvc.lock says of it",
+    ]  # fmt: skip
+
+
+def test_a_model_that_is_not_that_of_the_tag_is_refused(hub: Hub, workplace: Workplace) -> None:
+    workplace.tag()
+    (workplace.folder / "models" / "dpo" / "model.safetensors").write_bytes(b"other")
+    assert refused_after(workplace, hub) == ["models/dpo is not what dvc.lock says of it"]
+
+
+def test_figures_and_params_that_are_not_those_of_the_tag_are_refused(hub: Hub, workplace: Workplace) -> None:
+    workplace.tag()
+    write_json(Path("reports/evaluate/dpo-demo-dev.json"), FIGURES | {"ex": 0.99})
+    workplace.set("publish", licences={"mydata": "mit"})
+    workplace.set("candidates", temperature=0.1)
+    assert refused_after(workplace, hub) == [
+        "reports/evaluate/dpo-demo-dev.json is not what it is",
+        "section `candidates` of params.yaml is not what it is", "section `publish` of params.yaml is not what it is",
+    ]  # fmt: skip
+
+
+def test_only_the_push_itself_may_differ_from_the_tag(hub: Hub, workplace: Workplace) -> None:
     workplace.tag()
     lock = workplace.folder / "dvc.lock"
     lock.write_text(lock.read_text().replace('{"cmd": "a"}', '{"cmd": "b"}'))

@@ -17,6 +17,7 @@ from stages import publish
 from stages.commands import stage_flags
 from stages.errors import UserError
 from stages.files import read_json, write_json
+from stages.publishing.release import dvc_md5
 from stages.receipts import write_receipt
 from stages.tables import write_table
 from tests.hub import OWNER
@@ -121,15 +122,21 @@ class Workplace:
 
     def tag(self, version: str = VERSION) -> str:
         """Commits all, and tags the commit; its hex id."""
-        lock = self.folder / "dvc.lock"
-        if not lock.exists():
-            stages = {"pairs": {"cmd": "make"}, "publish": {"cmd": "a"}}
-            lock.write_text(json.dumps({"schema": "2.0", "stages": stages}))
+        if not (self.folder / "dvc.lock").exists():
+            (self.folder / ".gitignore").write_text("/data/*.parquet\n/models\n/reports/publish\n")
             self.git("init", "--quiet")
+        self.lock()
         self.git("add", "--all")
         self.git(*IDENTITY, "commit", "--quiet", "--allow-empty", "--message", "a version")
         self.git("tag", "--force", version)
         return self.git("rev-parse", "HEAD").strip()
+
+    def lock(self) -> None:
+        """Writes dvc.lock of what is here."""
+        paths = [self.flags[dataset.replace("_", "-")] for dataset in small_tables()] + ["models/dpo"]
+        made = {path: {"cmd": "make", "outs": [{"path": path, "md5": dvc_md5(Path(path))}]} for path in paths}
+        stages = made | {"publish": {"cmd": "a"}}
+        (self.folder / "dvc.lock").write_text(json.dumps({"schema": "2.0", "stages": stages}))
 
     def git(self, *words: str) -> str:
         done = subprocess.run(["git", *words], cwd=self.folder, capture_output=True, text=True, check=True)

@@ -56,7 +56,7 @@ def test_a_killed_run_leaves_whole_records(tmp_path: Path) -> None:
 
 def test_a_folder_or_file_that_cannot_be_used_is_named_with_the_way_out(tmp_path: Path) -> None:
     (tmp_path / "records.sqlite").write_bytes(b"no database at all" * 100)
-    with pytest.raises(UserError, match=r"records\.sqlite cannot be used .* delete the file, or .* --cache"):
+    with pytest.raises(UserError, match=r"records\.sqlite cannot be used .*delete the file, .* or XDG_CACHE_HOME"):
         Cache(tmp_path)
     (tmp_path / "file").touch()
     with pytest.raises(UserError, match="cannot be used"):

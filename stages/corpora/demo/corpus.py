@@ -18,7 +18,7 @@ from stages.params import Params
 class DemoParams(Params):
     """Section `corpus.demo` of params.yaml. Databases are per domain, questions per database."""
 
-    seed: int
+    seed: int = Field(ge=-(2**63), lt=2**63)
     domains: list[str] | None = Field(min_length=1)
     train_databases: int = Field(ge=1)
     dev_databases: int = Field(ge=0)
