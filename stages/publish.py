@@ -101,8 +101,9 @@ def making_of(
     for model in params.models:
         with noted(wrong):
             model_files(args.checkpoints / model, model in params.adapters)
-        with noted(wrong):
-            _ = model in params.adapters and adapters_base(model, making)
+        if model in params.adapters:
+            with noted(wrong):
+                adapters_base(model, making)
     if wrong:
         raise UserError(*wrong)
     return making
