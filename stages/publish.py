@@ -9,10 +9,10 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Any, Self
 
 import polars as pl
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from stages.commands import noted
@@ -25,32 +25,12 @@ from stages.publishing.export import files_in
 from stages.publishing.licences import bases_of, origins_of, sampler_of, unlicensed
 from stages.publishing.making import Making
 from stages.publishing.models import adapters_base, model_files, write_adapter_config, write_model_card
+from stages.publishing.names import NOBODY, Language, Licence, Model, Repository
 from stages.publishing.push import Kind, Upload, push_all, refusals
 from stages.publishing.release import release_of
 from stages.publishing.views import DATASETS
 from stages.receipts import require_receipts
 from stages.tables import read_table
-
-NOBODY = "OWNER"
-"""The owner in params.yaml until somebody sets one: nothing is pushed there."""
-
-
-def _repository(name: str) -> str:
-    from huggingface_hub.errors import HFValidationError
-    from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
-
-    try:
-        validate_repo_id(name)
-    except HFValidationError as error:
-        raise PydanticCustomError("name", "{why}", {"why": " ".join(str(error).split())}) from None
-    if "/" not in name:
-        raise PydanticCustomError("name", "give owner/name")
-    return name
-
-
-Repository = Annotated[str, AfterValidator(_repository)]
-Model = Literal["sft/weak", "sft/strong", "dpo"]
-Licence = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9.-]*$")]
 
 
 class PublishParams(Params):
@@ -63,7 +43,7 @@ class PublishParams(Params):
     models: dict[Model, Repository]
     adapters: list[Model]
     code: str | None = Field(pattern=r"^https://[\w.-]+(:[0-9]+)?(/[\w.~/-]*)?$")
-    languages: list[Annotated[str, Field(pattern="^[a-z]{2,3}$")]] = Field(min_length=1)
+    languages: list[Language] = Field(min_length=1)
     licences: dict[str, Licence]
     shard_rows: int = Field(gt=0, le=10**7)
 

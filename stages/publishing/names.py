@@ -1,0 +1,28 @@
+"""What may stand in section `publish` as the name of something on the Hub."""
+
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, Field
+from pydantic_core import PydanticCustomError
+
+NOBODY = "OWNER"
+"""The owner in params.yaml until somebody sets one: nothing is pushed there."""
+
+
+def _repository(name: str) -> str:
+    from huggingface_hub.errors import HFValidationError
+    from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
+
+    try:
+        validate_repo_id(name)
+    except HFValidationError as error:
+        raise PydanticCustomError("name", "{why}", {"why": " ".join(str(error).split())}) from None
+    if "/" not in name:
+        raise PydanticCustomError("name", "give owner/name")
+    return name
+
+
+Repository = Annotated[str, AfterValidator(_repository)]
+Model = Literal["sft/weak", "sft/strong", "dpo"]
+Licence = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9.-]*$")]
+Language = Annotated[str, Field(pattern="^[a-z]{2,3}$")]
