@@ -24,6 +24,7 @@ from huggingface_hub.errors import (
 )
 from huggingface_hub.hf_api import RepoFile
 from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
+from transformers.utils.hub import hf_api
 
 from tests.hub import OWNER, TOKEN, Fault, Files, Hub, Repository, hub_of, running_hub
 from tests.test_hub import parquet, run
@@ -330,7 +331,10 @@ def test_a_part_of_a_file_is_answered(hub: Hub, asked: str, status: int, part: b
     assert answer.headers["Content-Range"].endswith("/10")
 
 
-def test_a_model_comes_back_by_its_tag(hub: Hub, model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast) -> None:
+def test_a_model_comes_back_by_its_tag(
+    hub: Hub, model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hf_api(), "endpoint", hub.address)  # transformers' own, made once a process
     name = f"{OWNER}/tiny"
     pushed: list[Any] = [model, tokenizer]
     for part in pushed:
