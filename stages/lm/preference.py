@@ -159,7 +159,7 @@ def _kto_trainer(
 
         def _compute_loss(self, model: Any, inputs: dict[str, Any], return_outputs: bool) -> Any:
             inputs = inputs | {"ref_KL_logps": torch.zeros(())}
-            return super()._compute_loss(model, inputs, return_outputs)  # type: ignore[no-untyped-call]
+            return super()._compute_loss(model, inputs, return_outputs)  # type: ignore[no-untyped-call]  # TRL's
 
     data = Dataset.from_dict(rows.select("prompt", "completion", "label").to_dict(as_series=False))
     return UnpairedTrainer(model, args=config, train_dataset=data, processing_class=tokenizer)

@@ -1,10 +1,10 @@
 """The cards of what is published: the front matter that the Hub reads, and a page that a template renders."""
 
 from collections.abc import Mapping
-from io import StringIO
 from pathlib import Path
 from typing import Any
 
+import yaml
 from jinja2 import (
     Environment,
     FileSystemLoader,
@@ -13,7 +13,6 @@ from jinja2 import (
     TemplateSyntaxError,
     UndefinedError,
 )
-from ruamel.yaml import YAML
 
 from stages.errors import UserError
 from stages.publishing.export import Counts
@@ -62,7 +61,7 @@ def model_front(
     `model-index`, which links them to the dataset at this version."""
     index = [
         {
-            "task": _TASK,
+            "task": dict(_TASK),  # a copy, or YAML would have an alias
             "dataset": _test_set(test_set, making),
             "metrics": [
                 {"type": "execution_accuracy", "name": "EX", "value": figures["ex"]},
@@ -117,11 +116,8 @@ def render(template: Path, front: Mapping[str, Any], facts: Mapping[str, Any]) -
 
 def to_yaml(value: object) -> str:
     """As YAML, in the order given."""
-    yaml, text = YAML(typ="safe", pure=True), StringIO()
-    yaml.default_flow_style, yaml.sort_base_mapping_type_on_output = False, False  # type: ignore[assignment]
-    yaml.representer.ignore_aliases = lambda _: True
-    yaml.dump(value, text)
-    return text.getvalue()
+    text: str = yaml.safe_dump(value, sort_keys=False, allow_unicode=True, width=1000)
+    return text
 
 
 def cell(value: object) -> str:

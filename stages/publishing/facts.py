@@ -22,10 +22,11 @@ WHAT = {
 SENSE = """@inproceedings{yang2024synthesizing,
   title     = {Synthesizing text-to-{SQL} data from weak and strong {LLMs}},
   author    = {Yang, Jiaxi and Hui, Binyuan and Yang, Min and Yang, Jian and Lin, Junyang and Zhou, Chang},
-  booktitle = {Proceedings of the 62nd Annual Meeting of the Association for Computational Linguistics (Volume 1: Long Papers)},
+  booktitle = {Proceedings of the 62nd Annual Meeting of the Association for Computational Linguistics
+               (Volume 1: Long Papers)},
   pages     = {7864--7875},
   year      = {2024}
-}"""  # noqa: E501
+}"""
 MADE_BY = ["corpus", "gold", "prompts", "sft", "train_sft", "candidates", "exec_results", "pairs"]
 """The sections of params.yaml that the datasets depend on."""
 

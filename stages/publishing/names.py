@@ -11,7 +11,7 @@ NOBODY = "OWNER"
 
 def _repository(name: str) -> str:
     from huggingface_hub.errors import HFValidationError
-    from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
+    from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]  # not in its __all__
 
     try:
         validate_repo_id(name)
