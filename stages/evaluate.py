@@ -22,7 +22,7 @@ from stages.lm.samples import Ask, Decoding
 from stages.params import Params, read_params
 from stages.sql.cache import Cache
 from stages.sql.compare import Contract
-from stages.sql.flags import add_execution_flags, check_paths, database_of, engine_of
+from stages.sql.flags import add_execution_flags, check_paths, engine_of
 from stages.sql.referee import DIGEST_ROWS, Budget, Rules
 from stages.sql.sandbox import Limits
 
@@ -74,7 +74,7 @@ def evaluate(args: argparse.Namespace) -> dict[str, Any]:
     if local and args.revision:
         wrong.append(f"--revision is {args.revision}, but --model {args.model} is a folder; leave it out")
     with noted(wrong):
-        params, executor = read_params("evaluate", EvaluateParams), engine_of(args, database_of)
+        params, executor = read_params("evaluate", EvaluateParams), engine_of(args)
     with noted(wrong):
         check_paths({}, {}, {"--metrics": args.metrics, "--by-k": args.by_k, "--by-difficulty": args.by_difficulty})
     with noted(wrong):

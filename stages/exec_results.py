@@ -13,7 +13,7 @@ from stages.params import Params, read_params
 from stages.receipts import require_receipts
 from stages.sql.cache import Cache
 from stages.sql.compare import Contract
-from stages.sql.flags import add_execution_flags, database_of, engine_of
+from stages.sql.flags import add_execution_flags, engine_of
 from stages.sql.judge import judge
 from stages.sql.questions import read_questions
 from stages.sql.referee import DIGEST_ROWS, Budget, Rules
@@ -87,7 +87,7 @@ def main() -> None:
     paths = check_databases(candidates["db_id"], databases)
     items = [(known[question_id], sql) for question_id, sql in candidates.select("question_id", "sql").iter_rows()]
     cache = Cache(args.cache)
-    outcomes = judge(items, params.rules(), engine_of(args, database_of), cache)
+    outcomes = judge(items, params.rules(), engine_of(args), cache)
     judged = candidates.with_columns(outcome_columns(outcomes))
     hashes = {db_id: cache.sha256(str(path)) for db_id, path in paths.items()}
     write_table(result_rows(judged, hashes, params.contract), args.exec_results, "exec_results")

@@ -23,7 +23,6 @@ row may be meant to be one with NULL.
 import argparse
 import json
 from collections.abc import Mapping, Sequence
-from operator import itemgetter
 from pathlib import Path
 
 import polars as pl
@@ -38,7 +37,7 @@ from stages.params import Params, read_params
 from stages.receipts import require_receipts
 from stages.sql.audit import Findings
 from stages.sql.cache import Cache
-from stages.sql.flags import add_execution_flags, database_of, engine_of
+from stages.sql.flags import add_execution_flags, engine_of
 from stages.sql.gold_queries import Query, audit
 from stages.sql.judge import judge
 from stages.sql.pool import Record
@@ -101,10 +100,10 @@ def main() -> None:
     cache = Cache(args.cache)
     columns = questions.select("db_id", "gold_sql").iter_rows()
     queries = [(str(database_path(args.databases, db_id).absolute()), sql) for db_id, sql in columns]
-    records = audit(queries, params.step_budget, params.limits(), engine_of(args, itemgetter(0)), cache)
+    records = audit(queries, params.step_budget, params.limits(), engine_of(args), cache)
     findings, counts = question_findings(
         asked_of(questions, queries, records),
-        lambda items: judge(items, params.rules(), engine_of(args, database_of), cache, "other golds"),
+        lambda items: judge(items, params.rules(), engine_of(args), cache, "other golds"),
     )
 
     gold = gold_rows(questions["question_id"].to_list(), records, findings)

@@ -20,7 +20,7 @@ from stages.errors import run_stage
 from stages.files import write_json
 from stages.sql.cache import Cache
 from stages.sql.compare import CONTRACT_NAMES
-from stages.sql.flags import add_execution_flags, check_paths, database_of, engine_of
+from stages.sql.flags import add_execution_flags, check_paths, engine_of
 from stages.sql.golds import read_gold
 from stages.sql.judge import Outcome, judge
 from stages.sql.measure import soft_f1_scores, time_ratios
@@ -79,7 +79,7 @@ def main() -> None:
 
 def score(args: argparse.Namespace) -> str:
     """Scores, writes what was asked for, and returns what is printed."""
-    engine, cache = engine_of(args, database_of), Cache(args.cache)
+    engine, cache = engine_of(args), Cache(args.cache)
     golds = read_gold(args.gold)
     texts = read_predictions(args.predictions, golds)
     given = [(index, gold, some) for index, (gold, some) in enumerate(zip(golds, texts, strict=True))]
@@ -98,6 +98,7 @@ def score(args: argparse.Namespace) -> str:
         frame = frame.with_columns(times(frame, args.ves))
     if args.suite:
         frame = frame.with_columns(on_suite(frame, args.suite, judged))
+    cache.require_unchanged()
     metrics = metrics_of(frame)
     if args.per_item:
         write_items(frame, several, args.per_item)

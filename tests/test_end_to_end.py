@@ -4,12 +4,10 @@ import os
 import re
 import shutil
 import signal
-import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import closing
 from functools import reduce
 from operator import getitem
 from pathlib import Path
@@ -21,6 +19,7 @@ from ruamel.yaml import YAML
 
 from stages.files import read_json, sha256_folder
 from stages.tables import COLUMNS, read_table, write_table
+from tests.cached import records_in
 from tests.hub import OWNER, hub_of
 from tests.test_pipeline import ROOT, STAGES, outs
 from tests.test_readme import blocks
@@ -262,7 +261,7 @@ def test_a_repro_killed_half_way_ends_with_the_same_versions(repository: Path) -
         stderr=subprocess.DEVNULL,
     )  # fmt: skip
     end = time.monotonic() + 120
-    while not samples_kept():
+    while not len(records_in(Path(os.environ["XDG_CACHE_HOME"]) / "sense")):
         assert process.poll() is None and time.monotonic() < end
         time.sleep(0.002)
     os.killpg(process.pid, signal.SIGKILL)
@@ -270,13 +269,3 @@ def test_a_repro_killed_half_way_ends_with_the_same_versions(repository: Path) -
     assert not (repository / "data" / "candidates.parquet").exists()
     assert stages_run(run(repository, *command)) == ["candidates"]
     assert run(repository, "git", "status", "--porcelain") == ""
-
-
-def samples_kept() -> int:
-    """How many records are in the cache of this test."""
-    file = Path(os.environ["XDG_CACHE_HOME"]) / "sense" / "records.sqlite"
-    try:
-        with closing(sqlite3.connect(f"file:{file}?mode=ro", uri=True)) as connection:
-            return int(connection.execute("SELECT count(*) FROM record").fetchone()[0])
-    except sqlite3.OperationalError:  # it is not there yet
-        return 0

@@ -148,7 +148,7 @@ def test_a_query_is_executed_anew_only_where_its_database_changed(
 ) -> None:
     (first,) = gold_of(folder, ["SELECT count(*) FROM singer"], monkeypatch)
     with monkeypatch.context() as patched:
-        patched.setattr(gold, "engine_of", lambda args, database: None)  # nothing can be executed
+        patched.setattr(gold, "engine_of", lambda args: None)  # nothing can be executed
         assert gold_of(folder, ["SELECT count(*) FROM singer"], monkeypatch) == [first]
     connection = sqlite3.connect(folder / "databases" / "music" / "music.sqlite")
     connection.execute("DELETE FROM singer")

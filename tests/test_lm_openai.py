@@ -3,11 +3,9 @@
 import json
 import os
 import signal
-import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing
 from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
@@ -23,6 +21,7 @@ from stages.lm.openai_engine import OpenaiEngine
 from stages.lm.samples import Ask, Decoding, Sample, sample_all
 from stages.lm.seeds import first_seed
 from stages.sql.cache import Cache
+from tests.cached import records_in
 from tests.web import running
 
 ROOT = Path(__file__).parents[1]
@@ -313,12 +312,6 @@ def test_what_was_answered_before_a_failure_is_kept(
     assert [body["prompt"] for body in endpoint.asked[asked:]] == [last]
 
 
-def kept(cache: Cache) -> int:
-    """How many answers are in the cache, as another process sees it."""
-    with closing(sqlite3.connect(f"file:{cache.file}?mode=ro", uri=True)) as connection:
-        return int(connection.execute("SELECT count(*) FROM record").fetchone()[0])
-
-
 EIGHT = replace(DECODING, n=8)
 
 
@@ -327,7 +320,7 @@ def test_an_answer_is_kept_though_its_question_lacks_others(endpoint: Endpoint, 
     endpoint.choices, endpoint.then = 1, {20: (401, {}, b"{}")}
     with pytest.raises(UserError, match="refuses"):
         list(sample_all(opens(), ASKS, EIGHT, cache))
-    there = kept(cache)
+    there = len(records_in(cache.file.parent))
     assert there >= 20
     asked = len(endpoint.asked)
     ((_, rows),) = sample_all(opens(), ASKS, EIGHT, cache)
@@ -344,7 +337,7 @@ def test_an_answer_is_kept_when_it_comes(
     cache, real, seen = Cache(tmp_path / "cache"), endpoint.answer, list[int]()
 
     def answer(path: str, body: dict[str, Any]) -> dict[str, Any]:
-        seen.append(kept(cache))
+        seen.append(len(records_in(cache.file.parent)))
         return real(path, body)
 
     monkeypatch.setattr(endpoint, "answer", answer)
@@ -367,7 +360,7 @@ def test_answers_that_came_before_an_interrupt_are_kept(
     monkeypatch.setattr(endpoint, "answer", answer)
     with pytest.raises(KeyboardInterrupt):
         list(sample_all(opens(), ASKS, DECODING, cache))
-    assert (kept(cache), len(endpoint.asked)) == (6, 4)
+    assert (len(records_in(cache.file.parent)), len(endpoint.asked)) == (6, 4)
 
 
 def test_answers_that_came_before_any_error_are_kept(
@@ -384,7 +377,7 @@ def test_answers_that_came_before_any_error_are_kept(
     monkeypatch.setattr(asking_endpoint, "read_answer", read)
     with pytest.raises(ZeroDivisionError):
         list(sample_all(opens(), ASKS, DECODING, cache))
-    assert (kept(cache), len(endpoint.asked)) == (6, 4)
+    assert (len(records_in(cache.file.parent)), len(endpoint.asked)) == (6, 4)
 
 
 def test_answers_under_way_at_a_refusal_are_waited_for_and_nothing_more_is_asked(
@@ -401,7 +394,7 @@ def test_answers_under_way_at_a_refusal_are_waited_for_and_nothing_more_is_asked
     monkeypatch.setattr(endpoint, "answer", answer)
     with pytest.raises(UserError, match="refuses"):
         list(sample_all(opens(), ASKS, DECODING, cache))
-    assert (kept(cache), len(endpoint.asked)) == (4, 3)
+    assert (len(records_in(cache.file.parent)), len(endpoint.asked)) == (4, 3)
 
 
 def test_what_was_answered_is_not_asked_again(endpoint: Endpoint, opens: Opens, tmp_path: Path) -> None:

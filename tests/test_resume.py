@@ -6,12 +6,10 @@
 import os
 import shutil
 import signal
-import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Callable
-from contextlib import closing
 from pathlib import Path
 
 import polars as pl
@@ -22,6 +20,7 @@ from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 from stages.files import sha256_file, sha256_folder
 from stages.receipts import write_receipt
 from stages.tables import COLUMNS, write_table
+from tests.cached import records_in
 from tests.sql.world import write_prompts, write_questions
 from tests.test_candidates import PARAMS as CANDIDATES_PARAMS
 from tests.test_train_dpo import PARAMS as DPO_PARAMS
@@ -147,25 +146,13 @@ def test_a_killed_sampling_keeps_its_finished_batches_and_ends_with_the_same_byt
     folder: Path, cache_folder: Path
 ) -> None:
     finish("candidates", folder)
-    whole, all_of_them = made(folder, "candidates.parquet"), records(cache_folder)
+    whole, all_of_them = made(folder, "candidates.parquet"), records_in(cache_folder)
     shutil.rmtree(cache_folder)
-    kill_once(lambda: len(records(cache_folder)) >= 3 * 32, "candidates", folder)  # 4 questions × 8 samples a batch
-    kept = records(cache_folder)
+    kill_once(lambda: len(records_in(cache_folder)) >= 3 * 32, "candidates", folder)  # 4 questions × 8 samples a batch
+    kept = records_in(cache_folder)
     assert len(kept) < len(all_of_them)
-    kill_once(lambda: len(records(cache_folder)) > len(kept) + 32, "candidates", folder)
-    assert kept.items() <= records(cache_folder).items()
+    kill_once(lambda: len(records_in(cache_folder)) > len(kept) + 32, "candidates", folder)
+    assert kept.items() <= records_in(cache_folder).items()
     finish("candidates", folder)
     assert made(folder, "candidates.parquet") == whole
-    assert records(cache_folder) == all_of_them
-
-
-def records(cache_folder: Path) -> dict[bytes, str]:
-    """What the cache holds."""
-    file = cache_folder / "records.sqlite"
-    if not file.exists():
-        return {}
-    with closing(sqlite3.connect(file)) as connection:
-        try:
-            return dict(connection.execute("SELECT key, value FROM record").fetchall())
-        except sqlite3.OperationalError:  # it is being made
-            return {}
+    assert records_in(cache_folder) == all_of_them

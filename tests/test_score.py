@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import apsw
 import polars as pl
 import pytest
 
@@ -18,6 +17,7 @@ from stages import score
 from stages.errors import UserError
 from stages.sql.pool import Engine, Job, Record, local
 from stages.sql.referee import Item
+from tests.cached import records_in
 from tests.real import REAL
 from tests.sql.world import ENDLESS, counting, make_database
 
@@ -496,25 +496,13 @@ def test_ctrl_c_ends_it_at_once_and_the_same_command_goes_on(cache_folder: Path)
     assert process.returncode == 130
     assert error.splitlines()[1:] == ["stopped; the same command goes on with what is in the cache"]
     assert not Path("metrics.json").exists()
-    first = records_in(cache_folder)
+    first = len(records_in(cache_folder))
     assert 0 < first < 60
     subprocess.run(command(*flags), env=environment(), check=True, capture_output=True)
     resumed = made()
-    assert records_in(cache_folder) == 60
+    assert len(records_in(cache_folder)) == 60
     subprocess.run(command(*flags, "--cache=other"), env=environment(), check=True, capture_output=True)
     assert made() == resumed
-
-
-def records_in(cache_folder: Path) -> int:
-    path = cache_folder / "records.sqlite"
-    if not path.exists():
-        return 0
-    connection = apsw.Connection(str(path))
-    connection.set_busy_timeout(30_000)
-    if not connection.table_exists(None, "record"):
-        return 0
-    ((count,),) = connection.execute("SELECT count(*) FROM record")
-    return int(count)
 
 
 @pytest.mark.realdata

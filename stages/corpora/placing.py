@@ -15,7 +15,7 @@ import apsw
 from stages.corpora.bird import descriptions
 from stages.files import write_json
 from stages.prompting.schema import read_schema
-from stages.sql.sandbox import database_fault, database_path
+from stages.sql.sandbox import database_path, database_problem
 
 SUFFIXES = (".sqlite", ".db", ".sqlite3")
 
@@ -40,12 +40,8 @@ def conflicts(found: Mapping[str, Sequence[Path]]) -> list[str]:
 
 def fault(path: Path) -> str | None:
     """Why a database cannot be used, as a sentence."""
-    for end in ("-wal", "-journal"):
-        log = path.with_name(path.name + end)
-        if log.is_file() and log.stat().st_size:
-            return f"{log} holds changes that {path.name} lacks; open the database once with `sqlite3` and close it"
-    if reason := database_fault(path):
-        return f"{reason}; replace it"
+    if problem := database_problem(path):
+        return problem
     try:
         tables = read_schema(path, 0, {}).tables
     except (apsw.Error, UnicodeDecodeError) as error:

@@ -3,7 +3,7 @@
 Covered: tables and views in the order of creation, whatever their names are; composite, dangling and self-referencing
 foreign keys; WITHOUT ROWID; generated columns; text that is no UTF-8. Left out and counted, because no query of the
 sandbox can read them: virtual tables, the shadow tables that hold their data, and views that cannot be read any more.
-Not covered: what a `-wal` file beside the database holds.
+A database with changes in a log beside it is refused.
 """
 
 from collections import Counter
@@ -14,8 +14,10 @@ from typing import Any
 
 import apsw
 
+from stages.errors import UserError
 from stages.prompting.comments import Notes
 from stages.prompting.rows import first_rows
+from stages.sql.held_files import pending_problem
 
 LEFT_OUT = ("virtual_table", "shadow_table", "unreadable_view", "unreadable_rows", "unknown_column")
 """What a prompt does not show of a database; the last two: the example rows of a table whose values cannot be computed,
@@ -104,6 +106,8 @@ def _read(connection: apsw.Connection, database: Path, example_rows: int, notes:
 
 def _open(database: Path, virtual: bool = False) -> apsw.Connection:
     """`virtual`: with SQLite's own kinds of virtual tables."""
+    if problem := pending_problem(database):
+        raise UserError(problem)
     connection = apsw.Connection(
         f"{database.resolve().as_uri()}?mode=ro&immutable=1", flags=apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI
     )

@@ -30,6 +30,7 @@ import apsw
 
 from stages.errors import UserError
 from stages.sql.cache import Cache, default_folder
+from stages.sql.held_files import HeldFiles
 from stages.sql.judge import code_sha256
 from stages.sql.pool import Engine, Job, Record, attempts
 
@@ -51,23 +52,23 @@ class _Part(Generic[T]):
     databases: dict[str, str]
 
 
-def cluster(address: str, database: Callable[[T], str], cache: Path | None = None) -> Engine[T]:
+def cluster(address: str, cache: Path | None = None) -> Engine[T]:
     """The engine of a running Ray cluster.
 
-    `address`: `host:port` of its head; this machine must be a node of it. `database`: the absolute path of the file
-    that a task reads, which every node has at the same place. `cache`: the folder of the result cache, where the sha256
-    of the databases are kept (None: the usual one, as on the nodes).
-    `make_work` of the job is a function of the package `stages`. The engine raises UserError where Ray is not
-    installed, the cluster does not answer, a node has other versions or another file, or no node is left.
+    `address`: `host:port` of its head; this machine must be a node of it. `cache`: the folder of the result cache,
+    where the sha256 of the databases are kept (None: the usual one, as on the nodes). `file` of the job gives absolute
+    paths: every node has the files at the same places. `make_work` is a function of the package `stages`.
+    The engine raises UserError where Ray is not installed, the cluster does not answer, a node has other versions or
+    another file, a file changes there, or no node is left.
     """
 
     def records(job: Job[T], tasks: Sequence[T], chunks: list[list[int]]) -> Iterator[dict[int, Record]]:
-        hashes = _hashes({database(tasks[index]) for index in chain.from_iterable(chunks)}, cache or default_folder())
+        hashes = _hashes({job.file(tasks[index]) for index in chain.from_iterable(chunks)}, cache or default_folder())
         versions = _versions()
 
         def part_of(indices: list[list[int]]) -> _Part[T]:
             parted = [[tasks[index] for index in chunk] for chunk in indices]
-            read = {database(task) for task in chain.from_iterable(parted)}
+            read = {job.file(task) for task in chain.from_iterable(parted)}
             return _Part(parted, versions, {path: hashes[path] for path in sorted(read)})
 
         with _connected(address):
@@ -198,10 +199,7 @@ def _check_nodes(everything: _Part[Any]) -> None:
 
 def _faults(part: _Part[Any]) -> list[str]:
     """On a node: what it lacks."""
-    import ray
-
-    node = ray.util.get_node_ip_address()  # type: ignore[no-untyped-call]
-    here, cache, faults = _versions(), Cache(default_folder()), list[str]()
+    node, here, cache, faults = _address(), _versions(), Cache(default_folder()), list[str]()
     for name, version in part.versions.items():
         if here[name] != version:
             fix = "install what constraints.txt names on both"
@@ -213,6 +211,13 @@ def _faults(part: _Part[Any]) -> list[str]:
         except OSError as error:
             faults.append(f"{path} cannot be read on node {node} ({error.strerror}); each node needs it at this path")
     return faults
+
+
+def _address() -> str:
+    """Of the node that this runs on."""
+    import ray
+
+    return str(ray.util.get_node_ip_address())  # type: ignore[no-untyped-call]
 
 
 def _results(
@@ -269,6 +274,7 @@ def _run_part(pickled: bytes, part: _Part[Any]) -> tuple[list[str], list[int], d
     faults = _faults(part)
     if faults:
         return faults, [], {}
+    files = HeldFiles(part.databases)
     job: Job[Any] = pickle.loads(pickled)
     tasks, chunks = list(chain.from_iterable(part.chunks)), list[list[int]]()
     for chunk in part.chunks:
@@ -279,4 +285,8 @@ def _run_part(pickled: bytes, part: _Part[Any]) -> tuple[list[str], list[int], d
     for some_lost, some in attempts(job, tasks, chunks, 1):
         lost += some_lost
         records.update(some)
+    try:
+        files.require_unchanged()
+    except UserError as error:
+        return [f"node {_address()}: {sentence}" for sentence in error.sentences], [], {}
     return [], lost, records

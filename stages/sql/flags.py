@@ -2,17 +2,14 @@
 
 import argparse
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from tempfile import TemporaryFile
-from typing import TypeVar
+from typing import Any
 
 from stages.errors import UserError
 from stages.sql.cache import default_folder
 from stages.sql.pool import Engine, local, usable_cpus, worker_count
-from stages.sql.referee import Item
-
-T = TypeVar("T")
 
 
 def add_execution_flags(parser: argparse.ArgumentParser) -> None:
@@ -29,9 +26,8 @@ def add_execution_flags(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
 
 
-def engine_of(args: argparse.Namespace, database: Callable[[T], str]) -> Engine[T]:
-    """The engine that the flags ask for. `database`: the file that a task reads. Raises UserError where the flags do
-    not fit together."""
+def engine_of(args: argparse.Namespace) -> Engine[Any]:
+    """The engine that the flags ask for. Raises UserError where the flags do not fit together."""
     if args.engine == "local":
         return local(args.workers)
     if args.engine != "ray":  # from the environment: argparse does not check a default
@@ -40,12 +36,7 @@ def engine_of(args: argparse.Namespace, database: Callable[[T], str]) -> Engine[
         raise UserError("--engine ray needs --ray-address (or RAY_ADDRESS): the host:port of the cluster")
     from stages.sql.cluster import cluster
 
-    return cluster(args.ray_address, database, args.cache)
-
-
-def database_of(item: Item) -> str:
-    """The file that a candidate is executed on."""
-    return item[0].database
+    return cluster(args.ray_address, args.cache)
 
 
 def check_paths(

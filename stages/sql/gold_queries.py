@@ -32,6 +32,7 @@ def audit(
     distinct = sorted(set(queries))
     job = Job(
         make_work=partial(_make_work, budget, limits),
+        file=_database_of,
         patience=2 * limits.wall_seconds + HANG_GRACE_SECONDS,
         lost=lambda query: _record(Execution("undecided", 0, error="its process was lost twice", error_class="lost")),
         again=_again,
@@ -39,6 +40,10 @@ def audit(
     kept = Kept(cache, partial(_key, budget, limits, cache), lambda record: not _again(record)) if cache else None
     records = dict(zip(distinct, run(job, distinct, engine, kept, label="gold"), strict=True))
     return [records[query] for query in queries]
+
+
+def _database_of(query: Query) -> str:
+    return query[0]
 
 
 def _key(budget: int, limits: Limits, store: Cache, query: Query) -> bytes:

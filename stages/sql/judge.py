@@ -17,7 +17,9 @@ from stages.sql.verdicts import MACHINE_MADE, Verdict
 
 HANG_GRACE_SECONDS = 10.0
 
-DECIDING = ("audit", "compare", "numbers", "process", "referee", "rewriting", "sandbox", "text", "verdicts")
+DECIDING = (
+    "audit", "compare", "held_files", "numbers", "process", "referee", "rewriting", "sandbox", "text", "verdicts",
+)  # fmt: skip
 """The modules of `stages.sql` that decide what executing a query shows."""
 
 
@@ -54,6 +56,7 @@ def judge(
     distinct = sorted(set(items), key=_order)
     job = Job(
         make_work=partial(make_referee, rules),
+        file=database_of,
         patience=2 * rules.limits.wall_seconds + HANG_GRACE_SECONDS,
         lost=_lost,
         again=_again,
@@ -65,6 +68,11 @@ def judge(
     for item, (verdict, each, *rest, _) in zip(distinct, records, strict=True):
         outcomes[item] = Outcome(verdict, verdicts.setdefault(tuple(each), tuple(each)), *rest)
     return [outcomes[item] for item in items]
+
+
+def database_of(item: Item) -> str:
+    """The file that a candidate is executed on."""
+    return item[0].database
 
 
 def _order(item: Item) -> tuple[object, ...]:

@@ -46,6 +46,7 @@ def _values(
 ) -> list[float]:
     job = Job(
         make_work=make_work,
+        file=_database_of,
         patience=seconds + _GRACE_SECONDS,
         lost=lambda task: _record(0.0),
         again=lambda record: bool(record["again"]),
@@ -54,6 +55,10 @@ def _values(
     records = run(job, distinct, local(workers), group=lambda task: task[:2], label=label)  # a gold goes to one worker
     values = {task: float(record["value"]) for task, record in zip(distinct, records, strict=True)}
     return [values[task] for task in tasks]
+
+
+def _database_of(task: Task) -> str:
+    return task[0]
 
 
 def _make_soft_f1(limits: Limits, budget_steps: int) -> Callable[[Task], Record]:

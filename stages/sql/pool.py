@@ -14,7 +14,7 @@ import threading
 import time
 import traceback
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from multiprocessing import resource_tracker
@@ -25,6 +25,7 @@ from typing import Any, Generic, TypeVar
 from tqdm import tqdm
 
 from stages.sql.cache import Cache
+from stages.sql.held_files import HeldFiles
 
 Record = Any
 """The result of a task: only what JSON holds."""
@@ -40,10 +41,12 @@ _DEATHS_AT_START = 10
 @dataclass(frozen=True, slots=True)
 class Job(Generic[T]):
     """What the workers do. `make_work` is called once in each worker and gives the function from task to record;
-    `patience`: seconds that one task may take before its worker is killed; `lost`: the record of a task that took its
-    worker down twice; `again`: whether a record is to be tried once more, alone."""
+    `file`: the database file that a task reads; `patience`: seconds that one task may take before its worker is killed;
+    `lost`: the record of a task that took its worker down twice; `again`: whether a record is to be tried once more,
+    alone."""
 
     make_work: Callable[[], Callable[[T], Record]]
+    file: Callable[[T], str]
     patience: float
     lost: Callable[[T], Record]
     again: Callable[[Record], bool]
@@ -81,19 +84,32 @@ def run(
     group: Callable[[T], object] | None = None, label: str = "",
 ) -> list[Record]:
     """The record of every task, in the order of `tasks`. `group`: tasks that follow each other with an equal group go
-    to one worker. Raises RuntimeError where the work itself fails."""
+    to one worker. Raises UserError where a file is changed during the run, and then keeps no record of it; RuntimeError
+    where the work itself fails."""
+    files = HeldFiles({job.file(task) for task in tasks})
     keys = [kept.key(task) for task in tasks] if kept else []
     done: dict[int, Record] = kept.cache.get(keys) if kept else {}
     todo = [index for index in range(len(tasks)) if index not in done]
     if kept:
         print(f"{label}: {len(tasks)} distinct, {len(done)} of them in the cache", file=sys.stderr)
     with tqdm(total=len(tasks), initial=len(done), desc=label, unit="query", disable=None) as progress:
-        for records in engine(job, tasks, _chunks(tasks, todo, group)) if todo else ():
+        for records in _held(engine(job, tasks, _chunks(tasks, todo, group)) if todo else (), files):
+            files.require_unchanged({job.file(tasks[index]) for index in records})
             done.update(records)
             progress.update(len(records))
             if kept:
                 kept.cache.put((keys[index], record) for index, record in records.items() if kept.lasting(record))
+    files.require_unchanged()
     return [done[index] for index in range(len(tasks))]
+
+
+def _held(parts: Iterable[dict[int, Record]], files: HeldFiles) -> Iterator[dict[int, Record]]:
+    """The parts as they come. Where a worker fails because of a file that changed, it is the file that is named."""
+    try:
+        yield from parts
+    except RuntimeError:
+        files.require_unchanged()
+        raise
 
 
 def _chunks(tasks: Sequence[T], todo: list[int], group: Callable[[T], object] | None) -> list[list[int]]:

@@ -10,7 +10,7 @@ import polars as pl
 from stages.errors import UserError
 from stages.sql.golds import Gold
 from stages.sql.referee import Item, Question
-from stages.sql.sandbox import database_fault, database_path, suite_paths
+from stages.sql.sandbox import database_path, database_problem, suite_paths
 
 TASK = ("database", "gold_sql", "sql")
 """Columns of a table of predictions: what is executed."""
@@ -24,7 +24,7 @@ def with_databases(given: Sequence[Predicted], databases: Path, suite: Path | No
     be left out, and every file that is no database; also where no question is left."""
     counts = Counter(gold.db_id for _, gold, _ in given)
     missing: dict[str, list[str]] = {}
-    wrong = []
+    wrong: list[str] = []
     for db_id in sorted(counts):
         needed = {str(database_path(databases, db_id)): [database_path(databases, db_id)]}
         if suite:
@@ -33,8 +33,7 @@ def with_databases(given: Sequence[Predicted], databases: Path, suite: Path | No
         if absent:
             missing[db_id] = absent
         else:
-            faults = [database_fault(path) for paths in needed.values() for path in paths]
-            wrong += [f"{fault}; replace it" for fault in faults if fault]
+            wrong += filter(None, (database_problem(path) for paths in needed.values() for path in paths))
     if not leave_out:
         fix = "put the database there, or leave its questions out with --allow-missing"
         for db_id, names in missing.items():

@@ -8,9 +8,10 @@ the same file takes the same steps and gives the same rows on every machine: the
 2020-01-01 00:00 UTC, and `random()` starts anew with each query.
 
 Not covered: a single long operation inside SQLite (an `instr` of two huge strings) is not interrupted here; the
-process that runs it is killed (`stages.sql.pool`). What a `-wal` file beside the database holds is not read, and locks
-of other processes are not looked at. Against bugs in SQLite itself there is no defence but the limits of the process
-(`stages.sql.process`). `sin`, `pow` and their like may come from the machine's C library, and differ in the last bit.
+process that runs it is killed (`stages.sql.pool`). A database with a pending `-wal` or a hot `-journal` is refused, but
+locks of other processes are not looked at. Against bugs in SQLite itself there is no defence but the limits of the
+process (`stages.sql.process`). `sin`, `pow` and their like may come from the machine's C library, and differ in the
+last bit.
 """
 
 import random
@@ -25,6 +26,7 @@ import apsw
 
 from stages.errors import UserError
 from stages.sql.compare import Cell, Result, Row
+from stages.sql.held_files import pending_problem
 from stages.sql.numbers import NumberOrder, as_text
 from stages.sql.text import statements
 from stages.sql.verdicts import ErrorClass, Status, error_class
@@ -60,6 +62,7 @@ _FORBIDDEN_FUNCTIONS = {
     "load_extension", "fts3_tokenizer", "sqlite_log", "rtreecheck", "rtreenode", "rtreedepth",
     "sqlite_compileoption_get", "sqlite_compileoption_used",  # tell of the compiler, so not the same everywhere
 }  # fmt: skip
+_COUNTER = 2**32  # SQLite counts the steps of a statement in 32 bits
 _TABLE_FUNCTIONS = ["json_each", "json_tree"]
 _NOW_JULIAN_DAY = 2458849.5  # 2020-01-01 00:00 UTC: the year that the Spider evaluator puts for the current one
 _NETS: dict[type[Exception], ErrorClass] = {
@@ -129,9 +132,12 @@ class Database:
     `other_way`: whatever a query leaves open falls out otherwise: scans without an ORDER BY run backwards, `random()`
     gives other numbers, and there are the function `tie_breaker()` of `stages.sql.rewriting.tie_forms` and the
     collations `as_text` and `as_number` of `stages.sql.numbers`, whose `number_order` is that of the last query.
+    Raises UserError where changes of it lie in a log beside it, and apsw.Error where it cannot be opened.
     """
 
     def __init__(self, path: Path, other_way: bool = False) -> None:
+        if problem := pending_problem(path):
+            raise UserError(problem)
         self._other_way = other_way
         self.number_order = NumberOrder()
         self._connection = apsw.Connection(
@@ -269,7 +275,9 @@ class Database:
         return bool(self._stopped)
 
     def _on_end(self, event: dict[str, dict[str, int]]) -> None:
-        self._steps = event["stmt_status"]["SQLITE_STMTSTATUS_VM_STEP"]
+        # The ticks tell how often the counter began again at zero.
+        counted = event["stmt_status"]["SQLITE_STMTSTATUS_VM_STEP"] % _COUNTER
+        self._steps = counted + round((self._ticks * STEPS_PER_TICK - counted) / _COUNTER) * _COUNTER
 
     def _tie_breaker(self, *no_arguments: Cell) -> int:
         self._countdown -= 1
@@ -349,15 +357,16 @@ def check_databases(db_ids: Iterable[str], folder: Path) -> dict[str, Path]:
 def _problem(path: Path) -> str | None:
     if not path.is_file():
         return f"{path} does not exist; put the database there, or run `dvc repro corpus` to make it"
-    fault = database_fault(path)
-    return fault and f"{fault}; replace it, or run `dvc repro corpus` to make it again"
+    return database_problem(path, "replace it, or run `dvc repro corpus` to make it again")
 
 
-def database_fault(path: Path) -> str | None:
-    """Why a file cannot be used as a database, as the beginning of a sentence."""
+def database_problem(path: Path, fix: str = "replace it") -> str | None:
+    """Why a file cannot be used as a database, as a sentence. `fix`: what to do about one that is none."""
     try:
         Database(path).close()
         reason = "" if path.stat().st_size else "it is empty"  # SQLite takes that for a database without tables
+    except UserError as error:
+        return str(error)
     except apsw.Error as error:
         reason = str(error)
-    return f"{path} is not an SQLite database ({reason})" if reason else None
+    return f"{path} is not an SQLite database ({reason}); {fix}" if reason else None

@@ -37,8 +37,9 @@ ErrorClass = Literal[
     "time", "memory", "size", "text", "file", "lost",  # of an undecided: which safety net it met
 ]  # fmt: skip
 ERROR_CLASSES: tuple[ErrorClass, ...] = get_args(ErrorClass)
-MACHINE_MADE: tuple[ErrorClass, ...] = ("time", "memory", "lost")
-"""The nets that another machine, or a quieter moment, may not meet: tried again alone, and never kept in the cache."""
+MACHINE_MADE: tuple[ErrorClass, ...] = ("time", "memory", "file", "lost")
+"""What another machine, or a quieter moment, may not meet: tried again alone, and never kept in the cache. `file`: the
+disk gave an error, or a damaged page."""
 
 _MESSAGES: tuple[tuple[str, ErrorClass], ...] = (
     (r"syntax error|unrecognized token|incomplete input|JOIN clause is required|unknown join type|"

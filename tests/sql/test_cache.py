@@ -1,19 +1,24 @@
 import hashlib
 import os
+import random
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
+import apsw
 import pytest
 
 import stages.sql.cache as cache_module
 from stages.errors import UserError
+from stages.sql import held_files
 from stages.sql.cache import Cache, default_folder
 
 ROOT = Path(__file__).parents[2]
 WRITER = """
 import sys
+from contextlib import suppress
 from pathlib import Path
 from stages.sql.cache import Cache
 cache = Cache(Path(sys.argv[1]))
@@ -87,7 +92,7 @@ def reads(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
         return hashlib.sha256(path.read_bytes()).hexdigest()
 
     monkeypatch.setattr(cache_module, "sha256_file", noting)
-    monkeypatch.setattr(cache_module, "_RACY_NS", -(10**18))
+    monkeypatch.setattr(held_files, "RACY_NS", -(10**18))
     return paths
 
 
@@ -118,10 +123,8 @@ def test_another_process_does_not_read_a_file_that_is_known(tmp_path: Path, read
 def test_a_changed_file_is_read_again(tmp_path: Path, reads: list[Path]) -> None:
     path = tmp_path / "big.sqlite"
     path.write_bytes(b"one")
-    cache = Cache(tmp_path)
-    first = cache.sha256(str(path))
+    assert hashed(tmp_path, path) == b"one"
     path.write_bytes(b"longer")
-    assert cache.sha256(str(path)) != first
     assert hashed(tmp_path, path) == b"longer"
     assert len(reads) == 2
 
@@ -153,4 +156,66 @@ def test_a_file_that_has_just_changed_is_not_remembered(tmp_path: Path) -> None:
     path = tmp_path / "big.sqlite"
     path.write_bytes(b"one")
     hashed(tmp_path, path)
-    assert not list(Cache(tmp_path)._connection.execute("SELECT * FROM file"))
+    assert not list(Cache(tmp_path)._connection.execute("SELECT * FROM checked_record"))
+
+
+def test_a_record_that_the_disk_gives_back_otherwise_counts_as_missing_and_can_be_kept_anew(tmp_path: Path) -> None:
+    cache = Cache(tmp_path)
+    cache.put([(b"a", ["match"]), (b"b", ["match"]), (b"c", ["match"])])
+    damage = apsw.Connection(str(cache.file))
+    damage.execute("UPDATE checked_record SET value = 12 WHERE key = CAST('b' AS BLOB)")
+    damage.execute("UPDATE checked_record SET value = CAST('[\"batch\"]' AS BLOB) WHERE key = CAST('a' AS BLOB)")
+    assert Cache(tmp_path).get([b"a", b"b", b"c"]) == {2: ["match"]}
+    cache.put([(b"a", ["match"])])
+    assert cache.get([b"a"]) == {0: ["match"]}
+
+
+def test_a_record_under_the_key_of_another_counts_as_missing(tmp_path: Path) -> None:
+    cache = Cache(tmp_path)
+    cache.put([(b"a", ["match"]), (b"b", ["mismatch"])])
+    damage = apsw.Connection(str(cache.file))
+    damage.execute("DELETE FROM checked_record WHERE key = CAST('b' AS BLOB)")
+    damage.execute("UPDATE checked_record SET key = CAST('b' AS BLOB)")
+    assert cache.get([b"a", b"b"]) == {}
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_no_flipped_bit_gives_another_record(seed: int, tmp_path: Path) -> None:
+    keys = [b"%020d" % number for number in range(200)]
+    cache = Cache(tmp_path / "whole")
+    cache.put((key, ["match", number, "é" * number]) for number, key in enumerate(keys))
+    cache._connection.pragma("wal_checkpoint", "truncate")
+    content, draw = cache.file.read_bytes(), random.Random(seed)
+    for trial in range(100):
+        folder = tmp_path / f"{seed}-{trial}"
+        folder.mkdir()
+        place, bit = draw.randrange(len(content)), draw.randrange(8)
+        damaged = bytearray(content)
+        damaged[place] ^= 1 << bit
+        (folder / cache.file.name).write_bytes(damaged)
+        with suppress(UserError):
+            for number, record in Cache(folder).get(keys).items():
+                assert record == ["match", number, "é" * number], (place, bit)
+
+
+def test_the_hash_of_a_file_is_held_to_its_digest_too(tmp_path: Path, reads: list[Path]) -> None:
+    path = tmp_path / "big.sqlite"
+    path.write_bytes(b"one")
+    hashed(tmp_path, path)
+    damage = apsw.Connection(str(tmp_path / "records.sqlite"))
+    damage.execute("UPDATE checked_record SET value = CAST('\"0\"' AS BLOB)")
+    assert hashed(tmp_path, path) == b"one"
+
+
+def test_a_file_that_changed_since_this_process_hashed_it_is_named(tmp_path: Path) -> None:
+    path, cache = tmp_path / "big.sqlite", Cache(tmp_path)
+    path.write_bytes(b"one")
+    cache.sha256(str(path))
+    cache.require_unchanged()
+    path.write_bytes(b"longer")
+    for held in (cache.require_unchanged, lambda: cache.sha256(str(path))):
+        with pytest.raises(UserError, match=r"big\.sqlite was changed while it was being read; leave it"):
+            held()
+    path.unlink()
+    with pytest.raises(UserError, match=r"big\.sqlite was removed"):
+        cache.require_unchanged()

@@ -20,7 +20,7 @@ from stages.sql import judge as judge_module
 from stages.sql.cluster import cluster
 from stages.sql.golds import read_gold
 from stages.sql.judge import judge
-from stages.sql.pool import Job, Record, local, run
+from stages.sql.pool import Engine, Job, Record, local, run
 from stages.sql.predictions import read_predictions
 from stages.sql.referee import DIGEST_ROWS, Budget, Item, Question, Rules
 from stages.sql.sandbox import Limits, database_path
@@ -33,10 +33,6 @@ STUCK = "SELECT instr(h, substr(h, 1, 4000000) || 'b') FROM (SELECT replace(hex(
 NODE = {"num_cpus": 1, "object_store_memory": 100_000_000, "include_dashboard": False}
 
 
-def database(item: Item) -> str:
-    return item[0].database
-
-
 def make_work(failing: bool) -> Callable[[tuple[str, int]], Record]:
     def work(task: tuple[str, int]) -> Record:
         if failing:
@@ -47,7 +43,7 @@ def make_work(failing: bool) -> Callable[[tuple[str, int]], Record]:
 
 
 def job(failing: bool = False) -> Job[tuple[str, int]]:
-    return Job(partial(make_work, failing), 30, lost=itemgetter(1), again=is_none)
+    return Job(partial(make_work, failing), itemgetter(0), 30, lost=itemgetter(1), again=is_none)
 
 
 def is_none(record: Record) -> bool:
@@ -110,18 +106,19 @@ def workers() -> list[int]:
 def test_an_address_where_nothing_answers_is_refused_by_name(address: str, music: str) -> None:
     pytest.importorskip("ray", reason="Ray is not installed")
     with pytest.raises(UserError, match="no Ray cluster answers at '" + address):
-        judge(items_of(music, ["SELECT 1"]), RULES, cluster(address, database))
+        judge(items_of(music, ["SELECT 1"]), RULES, cluster(address))
 
 
 def test_without_ray_installed_the_engine_says_how_to_install_it(music: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(UserError, match=r"pip install .*\[ray\]"):
-        judge(items_of(music, ["SELECT 1"]), RULES, cluster("127.0.0.1:1", database))
+        judge(items_of(music, ["SELECT 1"]), RULES, cluster("127.0.0.1:1"))
 
 
-def test_a_relative_path_of_a_database_is_refused() -> None:
-    with pytest.raises(UserError, match=r"data/music.sqlite is no absolute path"):
-        judge(items_of("data/music.sqlite", ["SELECT 1"]), RULES, cluster("127.0.0.1:1", database))
+def test_a_relative_path_of_a_database_is_refused(music: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(Path(music).parents[1])
+    with pytest.raises(UserError, match=r"music/music.sqlite is no absolute path"):
+        judge(items_of("music/music.sqlite", ["SELECT 1"]), RULES, cluster("127.0.0.1:1"))
 
 
 def test_parts_are_whole_chunks_in_their_order() -> None:
@@ -140,7 +137,7 @@ def test_another_program_at_the_address_is_refused_by_name(music: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         address = f"127.0.0.1:{server.getsockname()[1]}"
         with pytest.raises(UserError, match=address):
-            judge(items_of(music, ["SELECT 1"]), RULES, cluster(address, database))
+            judge(items_of(music, ["SELECT 1"]), RULES, cluster(address))
 
 
 @pytest.mark.slow
@@ -157,7 +154,7 @@ def test_a_cluster_that_wants_a_token_says_how_to_give_it(music: str) -> None:
     try:
         until(lambda: answers(port))
         with pytest.raises(UserError, match="RAY_AUTH_MODE=token"):
-            judge(items_of(music, ["SELECT 1"]), RULES, cluster(f"127.0.0.1:{port}", database))
+            judge(items_of(music, ["SELECT 1"]), RULES, cluster(f"127.0.0.1:{port}"))
     finally:
         head.terminate()
         head.wait()
@@ -170,7 +167,7 @@ def test_outcomes_are_those_of_the_local_engine(nodes: Any, tmp_path: Path) -> N
     sqls += [f"SELECT name, {number} FROM singer" for number in range(100)]
     golds = ["SELECT name FROM singer", "SELECT age FROM singer ORDER BY age", "SELECT absent"]
     items = [item for path in paths for item in items_of(path, sqls, golds)]
-    outcomes = judge(items, RULES, cluster(nodes.address, database))
+    outcomes = judge(items, RULES, cluster(nodes.address))
     assert outcomes == judge(items, RULES, local(1))
     assert len({outcome.verdict for outcome in outcomes}) > 4
 
@@ -179,7 +176,7 @@ def test_outcomes_are_those_of_the_local_engine(nodes: Any, tmp_path: Path) -> N
 def test_every_node_works(nodes: Any, music: str) -> None:
     parents = set()
     tasks = [(music, number) for number in range(64)]
-    for record in run(job(), tasks, cluster(nodes.address, itemgetter(0))):
+    for record in run(job(), tasks, cluster(nodes.address)):
         parents.add(record[1])
     assert len(parents) > 1
 
@@ -193,7 +190,8 @@ def test_outcomes_are_the_same_when_a_node_dies_half_way(nodes: Any, music: str)
         return bool(processes("ray::_run_part", lambda pid: pid == raylet))
 
     def killing(job: Job[Item], tasks: Sequence[Item], chunks: list[list[int]]) -> Iterator[dict[int, Record]]:
-        for some in cluster(nodes.address, database)(job, tasks, chunks):
+        engine: Engine[Item] = cluster(nodes.address)
+        for some in engine(job, tasks, chunks):
             yield some
             if doomed in nodes.worker_nodes:
                 until(works)
@@ -219,7 +217,7 @@ def test_a_killed_worker_costs_nothing(nodes: Any, music: str) -> None:
     items = items_of(music, [counting(1_000_000 + number) for number in range(4)])  # about a second each
     thread = threading.Thread(target=kill)
     thread.start()
-    outcomes = judge(items, rules, cluster(nodes.address, database))
+    outcomes = judge(items, rules, cluster(nodes.address))
     thread.join()
     assert killed
     assert outcomes == judge(items, rules, local(1))
@@ -232,7 +230,7 @@ def test_a_query_that_stands_still_costs_that_query_only(
     monkeypatch.setattr(judge_module, "HANG_GRACE_SECONDS", 1)
     rules = Rules("strict", Budget(1_000_000, 10), Limits(1, 512, 1000, 10))
     items = items_of(music, ["SELECT 1", STUCK, *(f"SELECT name, {number} FROM singer" for number in range(50))])
-    outcomes = judge(items, rules, cluster(nodes.address, database))
+    outcomes = judge(items, rules, cluster(nodes.address))
     assert (outcomes[1].verdict, outcomes[1].error_class) == ("undecided", "lost")
     assert {outcome.verdict for outcome in outcomes[:1] + outcomes[2:]} == {"mismatch"}
 
@@ -240,7 +238,7 @@ def test_a_query_that_stands_still_costs_that_query_only(
 @pytest.mark.slow
 def test_a_defect_of_the_work_stops_the_run_as_it_does_locally(nodes: Any, music: str) -> None:
     with pytest.raises(RuntimeError, match="a defect"):
-        run(job(failing=True), [(music, 1)], cluster(nodes.address, itemgetter(0)))
+        run(job(failing=True), [(music, 1)], cluster(nodes.address))
 
 
 @pytest.mark.slow
@@ -249,7 +247,7 @@ def test_another_database_on_a_node_is_refused_before_work(
 ) -> None:
     monkeypatch.setattr(cluster_module, "_hashes", lambda paths, cache: dict.fromkeys(paths, "0" * 64))
     with pytest.raises(UserError, match=rf"{music} on node \S+ is not the file of this machine"):
-        judge(items_of(music, ["SELECT 1"]), RULES, cluster(nodes.address, database))
+        judge(items_of(music, ["SELECT 1"]), RULES, cluster(nodes.address))
 
 
 @pytest.mark.slow
@@ -259,7 +257,7 @@ def test_a_database_that_a_node_lacks_is_refused_before_work(
     absent = tmp_path / "absent.sqlite"
     monkeypatch.setattr(cluster_module, "_hashes", lambda paths, cache: dict.fromkeys(paths, "0" * 64))
     with pytest.raises(UserError, match=rf"{absent} cannot be read on node \S+ \(No such file"):
-        judge(items_of(str(absent), ["SELECT 1"]), RULES, cluster(nodes.address, database))
+        judge(items_of(str(absent), ["SELECT 1"]), RULES, cluster(nodes.address))
 
 
 @pytest.mark.slow
@@ -274,7 +272,7 @@ def test_a_node_with_other_packages_is_refused_before_work(
     other = nodes.add_node(**NODE, env_vars={"PYTHONPATH": str(tmp_path)})
     try:
         with pytest.raises(UserError, match=message):
-            judge(items_of(music, ["SELECT 1"]), RULES, cluster(nodes.address, database))
+            judge(items_of(music, ["SELECT 1"]), RULES, cluster(nodes.address))
     finally:
         nodes.remove_node(other, allow_graceful=True)
 
@@ -292,7 +290,7 @@ def test_nodes_run_the_code_of_the_driver_and_not_their_own(nodes: Any, music: s
         "if __name__ == '__main__':\n"
         f"    items = [(Question({music!r}, 'SELECT 1', 'undecided'), 'SELECT 1')]\n"
         "    rules = Rules('strict', Budget(1000, 1), Limits(1, 512, 10, 10))\n"
-        f"    engine = cluster({nodes.address!r}, lambda item: item[0].database)\n"
+        f"    engine = cluster({nodes.address!r})\n"
         "    print(judge(items, rules, engine)[0].error)\n"
     )
     done = subprocess.run([sys.executable, script], cwd="/", capture_output=True, text=True)
@@ -322,7 +320,7 @@ def test_queries_end_when_the_driver_is_killed(nodes: Any, music: str, tmp_path:
         "from stages.sql.referee import Budget, Rules\nfrom tests.sql.test_cluster import LIMITS, database, items_of\n"
         "if __name__ == '__main__':\n"
         f"    items, rules = items_of({music!r}, [{ENDLESS!r}]), Rules('strict', Budget(10**12, 1), LIMITS)\n"
-        f"    judge(items, rules, cluster({nodes.address!r}, database))\n"
+        f"    judge(items, rules, cluster({nodes.address!r}))\n"
     )
     driver = subprocess.Popen([sys.executable, script], cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)})
     until(lambda: bool(workers()))
@@ -343,5 +341,5 @@ def test_real_predictions_get_the_outcomes_of_the_local_engine(nodes: Any) -> No
             if path.is_file():
                 items.append((Question(str(path), gold.sql), texts[0]))
     assert len(items) > 2000
-    outcomes = judge(items, RULES, cluster(nodes.address, database))
+    outcomes = judge(items, RULES, cluster(nodes.address))
     assert outcomes == judge(items, RULES, local(2))

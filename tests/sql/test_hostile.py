@@ -17,6 +17,7 @@ from typing import Any
 import apsw
 import pytest
 
+from stages.errors import UserError
 from stages.sql import judge as judge_module
 from stages.sql.compare import Contract
 from stages.sql.judge import judge
@@ -292,7 +293,7 @@ def test_a_database_with_a_broken_page_is_undecided(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("mode", ["wal", "delete"])
-def test_the_journal_of_another_process_is_left_alone(mode: str, tmp_path: Path) -> None:
+def test_a_database_that_another_process_writes_is_refused_and_left_alone(mode: str, tmp_path: Path) -> None:
     path = make_database(tmp_path)
     writer = sqlite3.connect(path, isolation_level=None)
     writer.execute(f"PRAGMA journal_mode = {mode}")
@@ -301,9 +302,21 @@ def test_the_journal_of_another_process_is_left_alone(mode: str, tmp_path: Path)
     writer.execute("UPDATE singer SET name = hex(zeroblob(20000))")  # more than the cache holds: it is on the disk
     before = everything_in(tmp_path)
     assert any(file.name.endswith(("-wal", "-journal")) for file in before)
-    execution = run(Database(path), "SELECT count(*) FROM album")
-    assert execution.status == "ok"
+    with pytest.raises(UserError, match=r"music.sqlite-(wal|journal) holds changes that music.sqlite lacks; open the"):
+        Database(path)
     assert everything_in(tmp_path) == before
+    writer.close()
+
+
+@pytest.mark.parametrize("mode", ["wal", "truncate", "persist"])
+def test_a_log_that_sqlite_has_finished_with_is_no_reason_to_refuse(mode: str, tmp_path: Path) -> None:
+    path = make_database(tmp_path)
+    writer = sqlite3.connect(path, isolation_level=None)
+    writer.execute(f"PRAGMA journal_mode = {mode}")
+    writer.execute("DELETE FROM singer")
+    writer.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    assert len(everything_in(tmp_path)) > 1
+    assert run(Database(path), "SELECT * FROM singer").rows == 0
     writer.close()
 
 
@@ -317,7 +330,8 @@ def test_a_hot_journal_is_neither_played_back_nor_removed(tmp_path: Path) -> Non
     writer.close()
     before = everything_in(crashed)
     assert len(before) == 2
-    run(Database(crashed / path.name), "SELECT name FROM singer")
+    with pytest.raises(UserError, match=r"music\.sqlite-journal holds changes"):
+        Database(crashed / path.name)
     assert everything_in(crashed) == before
 
 

@@ -188,7 +188,7 @@ def test_the_cache_changes_no_outcome_and_keeps_nothing_that_a_net_decided(music
 
 
 def keys_of(cache: Cache) -> list[bytes]:
-    return [key for (key,) in apsw.Connection(str(cache.file)).execute("SELECT key FROM record")]
+    return [key for (key,) in apsw.Connection(str(cache.file)).execute("SELECT key FROM checked_record")]
 
 
 def test_a_changed_database_contract_budget_limit_or_gold_is_executed_anew(music: str, tmp_path: Path) -> None:
@@ -205,7 +205,7 @@ def test_a_changed_database_contract_budget_limit_or_gold_is_executed_anew(music
     connection.execute("DELETE FROM album")
     connection.commit()
     connection.close()
-    judge([(question, "SELECT 1")], RULES, local(1), cache)
+    judge([(question, "SELECT 1")], RULES, local(1), Cache(tmp_path / "cache"))
     assert len(keys_of(cache)) == 7
 
 

@@ -35,7 +35,7 @@ def work(folder: Path, task: str) -> Record:
 
 def job(folder: Path, patience: float = 30) -> Job[str]:
     return Job(
-        partial(make_work, folder), patience, lost=lambda task: {"task": task, "lost": True},
+        partial(make_work, folder), lambda task: __file__, patience, lost=lambda task: {"task": task, "lost": True},
         again=lambda record: bool(record.get("alone")),
     )  # fmt: skip
 

@@ -1,4 +1,5 @@
 import hashlib
+import json
 import sqlite3
 from collections.abc import Iterator
 from dataclasses import replace
@@ -7,11 +8,14 @@ from pathlib import Path
 import pytest
 
 from stages.errors import UserError
+from stages.sql import sandbox
 from stages.sql.compare import digest
 from stages.sql.sandbox import Database, Execution, Limits, check_databases
 from stages.sql.verdicts import ERROR_CLASSES
+from tests.real import REAL
 from tests.sql.world import CROSS_JOIN, ENDLESS, LIMITS, counting, make_database
 
+STEPS = REAL.parent / "cases" / "steps-over-31-bits"
 WRITES = [
     "INSERT INTO singer VALUES (9, 'Eve', 1, 'Peru')",
     "UPDATE singer SET age = 1",
@@ -199,3 +203,24 @@ def test_all_missing_and_broken_databases_are_named_at_once_and_none_is_made(tmp
 def test_a_path_with_signs_of_an_address_is_opened(tmp_path: Path) -> None:
     path = make_database(tmp_path / "a?b#c%20 d&mode=rwc")
     assert run(Database(path), "SELECT 1 FROM singer").rows == 4
+
+
+@pytest.mark.parametrize("begins_again", [2**11, 2**13, 2**16])
+def test_steps_are_counted_on_where_the_counter_of_sqlite_begins_again(
+    begins_again: int, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    queries = [counting(steps) for steps in (1, 100, 5_000, 20_001)] + ["SELECT * FROM singer a, singer b, singer c"]
+    expected = [run(database, sql) for sql in queries]
+    monkeypatch.setattr(sandbox, "_COUNTER", begins_again)
+    assert [run(database, sql) for sql in queries] == expected
+    assert max(execution.steps for execution in expected) > 4 * begins_again
+
+
+@pytest.mark.slow
+@pytest.mark.realdata
+def test_a_query_of_more_steps_than_31_bits_hold_is_over_its_budget_by_the_number_it_took() -> None:
+    gold, prediction = (json.loads((STEPS / name).read_text()) for name in ("gold.json", "predictions.json"))
+    database = Database(REAL / "spider" / "database" / "car_1" / "car_1.sqlite")
+    steps = run(database, gold[0]["query"], 100_000_000).steps
+    execution = run(database, prediction[0], 50 * steps, replace(LIMITS, wall_seconds=600))
+    assert (execution.status, execution.steps) == ("over_budget", 2_671_841_000)
