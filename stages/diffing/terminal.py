@@ -17,6 +17,7 @@ from stages.diffing.wording import (
     meanings,
     notes,
     side,
+    stale,
     value,
 )
 
@@ -44,6 +45,7 @@ def aligned(rows: Sequence[Sequence[str]], left: int = 1) -> Iterator[str]:
 def _sides(found: Comparison) -> Iterator[str]:
     yield f"old  {side(found.old)}"
     yield f"new  {side(found.new)}"
+    yield from stale(found)
 
 
 def _params(found: Comparison) -> Iterator[str]:
