@@ -282,9 +282,9 @@ def _run_part(pickled: bytes, part: _Part[Any]) -> tuple[list[str], list[int], d
         chunks.append(list(range(start, start + len(chunk))))
     vars(sys.modules["__main__"]).pop("__file__", None)  # Ray's own: a process started from here would run it first
     lost, records = list[int](), dict[int, Record]()
-    for some_lost, some in attempts(job, tasks, chunks, 1):
-        lost += some_lost
-        records.update(some)
+    for attempt in attempts(job, tasks, chunks, 1):
+        lost += [*attempt.lost, *attempt.given_up]
+        records.update(attempt.records)
     try:
         files.require_unchanged()
     except UserError as error:

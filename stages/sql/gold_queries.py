@@ -11,10 +11,11 @@ from stages.files import fingerprint
 from stages.sql.audit import Auditor
 from stages.sql.cache import Cache
 from stages.sql.compare import digest
-from stages.sql.judge import HANG_GRACE_SECONDS, code_sha256
-from stages.sql.pool import Engine, Job, Kept, Record, run
+from stages.sql.judge import HANG_GRACE_SECONDS, LOST, code_sha256
+from stages.sql.pool import Beat, Engine, Job, Kept, Record, run
 from stages.sql.process import limit_process
 from stages.sql.sandbox import Execution, Limits, OpenDatabases
+from stages.sql.text import cut_if_too_long
 from stages.sql.verdicts import MACHINE_MADE
 
 Query = tuple[str, str]
@@ -29,12 +30,14 @@ def audit(
 
     Equal ones are executed once. `budget`: VM steps that a query may take. The databases must be there.
     """
+    queries = [(database, cut_if_too_long(sql)) for database, sql in queries]
     distinct = sorted(set(queries))
     job = Job(
         make_work=partial(_make_work, budget, limits),
         file=_database_of,
+        size=_size,
         patience=2 * limits.wall_seconds + HANG_GRACE_SECONDS,
-        lost=lambda query: _record(Execution("undecided", 0, error="its process was lost twice", error_class="lost")),
+        lost=lambda query: _record(Execution("undecided", 0, error=LOST, error_class="lost")),
         again=_again,
     )
     kept = Kept(cache, partial(_key, budget, limits, cache), lambda record: not _again(record)) if cache else None
@@ -44,6 +47,10 @@ def audit(
 
 def _database_of(query: Query) -> str:
     return query[0]
+
+
+def _size(query: Query) -> int:
+    return len(query[1])
 
 
 def _key(budget: int, limits: Limits, store: Cache, query: Query) -> bytes:
@@ -58,9 +65,9 @@ def _again(record: Record) -> bool:
     return bool(record["again"])
 
 
-def _make_work(budget: int, limits: Limits) -> Callable[[Query], Record]:
+def _make_work(budget: int, limits: Limits, beat: Beat) -> Callable[[Query], Record]:
     limit_process(limits.memory_mb)
-    return partial(_audited, OpenDatabases(), budget, limits)
+    return partial(_audited, OpenDatabases(beat), budget, limits)
 
 
 def _audited(databases: OpenDatabases, budget: int, limits: Limits, query: Query) -> Record:

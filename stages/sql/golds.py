@@ -3,8 +3,9 @@
 The suffix says how a file is read: `.json`, `.jsonl` (or `.ndjson`), `.parquet`; any other is text, one query a line.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +47,8 @@ def read_gold(path: Path) -> list[Gold]:
     refuse(path, wrong)
     if not rows:
         raise UserError(f"{path} is empty; give a gold file with at least one question")
-    return [_gold(position, row) for position, (_, row) in enumerate(rows)]
+    level = cache(hardness)  # many questions may have one gold
+    return [_gold(position, row, level) for position, (_, row) in enumerate(rows)]
 
 
 def _gold_rows(path: Path, wrong: list[str]) -> list[_Row]:
@@ -105,13 +107,13 @@ def _gold_faults(row: dict[str, Any]) -> Iterator[str]:
             yield f"{name} is {short(row[name])}; give a text"
 
 
-def _gold(position: int, row: dict[str, Any]) -> Gold:
+def _gold(position: int, row: dict[str, Any], level: Callable[[str], str]) -> Gold:
     sql = next(row[name] for name in _GOLD_SQL if row.get(name) is not None).strip()
     own_id = row.get("question_id")
     return Gold(
         question_id=str(position if own_id is None else own_id),
         db_id=row["db_id"].strip(),
         sql=sql,
-        difficulty=row.get("difficulty") or hardness(sql),
+        difficulty=row.get("difficulty") or level(sql),
         source=row.get("source") or "",
     )

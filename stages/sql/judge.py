@@ -13,9 +13,11 @@ from stages.sql.cache import Cache
 from stages.sql.compare import CONTRACT_NAMES, Contract
 from stages.sql.pool import Engine, Job, Kept, Record, run
 from stages.sql.referee import Item, Question, Rules, make_referee, record_for_all
+from stages.sql.text import cut_if_too_long
 from stages.sql.verdicts import MACHINE_MADE, Verdict
 
 HANG_GRACE_SECONDS = 10.0
+LOST = "its process was lost as often as it was tried"
 
 DECIDING = (
     "audit", "compare", "held_files", "numbers", "process", "referee", "rewriting", "sandbox", "text", "verdicts",
@@ -53,10 +55,12 @@ def judge(
 
     `engine` and `cache` have no influence on the outcomes. The databases must be there (`check_databases`).
     """
+    items = [(question, cut_if_too_long(sql)) for question, sql in items]
     distinct = sorted(set(items), key=_order)
     job = Job(
         make_work=partial(make_referee, rules),
         file=database_of,
+        size=_size,
         patience=2 * rules.limits.wall_seconds + HANG_GRACE_SECONDS,
         lost=_lost,
         again=_again,
@@ -75,6 +79,10 @@ def database_of(item: Item) -> str:
     return item[0].database
 
 
+def _size(item: Item) -> int:
+    return len(item[0].gold_sql) + len(item[1])
+
+
 def _order(item: Item) -> tuple[object, ...]:
     question, sql = item
     return (question.database, question.gold_sql, question.gold_verdict or "", question.gold_flags, sql)
@@ -85,7 +93,7 @@ def _question(item: Item) -> Question:
 
 
 def _lost(item: Item) -> Record:
-    return record_for_all("undecided", "its process was lost twice", "lost")
+    return record_for_all("undecided", LOST, "lost")
 
 
 def _again(record: Record) -> bool:

@@ -11,7 +11,7 @@ from statistics import fmean
 from time import perf_counter
 
 from stages.sql.metrics import soft_f1, without_outliers
-from stages.sql.pool import Job, Record, local, run
+from stages.sql.pool import Beat, Job, Record, local, run
 from stages.sql.process import limit_process
 from stages.sql.sandbox import Database, Execution, Limits, OpenDatabases
 
@@ -42,11 +42,13 @@ def time_ratios(tasks: Sequence[Task], limits: Limits, budget_steps: int, repeat
 
 
 def _values(
-    make_work: Callable[[], Callable[[Task], Record]], seconds: float, tasks: Sequence[Task], workers: int, label: str
+    make_work: Callable[[Beat], Callable[[Task], Record]], seconds: float, tasks: Sequence[Task], workers: int,
+    label: str,
 ) -> list[float]:
     job = Job(
         make_work=make_work,
         file=_database_of,
+        size=_size,
         patience=seconds + _GRACE_SECONDS,
         lost=lambda task: _record(0.0),
         again=lambda record: bool(record["again"]),
@@ -61,9 +63,13 @@ def _database_of(task: Task) -> str:
     return task[0]
 
 
-def _make_soft_f1(limits: Limits, budget_steps: int) -> Callable[[Task], Record]:
+def _size(task: Task) -> int:
+    return len(task[1]) + len(task[2])
+
+
+def _make_soft_f1(limits: Limits, budget_steps: int, beat: Beat) -> Callable[[Task], Record]:
     limit_process(limits.memory_mb)
-    databases = OpenDatabases()
+    databases = OpenDatabases(beat)
 
     def execute(database: str, sql: str) -> Execution:
         return databases.get(database).execute(sql, budget_steps, limits)
@@ -80,9 +86,9 @@ def _make_soft_f1(limits: Limits, budget_steps: int) -> Callable[[Task], Record]
     return work
 
 
-def _make_time_ratio(limits: Limits, budget_steps: int, repeats: int) -> Callable[[Task], Record]:
+def _make_time_ratio(limits: Limits, budget_steps: int, repeats: int, beat: Beat) -> Callable[[Task], Record]:
     limit_process(limits.memory_mb)
-    databases = OpenDatabases()
+    databases = OpenDatabases(beat)
 
     def work(task: Task) -> Record:
         database, gold_sql, sql = task

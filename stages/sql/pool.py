@@ -1,8 +1,11 @@
 """Runs many small tasks in worker processes, and survives what they do.
 
-A worker that dies by a signal (out of memory, a crash, `kill -9`) or stands still on one task for too long costs that
+A worker that dies by a signal (out of memory, a crash, `kill -9`) or stands still in one task for too long costs that
 task only: it is run again alone, after all others and with no other beside it, and if it is lost again it gets the
-result of `lost`. Workers end when their parent dies. Results do not depend on the number of workers or on who ran what.
+result of `lost`. A worker stands still while its work gives no sign of life: SQLite gives one with every few steps, but
+none inside one long operation. Once a few tasks stood still, further ones are waited for briefly, and not tried again
+if the first few stood still at their second try too. Workers end when their parent dies. Results do not depend on the
+number of workers or on who ran what.
 """
 
 import argparse
@@ -16,6 +19,7 @@ import traceback
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import pairwise
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
@@ -34,19 +38,26 @@ T = TypeVar("T")
 _SPAWN = multiprocessing.get_context("spawn")
 _CHUNK = 200
 _LARGEST_GROUP = 10_000
+_CHUNK_CHARACTERS = 2_000_000  # a worker has room for them beside its work, however little memory it has
 _SECONDS_UNSENT = 1.0
 _DEATHS_AT_START = 10
+_FEW_STILL = 3
+_BRIEF_SECONDS = 10.0
+
+Beat = Callable[[], None]
+"""What the work calls now and then, as a sign of life."""
 
 
 @dataclass(frozen=True, slots=True)
 class Job(Generic[T]):
     """What the workers do. `make_work` is called once in each worker and gives the function from task to record;
-    `file`: the database file that a task reads; `patience`: seconds that one task may take before its worker is killed;
-    `lost`: the record of a task that took its worker down twice; `again`: whether a record is to be tried once more,
-    alone."""
+    `file`: the database file that a task reads; `size`: the characters of its texts; `patience`: seconds that a worker
+    may stand still before it is killed; `lost`: the record of a task that took its worker down twice; `again`: whether
+    a record is to be tried once more, alone."""
 
-    make_work: Callable[[], Callable[[T], Record]]
+    make_work: Callable[[Beat], Callable[[T], Record]]
     file: Callable[[T], str]
+    size: Callable[[T], int]
     patience: float
     lost: Callable[[T], Record]
     again: Callable[[Record], bool]
@@ -93,7 +104,7 @@ def run(
     if kept:
         print(f"{label}: {len(tasks)} distinct, {len(done)} of them in the cache", file=sys.stderr)
     with tqdm(total=len(tasks), initial=len(done), desc=label, unit="query", disable=None) as progress:
-        for records in _held(engine(job, tasks, _chunks(tasks, todo, group)) if todo else (), files):
+        for records in _held(engine(job, tasks, _chunks(job, tasks, todo, group)) if todo else (), files):
             files.require_unchanged({job.file(tasks[index]) for index in records})
             done.update(records)
             progress.update(len(records))
@@ -112,16 +123,20 @@ def _held(parts: Iterable[dict[int, Record]], files: HeldFiles) -> Iterator[dict
         raise
 
 
-def _chunks(tasks: Sequence[T], todo: list[int], group: Callable[[T], object] | None) -> list[list[int]]:
+def _chunks(
+    job: Job[T], tasks: Sequence[T], todo: list[int], group: Callable[[T], object] | None
+) -> list[list[int]]:
     size = max(1, min(_CHUNK, len(todo) // 32))
     groups = [group(tasks[index]) for index in todo] if group else todo
     same = [one == other for one, other in pairwise(groups)]
-    chunks, start = [], 0
+    sizes = [job.size(tasks[index]) for index in todo]
+    chunks, start, characters = [], 0, 0
     for end in range(1, len(todo) + 1):
-        length = end - start
-        if end == len(todo) or (length >= size and not same[end - 1]) or length >= _LARGEST_GROUP:
+        length, characters = end - start, characters + sizes[end - 1]
+        too_large = end < len(todo) and characters + sizes[end] > _CHUNK_CHARACTERS
+        if end == len(todo) or (length >= size and not same[end - 1]) or length >= _LARGEST_GROUP or too_large:
             chunks.append(todo[start:end])
-            start = end
+            start, characters = end, 0
     return chunks
 
 
@@ -130,47 +145,71 @@ def local(workers: int) -> Engine[T]:
 
     def records(job: Job[T], tasks: Sequence[T], chunks: list[list[int]]) -> Iterator[dict[int, Record]]:
         alone: list[int] = []
-        for lost, some in attempts(job, tasks, chunks, workers):
-            tried_again = [index for index, record in some.items() if job.again(record)]
-            alone += [*lost, *tried_again]
-            yield {index: record for index, record in some.items() if index not in tried_again}
-        for lost, some in attempts(job, tasks, [[index] for index in sorted(alone)], 1):
-            yield {**some, **{index: job.lost(tasks[index]) for index in lost}}
+        given_up: list[int] = []
+        for attempt in attempts(job, tasks, chunks, workers):
+            doubtful = [index for index, record in attempt.records.items() if job.again(record)]
+            alone += [*attempt.lost, *doubtful]
+            given_up += attempt.given_up
+            yield {index: record for index, record in attempt.records.items() if index not in doubtful}
+        lost: list[int] = []
+        for attempt in attempts(job, tasks, [[index] for index in sorted(alone)], 1):
+            lost += [*attempt.lost, *attempt.given_up]
+            yield attempt.records
+        if len(lost) < _FEW_STILL:  # the first few did not stand still by themselves
+            for attempt in attempts(job, tasks, [[index] for index in sorted(given_up)], 1):
+                lost += [*attempt.lost, *attempt.given_up]
+                yield attempt.records
+        else:
+            lost += given_up
+        yield {index: job.lost(tasks[index]) for index in lost}
 
     return records
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """What came of a chunk, or of a part of it: records by index; `lost`: tasks that took their worker down, or stood
+    still for all of the job's patience; `given_up`: tasks that stood still briefly, after others had for longer."""
+
+    records: dict[int, Record] = field(default_factory=dict)
+    lost: list[int] = field(default_factory=list)
+    given_up: list[int] = field(default_factory=list)
+
+
 @dataclass(slots=True)
 class _Worker:
     process: BaseProcess
     connection: Connection
-    current: Any  # the index of the task in hand, shared with the worker; -1: none
+    signs: Any  # shared with the worker: the index of the task in hand (-1: none), and its signs of life so far
     chunk: list[int] = field(default_factory=list)
-    seen: int = -1
+    seen: tuple[int, int] = (-1, 0)
     since: float = 0.0
+    stood_still: float = 0.0  # seconds, of one that was killed for it
 
 
-def attempts(
-    job: Job[T], tasks: Sequence[T], chunks: list[list[int]], workers: int
-) -> Iterator[tuple[list[int], dict[int, Record]]]:
-    """One try at every task. For each chunk, or part of one: the tasks that took their worker down, and the records of
-    the others."""
-    queue, pool, deaths = deque(chunks), [_start(job) for _ in range(min(workers, len(chunks)))], 0
+def attempts(job: Job[T], tasks: Sequence[T], chunks: list[list[int]], workers: int) -> Iterator[Attempt]:
+    """One try at every task."""
+    queue, pool, deaths, still = deque(chunks), [_start(job) for _ in range(min(workers, len(chunks)))], 0, 0
     try:
         while queue or any(worker.chunk for worker in pool):
             for worker in pool:
                 if queue and not worker.chunk:
                     _give(worker, queue.popleft(), tasks)
             wait([worker.connection for worker in pool if worker.chunk], timeout=0.2)
+            patience = job.patience if still < _FEW_STILL else min(job.patience, _BRIEF_SECONDS)
             for place, worker in enumerate(pool):
-                records = _take(worker, job.patience)
+                records = _take(worker, patience)
                 if records is not None:
-                    yield [], records
+                    yield Attempt(records)
                 elif not worker.process.is_alive():
                     lost = _bury(worker, queue)
                     deaths += not lost
                     if deaths > _DEATHS_AT_START:
                         raise RuntimeError("workers are killed before they start a query; is there enough memory?")
                     pool[place] = _start(job)
-                    yield lost, {}
+                    still += bool(worker.stood_still)
+                    briefly = 0 < worker.stood_still < job.patience
+                    yield Attempt(given_up=lost) if briefly else Attempt(lost=lost)
     finally:
         for worker in pool:
             worker.connection.close()
@@ -180,18 +219,18 @@ def attempts(
 
 def _start(job: Job[T]) -> _Worker:
     ours, theirs = _SPAWN.Pipe()
-    current = _SPAWN.Value("q", -1, lock=False)
-    process = _SPAWN.Process(target=_serve, args=(theirs, current, job.make_work), daemon=True)
+    signs = _SPAWN.Array("q", [-1, 0], lock=False)
+    process = _SPAWN.Process(target=_serve, args=(theirs, signs, job.make_work), daemon=True)
     resource_tracker.ensure_running()  # starting it would end the block
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # inherited: Ctrl-C is for the parent
     process.start()
     signal.pthread_sigmask(signal.SIG_SETMASK, mask)
     theirs.close()
-    return _Worker(process, ours, current)
+    return _Worker(process, ours, signs)
 
 
 def _give(worker: _Worker, chunk: list[int], tasks: Sequence[T]) -> None:
-    worker.chunk, worker.seen = chunk, -1
+    worker.chunk, worker.seen = chunk, (-1, 0)
     try:
         worker.connection.send([(index, tasks[index]) for index in chunk])
     except (BrokenPipeError, ConnectionResetError):
@@ -209,13 +248,15 @@ def _take(worker: _Worker, patience: float) -> dict[int, Record] | None:
                 raise RuntimeError(f"a worker failed:\n{records}")
             worker.chunk = [index for index in worker.chunk if index not in records]
             return records
-    except (EOFError, ConnectionResetError):
+    except (EOFError, OSError):  # it died, maybe in the middle of what it sent
+        worker.process.kill()
         worker.process.join()
         return None
-    now = time.monotonic()
-    if worker.current.value != worker.seen:
-        worker.seen, worker.since = worker.current.value, now
-    elif worker.seen >= 0 and now - worker.since > patience:
+    now, signs = time.monotonic(), tuple(worker.signs)
+    if signs != worker.seen:
+        worker.seen, worker.since = signs, now
+    elif signs[0] >= 0 and now - worker.since > patience:
+        worker.stood_still = patience
         worker.process.kill()
         worker.process.join()
     return None
@@ -226,24 +267,28 @@ def _bury(worker: _Worker, queue: deque[list[int]]) -> list[int]:
     worker.connection.close()
     if worker.process.exitcode is not None and worker.process.exitcode >= 0:
         raise RuntimeError("a worker ended by itself; its own error is printed above")
-    lost = [index for index in worker.chunk if index == worker.current.value]
+    lost = [index for index in worker.chunk if index == worker.signs[0]]
     rest = [index for index in worker.chunk if index not in lost]
     if rest:
         queue.appendleft(rest)
     return lost
 
 
-def _serve(connection: Connection, current: Any, make_work: Callable[[], Callable[[T], Record]]) -> None:
+def _serve(connection: Connection, signs: Any, make_work: Callable[[Beat], Callable[[T], Record]]) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which ends its workers
     threading.Thread(target=_end_with_parent, daemon=True).start()
     try:
-        _work(connection, current, make_work())
+        _work(connection, signs, make_work(partial(_beat, signs)))
     except BaseException:  # told to the parent, since this process may be allowed no file for its own words
         connection.send(traceback.format_exc())
         raise
 
 
-def _work(connection: Connection, current: Any, work: Callable[[T], Record]) -> None:
+def _beat(signs: Any) -> None:
+    signs[1] += 1
+
+
+def _work(connection: Connection, signs: Any, work: Callable[[T], Record]) -> None:
     while True:
         try:
             chunk = connection.recv()
@@ -251,7 +296,7 @@ def _work(connection: Connection, current: Any, work: Callable[[T], Record]) -> 
             return
         records, sent = {}, time.monotonic()
         for index, task in chunk:
-            current.value = index
+            signs[0] = index
             try:
                 records[index] = work(task)
             except MemoryError:  # not even an answer could be made: as if the system had killed it
@@ -259,7 +304,7 @@ def _work(connection: Connection, current: Any, work: Callable[[T], Record]) -> 
             if time.monotonic() - sent > _SECONDS_UNSENT:  # what is slow is not to be lost with this process
                 connection.send(records)
                 records, sent = {}, time.monotonic()
-        current.value = -1
+        signs[0] = -1
         connection.send(records)
 
 

@@ -9,10 +9,10 @@ from itertools import chain
 
 from stages.sql.audit import Auditor
 from stages.sql.compare import CONTRACT_NAMES, CONTRACTS, Contract, Result, Row, digest, parted
-from stages.sql.pool import Record
+from stages.sql.pool import Beat, Record
 from stages.sql.process import limit_process
 from stages.sql.sandbox import Enough, Execution, Limits, OpenDatabases
-from stages.sql.text import orders, spider_orders, spider_text, statements
+from stages.sql.text import is_too_long, orders, spider_orders, spider_text, statements
 from stages.sql.verdicts import MACHINE_MADE, Verdict
 
 DIGEST_ROWS = 1000
@@ -20,7 +20,8 @@ DIGEST_ROWS = 1000
 
 _REMEMBERED = 2000
 _REMEMBERED_ROWS = 20
-_REMEMBERED_LENGTH = 1000
+_REMEMBERED_LENGTH = 1000  # of a value
+_REMEMBERED_SQL = 5000  # characters of a text
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,10 +64,10 @@ Item = tuple[Question, str]
 """A question and the SQL of one candidate for it ('' for none)."""
 
 
-def make_referee(rules: Rules) -> "Referee":
+def make_referee(rules: Rules, beat: Beat) -> "Referee":
     """Called once in each worker."""
     limit_process(rules.limits.memory_mb)
-    return Referee(rules)
+    return Referee(rules, beat)
 
 
 def record_for_all(verdict: Verdict, error: str, error_class: str | None, again: bool = False) -> Record:
@@ -92,9 +93,9 @@ class _Gold:
 class Referee:
     """From an item to its record. Keeps databases open, and the gold of the question it is at."""
 
-    def __init__(self, rules: Rules) -> None:
+    def __init__(self, rules: Rules, beat: Beat | None = None) -> None:
         self._rules = rules
-        self._databases = OpenDatabases()
+        self._databases = OpenDatabases(beat)
         self._database = ""
         self._remembered: dict[str, Execution] = {}
         self._gold: _Gold | None = None
@@ -118,8 +119,8 @@ class Referee:
             if self._database != question.database:
                 self._forget(question.database)
             self._gold = self._run_gold(question)
-        gold, text, asked = self._gold, spider_text(sql), self._rules.contract
-        one_text = statements(sql) == [text]
+        gold, asked = self._gold, self._rules.contract
+        text, one_text = _spider_form(sql)
         written = self._run(sql, gold.steps, self._enough(gold, CONTRACT_NAMES if one_text else ("bird", "strict")))
         spider = written if one_text else self._run(text, gold.steps, self._enough(gold, ("spider",)))
         verdicts = [_verdict(name, gold, spider if name == "spider" else written) for name in CONTRACT_NAMES]
@@ -141,10 +142,10 @@ class Referee:
 
     def _run_gold(self, question: Question) -> _Gold:
         known, budget, sql = question.gold_verdict is not None, self._rules.budget, question.gold_sql
-        text = spider_text(sql)
+        text, one_text = _spider_form(sql)
         most = budget.steps(question.gold_steps) if known else budget.gold
         written = self._run(sql, most)
-        spider = written if statements(sql) == [text] else self._run(text, most)
+        spider = written if one_text else self._run(text, most)
         flags, auditor = question.gold_flags.split(","), None
         if not known and written.result and orders(sql):
             auditor = Auditor(self._databases.get(self._database, other_way=True), most, self._rules.limits)
@@ -152,7 +153,7 @@ class Referee:
         ordered: dict[Contract, bool] = {
             "spider": spider_orders(sql),
             "bird": False,
-            "strict": orders(sql) and "order_unstable" not in flags,
+            "strict": written.result is not None and orders(sql) and "order_unstable" not in flags,
         }
         allowed = most if known else budget.steps(max(written.steps, spider.steps))
         machine_made = any(run.error_class in MACHINE_MADE for run in (written, spider))
@@ -175,9 +176,17 @@ class Referee:
         if known and known.steps <= steps and not (enough and known.read.columns and enough(known.read.columns, [], 0)):
             return known  # so few rows that nothing else could have ended it
         execution = self._databases.get(self._database).execute(sql, steps, self._rules.limits, enough)
-        if len(self._remembered) < _REMEMBERED and _is_small(execution):
+        if len(self._remembered) < _REMEMBERED and len(sql) <= _REMEMBERED_SQL and _is_small(execution):
             self._remembered[sql] = execution
         return execution
+
+
+def _spider_form(sql: str) -> tuple[str, bool]:
+    """The text that the `spider` contract runs, and whether it is `sql` itself. One that is too long stays as it is."""
+    if is_too_long(sql):
+        return sql, True
+    text = spider_text(sql)
+    return text, statements(sql) == [text]
 
 
 def _is_small(execution: Execution) -> bool:

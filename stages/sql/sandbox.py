@@ -28,7 +28,7 @@ from stages.errors import UserError
 from stages.sql.compare import Cell, Result, Row
 from stages.sql.held_files import pending_problem
 from stages.sql.numbers import NumberOrder, as_text
-from stages.sql.text import statements
+from stages.sql.text import MAX_SQL_BYTES, is_too_long, statements
 from stages.sql.verdicts import ErrorClass, Status, error_class
 
 STEPS_PER_TICK = 1000
@@ -46,7 +46,7 @@ _OPEN_DATABASES = 16
 _ERROR_LENGTH = 300
 _LIMITS = {
     apsw.SQLITE_LIMIT_LENGTH: 10_000_000,
-    apsw.SQLITE_LIMIT_SQL_LENGTH: 1_000_000,
+    apsw.SQLITE_LIMIT_SQL_LENGTH: MAX_SQL_BYTES,
     apsw.SQLITE_LIMIT_EXPR_DEPTH: 500,
     apsw.SQLITE_LIMIT_COMPOUND_SELECT: 200,
     apsw.SQLITE_LIMIT_VDBE_OP: 1_000_000,
@@ -63,6 +63,8 @@ _FORBIDDEN_FUNCTIONS = {
     "sqlite_compileoption_get", "sqlite_compileoption_used",  # tell of the compiler, so not the same everywhere
 }  # fmt: skip
 _COUNTER = 2**32  # SQLite counts the steps of a statement in 32 bits
+_TICKS_PER_BEAT = 64
+_TOO_LONG = f"the query has more than {MAX_SQL_BYTES:,} bytes"
 _TABLE_FUNCTIONS = ["json_each", "json_tree"]
 _NOW_JULIAN_DAY = 2458849.5  # 2020-01-01 00:00 UTC: the year that the Spider evaluator puts for the current one
 _NETS: dict[type[Exception], ErrorClass] = {
@@ -132,13 +134,14 @@ class Database:
     `other_way`: whatever a query leaves open falls out otherwise: scans without an ORDER BY run backwards, `random()`
     gives other numbers, and there are the function `tie_breaker()` of `stages.sql.rewriting.tie_forms` and the
     collations `as_text` and `as_number` of `stages.sql.numbers`, whose `number_order` is that of the last query.
+    `beat` is called about every 64,000 steps.
     Raises UserError where changes of it lie in a log beside it, and apsw.Error where it cannot be opened.
     """
 
-    def __init__(self, path: Path, other_way: bool = False) -> None:
+    def __init__(self, path: Path, other_way: bool = False, beat: Callable[[], None] | None = None) -> None:
         if problem := pending_problem(path):
             raise UserError(problem)
-        self._other_way = other_way
+        self._other_way, self._beat = other_way, beat
         self.number_order = NumberOrder()
         self._connection = apsw.Connection(
             f"{path.resolve().as_uri()}?mode=ro&immutable=1",
@@ -159,6 +162,8 @@ class Database:
     def execute(self, sql: str, budget: int, limits: Limits, enough: Enough | None = None) -> Execution:
         """Runs `sql`, at most `budget` VM steps. `enough` is asked before the first row and after every hundred, and
         ends the query where it returns True: it is `ok` then, and not whole."""
+        if is_too_long(sql):
+            return Execution("undecided", 0, error=_TOO_LONG, error_class="size")
         found = statements(sql)
         if not found:
             return Execution("no_sql", 0, error="there is no SQL")
@@ -268,6 +273,8 @@ class Database:
 
     def _on_tick(self) -> bool:
         self._ticks += 1
+        if self._beat and self._ticks % _TICKS_PER_BEAT == 0:
+            self._beat()
         if self._ticks * STEPS_PER_TICK > self._budget:
             self._stopped = "budget"
         elif time.monotonic() > self._deadline:
@@ -297,16 +304,17 @@ class Database:
 
 
 class OpenDatabases:
-    """The databases that were used last, open."""
+    """The databases that were used last, open; for `beat` see `Database`."""
 
-    def __init__(self) -> None:
+    def __init__(self, beat: Callable[[], None] | None = None) -> None:
+        self._beat = beat
         self._open: OrderedDict[tuple[str, bool], Database] = OrderedDict()
 
     def get(self, path: str, other_way: bool = False) -> Database:
         """See `Database` for `other_way`."""
         key = (path, other_way)
         if key not in self._open:
-            self._open[key] = Database(Path(path), other_way)
+            self._open[key] = Database(Path(path), other_way, self._beat)
             if len(self._open) > _OPEN_DATABASES:
                 self._open.popitem(last=False)[1].close()
         self._open.move_to_end(key)

@@ -7,8 +7,13 @@ them is never taken for one outside.
 import re
 from collections.abc import Iterator
 
-_TOKEN = re.compile(
-    r"""'(?:[^']|'')*'?|"(?:[^"]|"")*"?|`(?:[^`]|``)*`?|\[[^\]]*\]?|--[^\n]*|/\*.*?(?:\*/|\Z)|\w+|\s+|.""", re.DOTALL
+MAX_SQL_BYTES = 1_000_000
+"""A text of more bytes in UTF-8 is not run, nor read otherwise: SQLite is told to refuse it."""
+
+_TOKEN = re.compile(  # possessive: a text of a million characters takes no more memory than its tokens
+    r"""'[^']*+(?:''[^']*+)*+'?|"[^"]*+(?:""[^"]*+)*+"?|`[^`]*+(?:``[^`]*+)*+`?|\[[^\]]*+\]?"""
+    r"""|--[^\n]*|/\*.*?(?:\*/|\Z)|\w+|\s+|.""",
+    re.DOTALL,
 )
 _SPACE_OR_END = "; \t\n\f\r"
 _CURRENT_YEAR = re.compile(r"year\s*\(\s*curdate\s*\(\s*\)\s*\)\s*", re.IGNORECASE)
@@ -17,6 +22,19 @@ _CURRENT_YEAR = re.compile(r"year\s*\(\s*curdate\s*\(\s*\)\s*\)\s*", re.IGNORECA
 def tokens_of(sql: str) -> list[str]:
     """The tokens of `sql`, those of space and comments too: together they are the text."""
     return _TOKEN.findall(sql)
+
+
+def is_too_long(sql: str) -> bool:
+    """Whether `sql` has more than MAX_SQL_BYTES, without the space around it. Takes no time, whatever the length."""
+    if 4 * len(sql) <= MAX_SQL_BYTES:
+        return False
+    body = sql.strip(_SPACE_OR_END)
+    return len(body) > MAX_SQL_BYTES or len(body.encode("utf-8", "surrogatepass")) > MAX_SQL_BYTES
+
+
+def cut_if_too_long(sql: str) -> str:
+    """`sql`, or so much of it that it is still too long, with a mark at its end: what stands behind may be space."""
+    return f"{sql.strip(_SPACE_OR_END)[:MAX_SQL_BYTES]}…" if is_too_long(sql) else sql
 
 
 def is_space(token: str) -> bool:
@@ -31,15 +49,13 @@ def statements(sql: str) -> list[str]:
         return []
     if ";" not in body and "--" not in body and "/*" not in body:  # what nearly every query is
         return [body]
-    found, solid = [""], [False]
+    texts: list[list[str]] = [[]]
     for token in tokens_of(body):
         if token == ";":
-            found.append("")
-            solid.append(False)
+            texts.append([])
         else:
-            found[-1] += token
-            solid[-1] |= not is_space(token)
-    return [text for text, holds in zip(found, solid, strict=True) if holds]
+            texts[-1].append(token)
+    return ["".join(tokens) for tokens in texts if not all(map(is_space, tokens))]
 
 
 def orders(sql: str) -> bool:

@@ -20,7 +20,7 @@ from stages.sql import judge as judge_module
 from stages.sql.cluster import cluster
 from stages.sql.golds import read_gold
 from stages.sql.judge import judge
-from stages.sql.pool import Engine, Job, Record, local, run
+from stages.sql.pool import Beat, Engine, Job, Record, local, run
 from stages.sql.predictions import read_predictions
 from stages.sql.referee import DIGEST_ROWS, Budget, Item, Question, Rules
 from stages.sql.sandbox import Limits, database_path
@@ -33,7 +33,7 @@ STUCK = "SELECT instr(h, substr(h, 1, 4000000) || 'b') FROM (SELECT replace(hex(
 NODE = {"num_cpus": 1, "object_store_memory": 100_000_000, "include_dashboard": False}
 
 
-def make_work(failing: bool) -> Callable[[tuple[str, int]], Record]:
+def make_work(failing: bool, beat: Beat) -> Callable[[tuple[str, int]], Record]:
     def work(task: tuple[str, int]) -> Record:
         if failing:
             raise ValueError("a defect")
@@ -43,7 +43,7 @@ def make_work(failing: bool) -> Callable[[tuple[str, int]], Record]:
 
 
 def job(failing: bool = False) -> Job[tuple[str, int]]:
-    return Job(partial(make_work, failing), itemgetter(0), 30, lost=itemgetter(1), again=is_none)
+    return Job(partial(make_work, failing), itemgetter(0), itemgetter(1), 30, lost=itemgetter(1), again=is_none)
 
 
 def is_none(record: Record) -> bool:

@@ -148,6 +148,46 @@ def test_a_query_that_was_wrong_before_it_failed_is_a_mismatch(music: str, sql: 
     assert outcome_of(music, sql).verdict == "mismatch"
 
 
+LONG_TEXTS = {
+    "a string": f"SELECT '{'a' * 1_000_000}'",
+    "letters of two bytes": f"SELECT '{'é' * 500_000}'",
+    "thirty megabytes": "SELECT 1" + " " * 15_000_000 + "," * 15_000_000,
+    "comments": "SELECT 1 " + "/**/" * 300_000 + "x",
+}
+
+
+@pytest.mark.parametrize("name", LONG_TEXTS)
+def test_a_text_that_is_too_large_is_undecided_under_every_contract(music: str, name: str) -> None:
+    outcome = outcome_of(music, LONG_TEXTS[name], gold="SELECT 1")
+    assert (set(outcome.verdicts), outcome.error_class, outcome.steps) == ({"undecided"}, "size", 0)
+
+
+def test_what_sqlite_refuses_at_once_is_an_error_however_many_tokens_it_has(music: str) -> None:
+    outcome = outcome_of(music, "SELECT 1" + "+1" * 320_000 + " -- a comment", gold="SELECT 1")
+    assert (set(outcome.verdicts), outcome.error_class) == ({"exec_error"}, "too_complex")
+
+
+@pytest.mark.parametrize("name", LONG_TEXTS)
+def test_a_gold_that_is_too_large_is_undecided(music: str, name: str) -> None:
+    assert set(outcome_of(music, "SELECT 1", gold=LONG_TEXTS[name], verdict=None).verdicts) == {"undecided"}
+
+
+def test_space_around_a_query_does_not_make_it_too_large(music: str) -> None:
+    outcome = outcome_of(music, "\n" * 2_000_000 + NAMES + ";" + " " * 2_000_000)
+    assert set(outcome.verdicts) == {"match"}
+
+
+def test_many_large_texts_of_one_question_leave_a_small_worker_alive(music: str) -> None:
+    question = Question(music, NAMES, "ok", 100)
+    large = [f"SELECT name FROM singer WHERE name < '{number}{'z' * 900_000}'" for number in range(12)]
+    larger = [f"SELECT {number}{' ' * 1_000}, '{'z' * 3_000_000}'" for number in range(12)]
+    rules = replace(RULES, limits=replace(LIMITS, memory_mb=64))
+    outcomes = judge([(question, sql) for sql in (*large, *larger, NAMES)], rules, local(1))
+    assert {outcome.error_class for outcome in outcomes[:12]} <= {None, "memory"}  # a net of the query
+    assert {outcome.error_class for outcome in outcomes[12:24]} == {"size"}
+    assert outcomes[-1].verdict == "match"
+
+
 def test_whether_digests_are_read_changes_no_verdict(music: str) -> None:
     texts = [*EARLY.values(), NAMES, CROSS_JOIN, ENDLESS, "SELECT name FROM singer, album", "SELECT 1, 2", "SELECT x"]
     items: list[Item] = [(Question(music, gold), sql) for gold in (NAMES, "SELECT 1", CROSS_JOIN) for sql in texts]

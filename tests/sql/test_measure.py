@@ -58,7 +58,7 @@ def test_the_gold_runs_once_for_all_predictions_of_it(music: str, monkeypatch: p
 
     monkeypatch.setattr(Database, "execute", noted)
     monkeypatch.setattr(measure, "limit_process", lambda memory_mb: None)
-    work = measure._make_soft_f1(LIMITS, BUDGET)
+    work = measure._make_soft_f1(LIMITS, BUDGET, lambda: None)
     for sql in ("SELECT 1", "SELECT 2", "SELECT 3"):
         work((music, NAMES, sql))
     assert ran == [NAMES, "SELECT 1", "SELECT 2", "SELECT 3"]

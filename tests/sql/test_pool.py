@@ -1,5 +1,7 @@
+import multiprocessing
 import os
 import signal
+import struct
 import subprocess
 import sys
 import time
@@ -9,25 +11,29 @@ from pathlib import Path
 
 import pytest
 
+from stages.sql import pool
 from stages.sql.cache import Cache
-from stages.sql.pool import Job, Kept, Record, local, run
+from stages.sql.pool import Beat, Job, Kept, Record, local, run
 
 ROOT = Path(__file__).parents[2]
 
 
-def make_work(folder: Path) -> Callable[[str], Record]:
-    return partial(work, folder)
+def make_work(folder: Path, beat: Beat) -> Callable[[str], Record]:
+    return partial(work, folder, beat)
 
 
-def work(folder: Path, task: str) -> Record:
+def work(folder: Path, beat: Beat, task: str) -> Record:
     """Notes that the task ran, then does what it says."""
     with (folder / task).open("a") as file:
         file.write(f"{os.getpid()}\n")
     times = len((folder / task).read_text().splitlines())
     if task.startswith("die") or (task.startswith("once") and times == 1):
         os.kill(os.getpid(), signal.SIGKILL)
-    if task.startswith("hang"):
+    if task.startswith("hang") or (task.startswith("pause") and times == 1):
         time.sleep(100)
+    for _ in range(20 if task.startswith("long") else 0):
+        time.sleep(0.1)
+        beat()
     if task.startswith("fail"):
         raise ValueError("a defect")
     return {"task": task, "alone": task.startswith("again") and times == 1}
@@ -35,7 +41,8 @@ def work(folder: Path, task: str) -> Record:
 
 def job(folder: Path, patience: float = 30) -> Job[str]:
     return Job(
-        partial(make_work, folder), lambda task: __file__, patience, lost=lambda task: {"task": task, "lost": True},
+        partial(make_work, folder), lambda task: __file__, len, patience,
+        lost=lambda task: {"task": task, "lost": True},
         again=lambda record: bool(record.get("alone")),
     )  # fmt: skip
 
@@ -67,6 +74,47 @@ def test_a_task_that_kills_its_worker_twice_is_lost_and_the_others_are_not(tmp_p
 def test_a_task_that_stands_still_is_killed_and_lost(tmp_path: Path) -> None:
     records = run(job(tmp_path, patience=0.5), ["a", "hang", "b"], local(1))
     assert [record.get("lost", False) for record in records] == [False, True, False]
+
+
+def test_a_task_that_gives_signs_of_life_may_take_longer_than_the_patience(tmp_path: Path) -> None:
+    (record,) = run(job(tmp_path, patience=0.7), ["long"], local(1))
+    assert "lost" not in record
+
+
+def test_once_a_few_tasks_stood_still_twice_others_are_tried_once_and_briefly(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pool, "_BRIEF_SECONDS", 0.3)
+    tasks = ["a", *(f"hang{number}" for number in range(7)), "b"]
+    records = run(job(tmp_path, patience=0.6), tasks, local(1))
+    assert [record["task"] for record in records if "lost" not in record] == ["a", "b"]
+    assert [len(runs(tmp_path, task)) for task in tasks] == [1, 2, 2, 2, 1, 1, 1, 1, 1]
+
+
+def test_tasks_that_stood_still_beside_others_only_are_tried_again_and_get_their_records(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pool, "_BRIEF_SECONDS", 0.3)
+    tasks = ["a", *(f"pause{number}" for number in range(6)), "hang"]
+    records = run(job(tmp_path, patience=0.6), tasks, local(1))
+    assert [record["task"] for record in records if "lost" in record] == ["hang"]
+
+
+def test_a_worker_that_dies_in_the_middle_of_a_message_costs_what_it_did_not_send(tmp_path: Path) -> None:
+    ours, theirs = multiprocessing.Pipe()
+    process = multiprocessing.get_context("spawn").Process(target=int)
+    process.start()
+    process.join()
+    worker = pool._Worker(process, ours, [1, 0], chunk=[0, 1, 2])
+    os.write(theirs.fileno(), struct.pack("!i", 1000) + b"the beginning of a record")
+    theirs.close()
+    assert pool._take(worker, patience=30) is None
+
+
+def test_no_chunk_has_more_characters_than_a_worker_has_room_for(tmp_path: Path) -> None:
+    tasks = [character * 900_000 for character in "abcde"] + ["f" * 5_000_000, "g", "h"]
+    chunks = pool._chunks(job(tmp_path), tasks, list(range(len(tasks))), lambda task: "one group")
+    assert chunks == [[0, 1], [2, 3], [4], [5], [6, 7]]
 
 
 def test_a_doubtful_record_is_tried_again_alone(tmp_path: Path) -> None:
