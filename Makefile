@@ -1,11 +1,11 @@
-# Two commands: `make repro` and `make test`. Each sets everything up on its first call, and only then.
+# `make repro` and `make test` set everything up on their first call, and only then.
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export HF_HUB_DISABLE_TELEMETRY := 1
 PYTHON ?= python3
 SETUP := .venv/.installed
 VLLM := .venv-vllm/.installed
 
-.PHONY: setup repro test test-vllm check bench agreement
+.PHONY: setup repro back test test-vllm check bench agreement
 setup: $(SETUP)
 
 $(SETUP): pyproject.toml constraints.txt
@@ -18,6 +18,16 @@ $(SETUP): pyproject.toml constraints.txt
 
 repro: $(SETUP)
 	dvc repro
+
+# Back to the last commit, after any run or experiment: params.yaml, dvc.lock, reports/ and what DVC makes; the README says
+# what that discards. `git read-tree` empties the index of what DVC staged, and of the sizes and times by which git may take
+# a changed file for the old one. A killed experiment leaves HEAD detached: that is undone if no commit came since.
+back:
+	git symbolic-ref --quiet HEAD > /dev/null || test "$$(git rev-parse '@{-1}')" != "$$(git rev-parse HEAD)" || git switch -
+	git read-tree HEAD
+	git clean -d --force -- reports ':!reports/agreement'
+	git checkout -- params.yaml dvc.lock reports ':!reports/agreement'
+	dvc checkout --force dvc.yaml
 
 check: $(SETUP)
 	ruff check .

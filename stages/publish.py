@@ -1,13 +1,11 @@
-"""Stage `publish`: the export folder of the datasets and the cards; the push to the Hub only where it is told to.
+"""Stage `publish`: writes the datasets and the cards of datasets and models as they stand on the Hub.
 
-A push wants `publish.push: true`, a token, and HEAD at the git tag that is the version, with files, params and data as
-they are there: so nobody pushes by accident, and what is on the Hub can be made again from git.
+Nothing leaves the machine here: `python -m stages.push` uploads a tagged version.
 """
 
 import argparse
 import shutil
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -21,13 +19,10 @@ from stages.errors import UserError, run_stage
 from stages.files import move_folder, read_json, write_json
 from stages.params import Params, read_params, read_sections
 from stages.publishing.dataset import write_dataset
-from stages.publishing.export import files_in
-from stages.publishing.licences import bases_of, origins_of, sampler_of, unlicensed
+from stages.publishing.licences import bases_of, origins_of, sampler_of
 from stages.publishing.making import Making
 from stages.publishing.models import adapters_base, model_files, write_adapter_config, write_model_card
-from stages.publishing.names import NOBODY, Language, Licence, Model, Repository
-from stages.publishing.push import Kind, Upload, push_all, refusals
-from stages.publishing.release import release_of
+from stages.publishing.names import Language, Licence, Model, Repository
 from stages.publishing.views import DATASETS
 from stages.receipts import require_receipts
 from stages.tables import read_table
@@ -37,7 +32,6 @@ class PublishParams(Params):
     """Section `publish` of params.yaml."""
 
     version: str = Field(pattern=r"^v[0-9]+\.[0-9]+\.[0-9]+$")
-    push: bool
     private: bool
     dataset: Repository
     models: dict[Model, Repository]
@@ -54,10 +48,6 @@ class PublishParams(Params):
         if strange := [model for model in self.adapters if model not in self.models]:
             raise PydanticCustomError("adapters", "`adapters` has {name}, which `models` has not", {"name": strange[0]})
         return self
-
-    def repositories(self) -> list[tuple[str, Kind]]:
-        """All that are pushed to, the dataset's first."""
-        return [(self.dataset, "dataset"), *((name, "model") for name in self.models.values())]
 
 
 def read_tables(args: argparse.Namespace) -> dict[str, pl.DataFrame]:
@@ -89,27 +79,6 @@ def making_of(
     return making
 
 
-def released(making: Making, params: PublishParams, args: argparse.Namespace) -> Making:
-    """The same with its release. Raises UserError with all that stands against a push."""
-    behind, bases = [*making.behind_candidates(), *making.behind_models()], list(making.bases.values())
-    wrong = unlicensed(params.licences, making.origins, behind, bases)
-    wrong += [
-        f"params.yaml has `{name}` in section `publish`; put your name on the Hub in place of {NOBODY}"
-        for name, _ in params.repositories() if name.startswith(f"{NOBODY}/")
-    ]  # fmt: skip
-    release = None
-    with noted(wrong):
-        tables = [path for name in DATASETS for path in (getattr(args, name), getattr(args, f"{name}_receipt"))]
-        checkpoints = [args.checkpoints / model for model in params.models]
-        inputs = [*tables, *checkpoints, args.evaluations, args.train_dpo_report]
-        release = release_of(params.version, inputs, made=[args.report])
-    with noted(wrong):
-        wrong += [] if wrong else refusals(params.repositories(), params.private)
-    if wrong:
-        raise UserError(*wrong)
-    return replace(making, release=release)
-
-
 def write_export(
     tables: Mapping[str, pl.DataFrame], making: Making, params: PublishParams, args: argparse.Namespace, folder: Path
 ) -> dict[str, Any]:
@@ -126,15 +95,6 @@ def write_export(
     return counts
 
 
-def uploads_of(params: PublishParams, args: argparse.Namespace) -> list[Upload]:
-    """What is pushed: the dataset, then the models with what was made for them."""
-    uploads = [Upload(params.dataset, "dataset", files_in(args.export / "dataset"))]
-    for model, repository in params.models.items():
-        own = model_files(args.checkpoints / model, model in params.adapters)
-        uploads.append(Upload(repository, "model", own | files_in(args.export / "models" / model)))
-    return uploads
-
-
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m stages.publish", description=__doc__)
     for name in (*DATASETS, *(f"{name}-receipt" for name in DATASETS)):
@@ -148,17 +108,13 @@ def main() -> None:
     args, params, sections = arguments(), read_params("publish", PublishParams), read_sections()
     tables = read_tables(args)
     making = making_of(params, sections, sorted(tables["questions"]["source"].unique()), args)
-    if params.push:
-        making = released(making, params, args)
 
     made = args.export.with_name(f"{args.export.name}.partial")
     shutil.rmtree(made, ignore_errors=True)
-    args.report.unlink(missing_ok=True)  # it may tell of another push
     with disk_full_told(made):
         counts = write_export(tables, making, params, args, made)
         move_folder(made, args.export)
-        pushed = push_all(uploads_of(params, args), params.version, params.private) if params.push else []
-        write_json(args.report, {"version": params.version, **counts, "pushed": pushed})
+        write_json(args.report, {"version": params.version, **counts})
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 import pytest
+from dvc.repo import Repo
 from ruamel.yaml import YAML
 
 from stages.check_params import SECTIONS
@@ -115,6 +116,12 @@ def test_no_stage_depends_on_a_module_it_does_not_import(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", STAGES)
+def test_no_stage_imports_what_pushes(name: str) -> None:
+    pushing = {Path("stages/push.py"), Path("stages/publishing/push.py")}
+    assert not pushing & imports(module_of(STAGES[name])), "DVC would push, or take a push from its run cache"
+
+
+@pytest.mark.parametrize("name", STAGES)
 def test_every_path_in_a_command_is_a_dep_or_an_out(name: str) -> None:
     words = [word for word in STAGES[name]["cmd"].split() if "/" in word]
     assert words
@@ -151,6 +158,15 @@ def test_a_dataset_has_one_name_in_five_places(dataset: str) -> None:
 def test_every_stage_says_in_plain_english_what_it_does(name: str) -> None:
     described = STAGES[name]["desc"]
     assert described[0].isupper() and described.endswith(".")
+
+
+def test_unfinished_work_in_a_folder_changes_no_hash_of_dvc() -> None:
+    folders = {path for stage in STAGES.values() for path in deps(stage) | outs(stage) if not Path(path).suffix}
+    assert {"data/raw", "data/databases", "models/dpo", "reports/evaluate"} <= folders
+    with Repo(str(ROOT)) as repo:
+        for folder in folders:
+            assert repo.dvcignore.is_ignored_dir(str(ROOT / folder / "dpo.partial")), folder
+            assert repo.dvcignore.is_ignored_file(str(ROOT / folder / "dpo.json.new.partial")), folder
 
 
 def test_params_have_a_section_for_each_stage_that_reads_one_and_no_other() -> None:

@@ -1,4 +1,4 @@
-"""Stage `publish` without a push: the export folder, what is left out of it, and what stops it."""
+"""Stage `publish`: the export folder, what is left out of it, and what stops it."""
 
 import errno
 import getpass
@@ -365,11 +365,11 @@ def test_a_model_that_was_not_evaluated_is_told(workplace: Workplace) -> None:
 
 
 def test_the_module_ends_with_status_2_and_no_traceback_on_a_mistake(workplace: Workplace) -> None:
-    workplace.set("publish", push="yes")
+    workplace.set("publish", private="yes")
     flags = [part for name, value in workplace.flags.items() for part in (f"--{name}", value)]
     done = subprocess.run(
         [sys.executable, "-m", "stages.publish", *flags], capture_output=True, text=True,
         env={"PYTHONPATH": str(Path(__file__).parents[1]), "PATH": "/usr/bin:/bin"},
     )  # fmt: skip
-    assert done.returncode == 2 and done.stderr.startswith("error: params.yaml: `publish.push` is 'yes'; ")
+    assert done.returncode == 2 and done.stderr.startswith("error: params.yaml: `publish.private` is 'yes'; ")
     assert "Traceback" not in done.stderr

@@ -5,7 +5,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from stages.publishing.licences import Origin
-from stages.publishing.release import Release
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """`commit`: hex id of the tag's commit; `lock`: hex sha256 of its dvc.lock."""
+
+    commit: str
+    lock: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -68,14 +68,12 @@ def refusals(repositories: Sequence[tuple[str, Kind]], private: bool) -> list[st
     return wrong
 
 
-def push_all(uploads: Sequence[Upload], version: str, private: bool) -> list[dict[str, str | bool]]:
-    """Pushes all, once each can be; says what became of each. Raises UserError as `plan` and `push` do."""
-    done = []
+def push_all(uploads: Sequence[Upload], version: str, private: bool) -> None:
+    """Pushes all, once each can be, and prints what became of each. Raises UserError as `plan` and `push` do."""
     for todo in [plan(upload, version) for upload in uploads]:
-        done.append(push(todo, version, private))
-        what = "pushed" if done[-1]["new"] else "was there already"
-        print(f"{todo.upload.repository} {version}: {what}, commit {done[-1]['commit']}", flush=True)
-    return done
+        commit = push(todo, version, private)
+        what = "pushed" if todo.changed or todo.gone else "was there already"
+        print(f"{todo.upload.repository} {version}: {what}, commit {commit}", flush=True)
 
 
 def plan(upload: Upload, version: str) -> Plan:
@@ -107,11 +105,11 @@ def plan(upload: Upload, version: str) -> Plan:
     return Plan(upload, head, version in tags, changed, gone)
 
 
-def push(todo: Plan, version: str, private: bool) -> dict[str, str | bool]:
+def push(todo: Plan, version: str, private: bool) -> str:
     """Makes the repository hold exactly the files of the plan's upload, in one commit that is tagged `version`.
 
     A repository that is made is private unless `private` is false. What is there already is not committed again.
-    Returns `repository, commit, new` (whether there was a commit). Raises UserError where the Hub refuses.
+    Returns the commit that the tag names. Raises UserError where the Hub refuses.
     """
     from huggingface_hub import HfApi
 
@@ -124,7 +122,7 @@ def push(todo: Plan, version: str, private: bool) -> dict[str, str | bool]:
             commit = _commit(api, todo, version, commit)
         if not todo.tagged:
             api.create_tag(name, tag=version, revision=commit, repo_type=kind)
-    return {"repository": name, "commit": commit, "new": bool(todo.changed or todo.gone)}
+    return commit
 
 
 def _commit(api: "HfApi", todo: Plan, version: str, parent: str) -> str:

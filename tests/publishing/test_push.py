@@ -1,6 +1,7 @@
 """The push: to a Hub on loopback, through the real client."""
 
 import json
+import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +12,7 @@ from stages.errors import UserError
 from stages.files import sha256_file, write_json
 from stages.publishing.push import Upload, plan
 from tests.hub import OWNER, TOKEN, Fault, Hub, Repository, hub_of
-from tests.publishing.workplace import DATASET, FIGURES, MODEL, VERSION, Workplace, small_tables
+from tests.publishing.workplace import DATASET, FIGURES, IDENTITY, MODEL, VERSION, Workplace, small_tables
 
 OTHER = "hf_othertoken"
 
@@ -35,6 +36,14 @@ def written(hub: Hub) -> list[tuple[str, str]]:
     return [one for one in asked if "validate-yaml" not in one[1] and "paths-info" not in one[1]]
 
 
+def named_release(card: bytes, workplace: Workplace) -> bytes:
+    """A card that was pushed, with its release replaced by what an export has there."""
+    head, lock = workplace.git("rev-parse", VERSION).strip(), sha256_file(workplace.folder / "dvc.lock")
+    release = f"| git commit | `{head}` |\n| sha256 of `dvc.lock` | `{lock}` |\n"
+    assert release in card.decode()
+    return card.replace(release.encode(), b"| git commit | not released: this is an export that was not pushed |\n")
+
+
 def commits(repository: Repository) -> list[str]:
     """The titles of what was committed, less the first commit that comes with a repository."""
     return [commit.title for commit in repository.commits.values() if commit.parent]
@@ -43,16 +52,19 @@ def commits(repository: Repository) -> list[str]:
 # ---- what a push does ----
 
 
-def test_a_version_is_one_commit_and_a_tag_in_private_repositories(hub: Hub, workplace: Workplace) -> None:
-    report = workplace.push()
+def test_a_version_is_one_commit_and_a_tag_in_private_repositories(
+    hub: Hub, workplace: Workplace, capsys: pytest.CaptureFixture[str]
+) -> None:
+    workplace.push()
+    printed = capsys.readouterr().out
     for repository in (hub.dataset(DATASET), hub.model(MODEL)):
         assert repository.private
         assert commits(repository) == [VERSION]
         assert repository.tags == {VERSION: repository.branches["main"]}
-    assert report["pushed"] == [
-        {"repository": DATASET, "commit": hub.dataset(DATASET).tags[VERSION], "new": True},
-        {"repository": MODEL, "commit": hub.model(MODEL).tags[VERSION], "new": True},
-    ]
+    assert printed == (
+        f"{DATASET} {VERSION}: pushed, commit {hub.dataset(DATASET).tags[VERSION]}\n"
+        f"{MODEL} {VERSION}: pushed, commit {hub.model(MODEL).tags[VERSION]}\n"
+    )
 
 
 def test_what_is_pushed_is_the_export_and_the_model(hub: Hub, workplace: Workplace) -> None:
@@ -60,10 +72,12 @@ def test_what_is_pushed_is_the_export_and_the_model(hub: Hub, workplace: Workpla
     dataset = hub.dataset(DATASET).files(VERSION)
     made = {path.relative_to(workplace.export / "dataset").as_posix(): path.read_bytes()
             for path in (workplace.export / "dataset").rglob("*.*")}  # fmt: skip
-    assert {name: data for name, data in dataset.items() if name != ".gitattributes"} == made
+    card = made.pop("README.md")  # of the export, which names no commit
+    assert {name: data for name, data in dataset.items() if name not in (".gitattributes", "README.md")} == made
+    assert named_release(dataset["README.md"], workplace) == card
     model = hub.model(MODEL).files(VERSION)
     assert model["model.safetensors"] == bytes(range(256))
-    assert model["README.md"] == (workplace.export / "models" / "dpo" / "README.md").read_bytes()
+    assert b"| git commit | `" in model["README.md"]
     assert set(model) - {".gitattributes"} == {"README.md", "config.json", "model.safetensors", "tokenizer.json"}
 
 
@@ -115,12 +129,14 @@ def test_adapters_of_a_hub_model_name_its_commit(hub: Hub, workplace: Workplace)
     assert (config["base_model_name_or_path"], config["revision"]) == ("some/coder", "abc")
 
 
-def test_the_same_version_twice_commits_nothing_and_uploads_nothing(hub: Hub, workplace: Workplace) -> None:
-    first = workplace.push()
+def test_the_same_version_twice_commits_nothing_and_uploads_nothing(
+    hub: Hub, workplace: Workplace, capsys: pytest.CaptureFixture[str]
+) -> None:
+    workplace.push()
     hub.asked.clear()
-    again = workplace.push_again()
-    assert [one["commit"] for one in again["pushed"]] == [one["commit"] for one in first["pushed"]]
-    assert not any(one["new"] for one in again["pushed"])
+    capsys.readouterr()
+    workplace.push_again()
+    assert capsys.readouterr().out.count("was there already, commit ") == 2
     assert {path for _, path in written(hub)} <= {"/api/repos/create"}
 
 
@@ -189,28 +205,25 @@ def test_a_push_that_broke_off_is_told_leaves_no_half_version_and_can_be_run_aga
     fault: Fault, hub: Hub, workplace: Workplace
 ) -> None:
     workplace.tag()
-    workplace.set("publish", push=True)
     hub.faults.append(Fault(fault.method, fault.path, fault.status, fault.cut, times=fault.times))
-    [sentence] = workplace.refused()
+    [sentence] = workplace.push_refused()
     assert sentence.startswith((f"{DATASET}: ", f"{MODEL}: "))
     for repository in hub.repositories.values():
         assert commits(repository) in ([], [VERSION])
         assert not repository.tags or commits(repository)
     hub.faults.clear()
-    report = workplace.run()
-    assert [one["repository"] for one in report["pushed"]] == [DATASET, MODEL]
+    workplace.push_again()
     for repository in (hub.dataset(DATASET), hub.model(MODEL)):
         assert commits(repository) == [VERSION] and set(repository.tags) == {VERSION}
 
 
 def test_a_shard_that_came_before_the_cut_is_not_sent_again(hub: Hub, workplace: Workplace) -> None:
     workplace.tag()
-    workplace.set("publish", push=True)
     hub.faults.append(Fault("POST", f"datasets/{DATASET}/commit", status=500, times=10))
-    workplace.refused()
+    workplace.push_refused()
     hub.faults.clear()
     hub.asked.clear()
-    workplace.run()
+    workplace.push_again()
     assert len([path for method, path in hub.asked if method == "PUT"]) == 1  # the model's
 
 
@@ -220,9 +233,8 @@ def test_a_shard_that_came_before_the_cut_is_not_sent_again(hub: Hub, workplace:
 def refused(workplace: Workplace, hub: Hub) -> list[str]:
     """What a push is refused with, before anything is written."""
     workplace.tag()
-    workplace.set("publish", push=True)
-    sentences = workplace.refused()
-    assert not written(hub) and not workplace.export.exists()
+    sentences = workplace.push_refused()
+    assert not written(hub)
     return sentences
 
 
@@ -241,8 +253,7 @@ def test_a_token_that_may_only_read_is_refused(hub: Hub, workplace: Workplace) -
 def test_a_fine_grained_token_without_the_right_is_told_by_the_hub(hub: Hub, workplace: Workplace) -> None:
     hub.user(OWNER, TOKEN, role="fineGrained")
     workplace.tag()
-    workplace.set("publish", push=True)
-    [sentence] = workplace.refused()
+    [sentence] = workplace.push_refused()
     assert sentence.startswith(f"{DATASET}: the Hub answers 403 (") and "right to write to it" in sentence
 
 
@@ -277,8 +288,7 @@ def test_a_public_repository_is_not_pushed_to_as_a_private_one(hub: Hub, workpla
 def test_a_name_that_the_hub_refuses_is_told_in_its_words(hub: Hub, workplace: Workplace) -> None:
     hub.faults.append(Fault("POST", "/api/repos/create", status=400, message="This name is reserved"))
     workplace.tag()
-    workplace.set("publish", push=True)
-    assert workplace.refused() == [
+    assert workplace.push_refused() == [
         f"{DATASET}: the Hub answers 400 (This name is reserved); correct it in `publish`"
     ]
 
@@ -286,8 +296,7 @@ def test_a_name_that_the_hub_refuses_is_told_in_its_words(hub: Hub, workplace: W
 def test_a_card_that_the_hub_refuses_is_told_and_nothing_is_uploaded(hub: Hub, workplace: Workplace) -> None:
     hub.card_errors.append("license must be one of …")
     workplace.tag()
-    workplace.set("publish", push=True)
-    [sentence] = workplace.refused()
+    [sentence] = workplace.push_refused()
     assert sentence.startswith(f"{DATASET}: the Hub refuses the commit (") and "license must be one of" in sentence
     assert not [path for method, path in hub.asked if method == "PUT"]
 
@@ -295,10 +304,9 @@ def test_a_card_that_the_hub_refuses_is_told_and_nothing_is_uploaded(hub: Hub, w
 def test_a_tag_with_other_content_is_refused(hub: Hub, workplace: Workplace) -> None:
     workplace.push()
     before = dict(hub.dataset(DATASET).tags)
-    workplace.set("publish", push=False, shard_rows=2)
+    workplace.set("publish", shard_rows=2)
     workplace.tag(VERSION)  # moved
-    workplace.set("publish", push=True)
-    [sentence] = workplace.refused()
+    [sentence] = workplace.push_refused()
     assert sentence.startswith(f"{DATASET} has a tag `{VERSION}` with other content (")
     assert sentence.endswith("a version never changes: set `publish.version` to a new one")
     assert hub.dataset(DATASET).tags == before and commits(hub.dataset(DATASET)) == [VERSION]
@@ -343,8 +351,7 @@ def test_nothing_is_pushed_where_the_last_repository_refuses(hub: Hub, workplace
 
 def refused_while_planning(workplace: Workplace) -> list[str]:
     workplace.tag()
-    workplace.set("publish", push=True)
-    return workplace.refused()
+    return workplace.push_refused()
 
 
 def test_an_export_that_is_gone_is_not_pushed_as_an_empty_version(hub: Hub) -> None:
@@ -366,8 +373,7 @@ def test_a_licence_of_what_is_not_here_or_is_known_is_told(hub: Hub, workplace: 
 
 def test_a_push_without_the_git_tag_is_refused(hub: Hub, workplace: Workplace) -> None:
     workplace.tag("v0.0.9")
-    workplace.set("publish", push=True)
-    [sentence] = workplace.refused()
+    [sentence] = workplace.push_refused()
     assert sentence.startswith(f"git has no tag `{VERSION}`, the `publish.version`; commit, then `git tag {VERSION}`")
     assert not hub.asked
 
@@ -375,38 +381,43 @@ def test_a_push_without_the_git_tag_is_refused(hub: Hub, workplace: Workplace) -
 def test_a_push_from_another_commit_than_the_tags_is_refused(hub: Hub, workplace: Workplace) -> None:
     workplace.tag()
     workplace.tag("later")
-    workplace.set("publish", push=True)
-    [sentence] = workplace.refused()
+    [sentence] = workplace.push_refused()
     assert sentence.startswith(f"the git tag `{VERSION}` is commit ") and "but HEAD is " in sentence
 
 
 def refused_after(workplace: Workplace, hub: Hub) -> list[str]:
     """What a push of the tag is refused with, less how to go on."""
-    workplace.set("publish", push=True)
-    sentences = workplace.refused()
-    assert not hub.asked and all(one.endswith("commit all and tag that commit") for one in sentences)
+    sentences = workplace.push_refused()
+    assert not hub.asked and all("; call `make back`, or run `dvc repro`" in one for one in sentences)
     return [one.split(f" at the git tag `{VERSION}`")[0] for one in sentences]
 
 
-def test_a_stage_that_the_tags_lock_has_otherwise_is_refused(hub: Hub, workplace: Workplace) -> None:
+def test_a_lock_that_is_not_the_tags_is_refused(hub: Hub, workplace: Workplace) -> None:
     workplace.tag()
     lock = workplace.folder / "dvc.lock"
-    lock.write_text(lock.read_text().replace('"cmd": "make"', '"cmd": "make more"', 1))
-    assert refused_after(workplace, hub) == ["stage `data/questions.parquet` of dvc.lock is not what it is"]
+    lock.write_text(lock.read_text().replace("cmd: make", "cmd: make more", 1))
+    first, second = refused_after(workplace, hub)
+    assert first == "dvc.lock is not what it is" and "of dvc.lock" not in second
 
 
 def test_data_that_is_not_that_of_the_tag_is_refused_even_with_a_receipt(hub: Hub, workplace: Workplace) -> None:
     workplace.tag()
+    (workplace.folder / "data" / "pairs.parquet").unlink()
     workplace.write("pairs", small_tables()["pairs"].head(2))
     assert refused_after(workplace, hub) == [
-        "reports/validation/pairs.json is not what it is", "data/pairs.parquet is not what dvc.lock says of it",
-    ]  # fmt: skip
+        "reports/validation/pairs.json is not what it is",
+        "stage `publish` is not what dvc.lock says of it (data/pairs.parquet modified, reports/validation/pairs.json "
+        "modified)",
+        "stage `data-pairs-parquet` is not what dvc.lock says of it (data/pairs.parquet modified)",
+    ]
 
 
 def test_a_model_that_is_not_that_of_the_tag_is_refused(hub: Hub, workplace: Workplace) -> None:
     workplace.tag()
     (workplace.folder / "models" / "dpo" / "model.safetensors").write_bytes(b"other")
-    assert refused_after(workplace, hub) == ["models/dpo is not what dvc.lock says of it"]
+    assert refused_after(workplace, hub) == [
+        f"stage `{stage}` is not what dvc.lock says of it (models/dpo modified)" for stage in ("publish", "models-dpo")
+    ]
 
 
 def test_figures_and_params_that_are_not_those_of_the_tag_are_refused(hub: Hub, workplace: Workplace) -> None:
@@ -415,13 +426,54 @@ def test_figures_and_params_that_are_not_those_of_the_tag_are_refused(hub: Hub, 
     workplace.set("publish", licences={"mydata": "mit"})
     workplace.set("candidates", temperature=0.1)
     assert refused_after(workplace, hub) == [
-        "reports/evaluate/dpo-demo-dev.json is not what it is",
-        "section `candidates` of params.yaml is not what it is", "section `publish` of params.yaml is not what it is",
+        "params.yaml is not what it is", "reports/evaluate/dpo-demo-dev.json is not what it is",
+        "stage `publish` is not what dvc.lock says of it (reports/evaluate modified, candidates modified, publish "
+        "modified)",
     ]  # fmt: skip
 
 
-def test_only_the_push_itself_may_differ_from_the_tag(hub: Hub, workplace: Workplace) -> None:
+def test_params_that_were_committed_and_tagged_without_a_run_are_refused(hub: Hub, workplace: Workplace) -> None:
     workplace.tag()
-    lock = workplace.folder / "dvc.lock"
-    lock.write_text(lock.read_text().replace('{"cmd": "a"}', '{"cmd": "b"}'))
-    assert workplace.push_again()["pushed"]
+    workplace.set("pairs", neg_limit=7)
+    workplace.git("add", "--all")
+    workplace.git(*IDENTITY, "commit", "--quiet", "--message", "not run")
+    workplace.git("tag", "--force", VERSION)
+    assert refused_after(workplace, hub) == [
+        "stage `publish` is not what dvc.lock says of it (pairs modified)",
+    ]
+
+
+def test_a_changed_file_that_git_takes_for_the_old_one_is_refused(hub: Hub, workplace: Workplace) -> None:
+    workplace.tag()
+    workplace.git("config", "core.trustctime", "false")  # so it is after a failed `dvc exp run`: size and time agree
+    workplace.git("config", "core.checkStat", "minimal")
+    workplace.git("status")
+    figures = workplace.folder / "reports" / "evaluate" / "dpo-demo-test.json"
+    before = figures.stat()
+    figures.write_text(figures.read_text().replace("0.6", "0.9"))
+    os.utime(figures, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert workplace.git("status", "--porcelain") == ""
+    assert refused_after(workplace, hub)[0] == "reports/evaluate/dpo-demo-test.json is not what it is"
+
+
+# ---- what a push leaves here ----
+
+
+def state(workplace: Workplace) -> dict[str, bytes]:
+    files = [path for path in workplace.folder.rglob("*") if path.is_file() and ".git" not in path.parts]
+    return {str(path): path.read_bytes() for path in files if ".dvc" not in path.parts and "site" not in path.parts}
+
+
+def test_a_push_changes_no_file_here(hub: Hub, workplace: Workplace) -> None:
+    workplace.tag()
+    before = state(workplace)
+    workplace.push_again()
+    assert state(workplace) == before
+
+
+def test_a_refused_push_changes_no_file_here(hub: Hub, workplace: Workplace) -> None:
+    workplace.tag()
+    hub.faults.append(Fault("POST", f"datasets/{DATASET}/commit", status=500, times=10))
+    before = state(workplace)
+    workplace.push_refused()
+    assert state(workplace) == before

@@ -11,18 +11,18 @@ from typing import Any
 
 import polars as pl
 import pytest
+from dvc.repo import Repo
 from ruamel.yaml import YAML
 
-from stages import publish
+from stages import publish, push
 from stages.commands import stage_flags
 from stages.errors import UserError
 from stages.files import read_json, write_json
-from stages.publishing.release import dvc_md5
 from stages.receipts import write_receipt
 from stages.tables import write_table
 from tests.hub import OWNER
 from tests.test_pairs import frame_of
-from tests.test_pipeline import ROOT
+from tests.test_pipeline import ROOT, load
 
 DATASET, MODEL = f"{OWNER}/small", f"{OWNER}/small-dpo"
 VERSION = "v0.1.0"
@@ -121,22 +121,29 @@ class Workplace:
             yaml.dump(params, opened)
 
     def tag(self, version: str = VERSION) -> str:
-        """Commits all, and tags the commit; its hex id."""
-        if not (self.folder / "dvc.lock").exists():
-            (self.folder / ".gitignore").write_text("/data/*.parquet\n/models\n/reports/publish\n")
+        """Makes the export, commits all to DVC and git, and tags the commit; its hex id."""
+        self.run()
+        if not (self.folder / ".git").exists():
+            (self.folder / ".gitignore").write_text("/data/*.parquet\n/models\n/reports/publish\n*.partial/\n/site\n")
             self.git("init", "--quiet")
-        self.lock()
+            Repo.init(str(self.folder)).close()
+            self.write_pipeline()
+        self.patch.setenv("DVC_SITE_CACHE_DIR", str(self.folder / "site"))
+        with Repo() as repo:
+            repo.commit(force=True)
         self.git("add", "--all")
         self.git(*IDENTITY, "commit", "--quiet", "--allow-empty", "--message", "a version")
         self.git("tag", "--force", version)
         return self.git("rev-parse", "HEAD").strip()
 
-    def lock(self) -> None:
-        """Writes dvc.lock of what is here."""
-        paths = [self.flags[dataset.replace("_", "-")] for dataset in small_tables()] + ["models/dpo"]
-        made = {path: {"cmd": "make", "outs": [{"path": path, "md5": dvc_md5(Path(path))}]} for path in paths}
-        stages = made | {"publish": {"cmd": "a"}}
-        (self.folder / "dvc.lock").write_text(json.dumps({"schema": "2.0", "stages": stages}))
+    def write_pipeline(self) -> None:
+        """Writes a dvc.yaml whose stage `publish` is that of the repository, less its modules; other stages make what
+        it reads."""
+        stage = load("dvc.yaml")["stages"]["publish"]
+        made = {path for path in (*self.flags.values(), "models/dpo") if path.endswith(".parquet") or "/dpo" in path}
+        deps = [path for path in stage["deps"] if not path.startswith("stages/") and (self.folder / path).exists()]
+        stages = {path.replace("/", "-").replace(".", "-"): {"cmd": "make", "outs": [path]} for path in sorted(made)}
+        (self.folder / "dvc.yaml").write_text(json.dumps({"stages": stages | {"publish": stage | {"deps": deps}}}))
 
     def git(self, *words: str) -> str:
         done = subprocess.run(["git", *words], cwd=self.folder, capture_output=True, text=True, check=True)
@@ -149,20 +156,28 @@ class Workplace:
         publish.main()
         return read_json(self.folder / self.flags["report"])
 
-    def push(self, version: str = VERSION) -> dict[str, Any]:
-        """The report of a push of this version, which is tagged first."""
-        self.set("publish", version=version, push=False)
-        self.tag(version)
-        return self.push_again()
+    def push(self, version: str = VERSION) -> str:
+        """The commit of this version, which is tagged and pushed."""
+        self.set("publish", version=version)
+        commit = self.tag(version)
+        self.push_again()
+        return commit
 
-    def push_again(self) -> dict[str, Any]:
-        self.set("publish", push=True)
-        return self.run()
+    def push_again(self) -> None:
+        self.patch.setattr(sys, "argv", ["push"])
+        push.main()
 
     def refused(self) -> list[str]:
         """The sentences that the stage ends with."""
         with pytest.raises(UserError) as caught:
             self.run()
+        return list(caught.value.sentences)
+
+    def push_refused(self) -> list[str]:
+        """The sentences that a push ends with. It leaves nothing behind."""
+        with pytest.raises(UserError) as caught:
+            self.push_again()
+        assert not list(self.folder.rglob("*.partial"))
         return list(caught.value.sentences)
 
     @property
