@@ -14,6 +14,7 @@ import polars as pl
 from stages.asking import TEST_SET
 from stages.errors import UserError
 from stages.files import fingerprint, sha256_file
+from stages.prompting.extract import extract_sql
 from stages.sql.prediction_rows import ROWS, Asked
 from stages.sql.predictions import read_predictions_of
 from stages.tables import COLUMNS
@@ -32,9 +33,13 @@ class Predictions:
     not_asked: int
 
     def counts(self) -> dict[str, int]:
-        """Predictions in the file, those of questions not asked, the candidates made, and those without SQL."""
-        out, no_sql = sum(map(len, self.texts)), sum(row.count("") for row in self.texts)
-        return {"in": out + self.not_asked, "not_asked": self.not_asked, "out": out, "no_sql": no_sql}
+        """Predictions in the file, those of questions not asked, the candidates made, those without SQL, and those with
+        other text around their SQL."""
+        texts = [text for row in self.texts for text in row]
+        statements = list(map(extract_sql, texts))
+        cut_out = sum(sql not in ("", text.strip()) for text, sql in zip(texts, statements, strict=True))
+        counts = {"in": len(texts) + self.not_asked, "not_asked": self.not_asked, "out": len(texts)}
+        return {**counts, "no_sql": statements.count(""), "cut_out": cut_out}
 
 
 def read_imported(questions: pl.DataFrame, folder: Path, counts: Mapping[str, int]) -> list[Predictions]:
@@ -98,7 +103,8 @@ def imported_rows(found: Sequence[Predictions]) -> pl.DataFrame:
     """The rows of `candidates` for these predictions: what only sampling knows is NULL.
 
     The samples of a question are numbered over all systems in their order. The id does not depend on that number:
-    another system adds candidates and changes none.
+    another system adds candidates and changes none. The text is the completion, and its SQL is cut out of it as out of
+    that of any model.
     """
     rows = []
     numbers: Counter[str] = Counter()
@@ -106,9 +112,9 @@ def imported_rows(found: Sequence[Predictions]) -> pl.DataFrame:
         model, version = one.path.stem, sha256_file(one.path)
         for question, texts in zip(one.asked, one.texts, strict=True):
             name = question.question_id
-            for number, sql in enumerate(texts):
-                content = fingerprint(name, model, version, number, sql)
-                rows.append((content[:16], name, numbers[name], sql, sql, model, version))
+            for number, text in enumerate(texts):
+                content = fingerprint(name, model, version, number, text)
+                rows.append((content[:16], name, numbers[name], text, extract_sql(text), model, version))
                 numbers[name] += 1
     unknown = {name: pl.lit(None, dtype) for name, dtype in COLUMNS["candidates"].items() if name not in _READ}
     frame = pl.DataFrame(rows, {name: COLUMNS["candidates"][name] for name in _READ}, orient="row")

@@ -110,6 +110,18 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+def test_a_query_is_the_same_with_and_without_a_fence_and_its_completion_is_kept(folder: Path) -> None:
+    fenced = ["Sure:\n```sql\nSELECT 1\n```\nIt is 1.", "SELECT 1\n\nExplanation: it is 1.", "SELECT 1"]
+    rows = [{"question_id": "spider/dev/0000", "sql": text} for text in fenced]
+    write("spider-dev/a.jsonl", "".join(f"{json.dumps(row)}\n" for row in rows))
+    main()
+    table = read_table(folder / "candidates.parquet", "candidates").filter(model="a").sort("sample")
+    assert table["completion"].to_list() == fenced
+    assert table["sql"].to_list() == ["SELECT 1"] * 3
+    counts = read_json(folder / "report.json")["systems"]["spider-dev"]["a"]
+    assert (counts["out"], counts["no_sql"], counts["cut_out"]) == (3, 0, 2)
+
+
 def write(name: str, text: str) -> None:
     path = Path("models", "imported", name)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -135,10 +147,10 @@ def test_every_system_of_every_test_set_gives_its_candidates_and_the_report_coun
         "in": 5, "asked": 4, "dropped": {"not_dev": 1, "over_max_questions": 0, "no_predictions": 0}, "out": 8,
         "distinct_sql": 6, "finish_reason": {"imported": 8}, "no_sql": 1, "tokens": 0, "not_asked": 2,
         "systems": {
-            "bird-dev": {"c": {"in": 1, "not_asked": 0, "out": 1, "no_sql": 0}},
+            "bird-dev": {"c": {"in": 1, "not_asked": 0, "out": 1, "no_sql": 0, "cut_out": 0}},
             "spider-dev": {
-                "a": {"in": 5, "not_asked": 1, "out": 4, "no_sql": 0},
-                "b": {"in": 4, "not_asked": 1, "out": 3, "no_sql": 1},
+                "a": {"in": 5, "not_asked": 1, "out": 4, "no_sql": 0, "cut_out": 0},
+                "b": {"in": 4, "not_asked": 1, "out": 3, "no_sql": 1, "cut_out": 0},
             },
         },
     }  # fmt: skip

@@ -1,15 +1,22 @@
 r"""The SQL in a completion: cut out of what a model wrote around it, never repaired.
 
-- A model's thoughts (`<think>`) are no answer, nor is an instruction that it repeats (`[INST]`).
+- Thoughts, channels and a repeated instruction are no answer; what stands between marks of an answer, or as a string in
+  a JSON object, is (`stages.prompting.answer`).
 - A text that begins with a statement is that statement, unless it is prose that leads to one in a code fence ("select
   all names: ```sql"). Else the first code fence that begins with one counts, closed or cut at max_tokens; else
   the first statement that stands in prose: after a label, a sentence, a blank line, the mark of a list or a quotation.
+- Of several fences the last counts whose heading says "final" or "corrected", else the first.
 - One that stands in quotes, inline code or bold type ends with them.
-- Of several statements the first counts, with its `;`: two in one text run nowhere.
+- Of several statements the first counts, with its `;`: two in one text run nowhere. A schema that is repeated before
+  the query (CREATE TABLE) is passed over.
 - It ends at its `;`, at a fence, or at a chat's end token; not at those in a string, a quoted name or a comment.
+  Without a `;` it ends before what cannot be SQL any more (`stages.prompting.tail`).
 """
 
 import re
+
+from stages.prompting.answer import json_strings, marked_answers, without_thoughts
+from stages.prompting.tail import without_tail
 
 _FENCE = r"(?:```|~~~)"
 _LINE = rf"\n(?![ \t]*+{_FENCE})"  # a line break that no fence follows: nothing goes on beyond a fence
@@ -37,6 +44,7 @@ _INFO = re.compile(r"[^\n`~]*+\n")
 
 _IN_PROSE = re.compile(rf"(?<![\w.])(?:(?:SELECT|select)\b|{_CTE}|{_OTHER})")
 _SEEN = 200  # characters before a statement that tell whether it stands in prose
+_HEADED = 100  # characters before a fence that hold its heading
 _SAID = 50  # of them: enough for what says that one follows
 _ENDED = re.compile(
     r"""(?: [:：]["'`*_\s]* | [.!?]["'`*_)]*\s+ | <\w+>\s* | \[\w+\]\s* | (?<!\w)`
@@ -58,32 +66,77 @@ _CONNECTIVE = re.compile(
 )
 
 
+_FINAL = re.compile(
+    r"\b(?:final|corrected|revised|fixed|improved|updated|correct (?:query|sql|version|answer|statement))\b"
+    r"|最终|修正|更正|改正|正确的",
+    re.IGNORECASE,
+)
+_SCHEMA = re.compile(rf"{_SPACE}(?i:create\s+(?:temp\w*\s+|unique\s+)?(?:table|view|index))\b")
+_NEXT_QUERY = re.compile(r"(?:(?<=\n)|(?<=;))[ \t]*(?=(?:select|with)\b)", re.IGNORECASE)
+
+
 def extract_sql(completion: str) -> str:
     """The first statement in a completion, trimmed; empty where there is none."""
-    text = _answer(completion.strip())
+    text = completion.strip().removeprefix("\ufeff").strip()
+    text = without_thoughts(text, bool(_BEGINS.match(text)))
+    if not _BEGINS.match(text):
+        for answer in (*marked_answers(text), *json_strings(text)):
+            if _BEGINS_IN_FENCE.match(sql := _sql_in(answer)):
+                return sql
+    return _sql_in(text)
+
+
+def _sql_in(text: str) -> str:
+    """The first statement in an answer."""
     if _BEGINS.match(text):
-        return _led_to(text) or _statement(text, 0)
-    for opening in _OPENING.finditer(text):
-        if (start := _begin_in_fence(text, opening)) is not None:
-            return _statement(text, start)
+        return _led_to(text) or _query(text, 0)
+    if sql := _in_fences(text):
+        return sql
     if re.match(r"(?i:select)\b", text):
         return _statement(text, 0)
     for begin in _IN_PROSE.finditer(text):
         if _stands_in_prose(text, begin):
-            return _statement(text, begin.start())
+            return _query(text, begin.start())
     return text if re.search(r"\bFROM\b", text) else ""  # a part of a query is an attempt, though a wrong one
 
 
-def _answer(text: str) -> str:
-    """What stands behind thoughts and a repeated instruction."""
-    if text.startswith("[INST]"):
-        instruction, _, after = text.partition("[/INST]")
-        return after.strip() or instruction
-    thinks = text.startswith("<think>")
-    if not thinks and ("</think>" not in text or _BEGINS.match(text)):
-        return text
-    _, end, after = text.rpartition("</think>")
-    return after.strip() if end else ""
+def _in_fences(text: str) -> str:
+    """The statement of the fence that counts; empty where none begins with one."""
+    chosen, headed = "", bool(_FINAL.search(text))
+    for opening in _OPENING.finditer(text):
+        if chosen and not headed:
+            return chosen
+        if chosen and not _FINAL.search(_heading(text, opening.start())):
+            continue
+        if (start := _begin_in_fence(text, opening)) is not None:
+            chosen = _query(text, start)
+        else:
+            chosen = next(filter(None, map(_sql_in_json, json_strings(_inside(text, opening)))), chosen)
+    return chosen
+
+
+def _heading(text: str, end: int) -> str:
+    """The last line before a fence that is not empty."""
+    return text[max(0, end - _HEADED) : end].rstrip().rpartition("\n")[2]
+
+
+def _inside(text: str, opening: re.Match[str]) -> str:
+    """What a fence holds, without the line that opens it."""
+    info = _INFO.match(text, opening.end())
+    start = info.end() if info else opening.end()
+    return text[start:].lstrip() if text[start : start + _SEEN].lstrip().startswith(("{", "[")) else ""
+
+
+def _sql_in_json(string: str) -> str:
+    return _query(string, 0) if _BEGINS_IN_FENCE.match(string) else ""
+
+
+def _query(text: str, start: int) -> str:
+    """The statement that begins at `start`; where that is of a schema, the query that follows it, if there is one."""
+    statement = _statement(text, start)
+    if _SCHEMA.match(statement) and (query := _NEXT_QUERY.search(text, start + len(statement) - 1)):
+        return _statement(text, query.end())
+    return statement
 
 
 def _begin_in_fence(text: str, opening: re.Match[str]) -> int | None:
@@ -114,8 +167,8 @@ def _statement(text: str, start: int) -> str:
         text, start = inner.group() if inner else text[start:].partition(mark)[0], 0
     elif text.endswith("**", 0, start):
         text, start = text[start:].partition("**")[0], 0
-    found = _STATEMENT.match(text, start)
-    return found.group().strip() if found else ""
+    match = _STATEMENT.match(text, start)
+    return without_tail(match.group().strip()) if match else ""
 
 
 def _stands_in_prose(text: str, begin: re.Match[str]) -> bool:
