@@ -11,7 +11,7 @@ from pathlib import Path
 from stages.diffing.comparison import Comparison
 from stages.diffing.rows import RowsDiff
 from stages.diffing.versions import WORKSPACE
-from stages.diffing.wording import count, counts, evaluations, interval, notes, stale
+from stages.diffing.wording import count, counts, evaluations, interval, notes
 from stages.errors import UserError
 
 _BY = "counted by `python -m stages.diff`:"
@@ -76,7 +76,6 @@ def _lines(found: Comparison) -> Iterator[str]:
         reasons = ", ".join(f"{names} {number:,}" for names, number in found.flips.reasons.items())
         of = f"{found.flips.flipped:,} of {found.flips.candidates_in_both:,} candidates in both"
         yield f"Labels: {of} have another verdict ({reasons})."
-    yield from stale(found)
     for file, numbers in evaluations(found).items():
         old, new = interval(numbers, "old"), interval(numbers, "new")
         if old != new:

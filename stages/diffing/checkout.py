@@ -9,47 +9,39 @@ from typing import Any
 
 import yaml
 
-from stages.diffing.lock import other_params, owned_params, stale_stages
 from stages.errors import UserError
 from stages.tables import KEYS
 
-PIPELINE, LOCK, PARAMS = "dvc.yaml", "dvc.lock", "params.yaml"
+PIPELINE, LOCK = "dvc.yaml", "dvc.lock"
 
 
 @dataclass(frozen=True)
 class Contents:
     """`datasets`: dataset to its path and the md5 by which DVC's cache has it (None: nothing was made of it yet).
-    `metrics`: paths of JSON files. `params`: dotted name to value, as text. `stale`: stage to the reason."""
+    `metrics`: paths of JSON files. `params`: dotted name to value, as text."""
 
     datasets: dict[str, tuple[str, str | None]]
     metrics: list[str]
     params: dict[str, str]
-    stale: dict[str, str]
 
 
-def contents_of(pipeline: str, lock: str, params: str, name: str) -> Contents:
-    """From the texts of dvc.yaml, dvc.lock and params.yaml of the version `name`. Raises UserError where one of them is
-    not as DVC writes it."""
+def contents_of(pipeline: str, lock: str, name: str) -> Contents:
+    """From the texts of both files of the version `name`. Raises UserError where one is not as DVC writes it."""
     try:
         # All scalars as text: DVC's own reader takes seconds for a big dvc.lock, and YAML 1.1 another view of 1e-06.
         stages: dict[str, Any] = yaml.load(pipeline, yaml.CBaseLoader)["stages"]
         locked: dict[str, Any] = (yaml.load(lock, yaml.CBaseLoader) or {}).get("stages", {})
-        current: dict[str, Any] = yaml.load(params, yaml.CBaseLoader) or {}
-        entries = _in_order(locked, stages)
-        owned = owned_params(entries, current)
-        stale = stale_stages(entries, owned)
-        values = {name: value for name, (value, _) in owned.items()} | other_params(entries, owned, stale)
-        return Contents(_datasets(stages, entries), sorted(_metrics(stages, entries)), values, stale)
+        made = {name: entry for name, entry in locked.items() if name.partition("@")[0] in stages}
+        params = {
+            param: value
+            for entry in made.values()
+            for values in entry.get("params", {}).values()
+            for param, value in _flat(values)
+        }
+        return Contents(_datasets(stages, made), sorted(_metrics(stages, made)), params)
     except (yaml.YAMLError, AttributeError, KeyError, TypeError) as error:
-        reason = " ".join(str(error).split())
-        files = f"{PIPELINE}, {LOCK} or {PARAMS}"
-        raise UserError(f"{name}: {files} is not as DVC writes it ({reason}); restore it") from None
-
-
-def _in_order(locked: dict[str, Any], stages: dict[str, Any]) -> dict[str, Any]:
-    """The entries of the stages that the pipeline has, in its order."""
-    of_stage = {stage: [name for name in sorted(locked) if name.partition("@")[0] == stage] for stage in stages}
-    return {name: locked[name] for names in of_stage.values() for name in names}
+        told = " ".join(str(error).split())
+        raise UserError(f"{name}: {PIPELINE} or {LOCK} is not as DVC writes it ({told}); restore it") from None
 
 
 def _datasets(stages: dict[str, Any], made: dict[str, Any]) -> dict[str, tuple[str, str | None]]:
@@ -76,6 +68,15 @@ def _paths(stage: Mapping[str, Any], kind: str) -> list[str]:
 
 def _pattern(path: str) -> re.Pattern[str]:
     return re.compile(".+".join(re.escape(part) for part in re.split(r"\$\{[^}]*\}", path)))
+
+
+def _flat(value: Any, above: str = "") -> Iterator[tuple[str, str]]:
+    """Every value in nested mappings, by dotted name; a list is one value."""
+    if isinstance(value, dict) and value:
+        for name, part in value.items():
+            yield from _flat(part, f"{above}.{name}" if above else name)
+    else:
+        yield above, value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
 def numbers_of(text: str, label: str) -> dict[str, float]:

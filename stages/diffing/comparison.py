@@ -27,10 +27,7 @@ class Comparison:
         """For `write_json`; nothing in it depends on the machine."""
         sides = {"old": self.old, "new": self.new}
         return {
-            **{
-                side: {"name": version.name, "commit": version.commit, "stale": version.stale}
-                for side, version in sides.items()
-            },
+            **{side: {"name": version.name, "commit": version.commit} for side, version in sides.items()},
             "params": self.params,
             "most_keys": MOST_KEYS,
             "datasets": {dataset: asdict(rows) for dataset, rows in self.datasets.items()},

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from stages.commands import noted
-from stages.diffing.checkout import LOCK, PARAMS, PIPELINE, contents_of, numbers_of
+from stages.diffing.checkout import LOCK, PIPELINE, contents_of, numbers_of
 from stages.diffing.versions import Table, Version, open_table
 from stages.errors import UserError
 from stages.tables import COLUMNS, KEYS
@@ -27,12 +27,12 @@ def folder_version(folder: Path, name: str) -> Version:
 
 
 def _checkout(folder: Path, name: str) -> Version:
-    paths = [folder / file for file in (PIPELINE, LOCK, PARAMS)]
+    lock = folder / LOCK
     try:
-        pipeline, lock, params = (path.read_text(encoding="utf-8") if path.is_file() else "" for path in paths)
-        contents = contents_of(pipeline, lock, params, name)
+        text = lock.read_text(encoding="utf-8") if lock.is_file() else ""
+        contents = contents_of((folder / PIPELINE).read_text(encoding="utf-8"), text, name)
     except UnicodeDecodeError as error:
-        raise UserError(f"{name}: {PIPELINE}, {LOCK} or {PARAMS} is not UTF-8 ({error}); restore it") from None
+        raise UserError(f"{name}: {PIPELINE} or {LOCK} is not UTF-8 ({error}); restore it") from None
     wrong: list[str] = []
     tables: dict[str, Table] = {}
     there = {path: (folder / path).is_file() for path, _ in contents.datasets.values()}
@@ -49,7 +49,7 @@ def _checkout(folder: Path, name: str) -> Version:
                 metrics[path] = numbers_of((folder / path).read_text(encoding="utf-8"), f"{name}: {path}")
     if wrong:
         raise UserError(*wrong)
-    return Version(name, None, tables, contents.params, metrics, contents.stale)
+    return Version(name, None, tables, contents.params, metrics)
 
 
 def _export(folder: Path, name: str) -> Version:

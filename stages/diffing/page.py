@@ -21,7 +21,6 @@ from stages.diffing.wording import (
     meanings,
     notes,
     side,
-    stale,
     value,
 )
 
@@ -42,7 +41,6 @@ def page_of(found: Comparison) -> str:
     differ = {file: different(numbers) for file, numbers in (found.metrics or {}).items()}
     return environment.get_template(_TEMPLATE.name).render(
         found=found, most_keys=EXAMPLES, evaluations=evaluations(found), reasons=meanings(found), labels=labels(found),
-        stale=stale(found),
         metrics={file: numbers for file, numbers in differ.items() if numbers},
     )
 

@@ -17,7 +17,6 @@ from stages.diffing.wording import (
     meanings,
     notes,
     side,
-    stale,
     value,
 )
 
@@ -45,7 +44,6 @@ def aligned(rows: Sequence[Sequence[str]], left: int = 1) -> Iterator[str]:
 def _sides(found: Comparison) -> Iterator[str]:
     yield f"old  {side(found.old)}"
     yield f"new  {side(found.new)}"
-    yield from stale(found)
 
 
 def _params(found: Comparison) -> Iterator[str]:

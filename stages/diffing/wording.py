@@ -35,15 +35,6 @@ def side(version: Version) -> str:
     return f"{version.name} ({short})" if short and not version.name.startswith(short) else version.name
 
 
-def stale(found: Comparison) -> list[str]:
-    """A sentence for each stale stage of either version."""
-    return [
-        f"Stale in {version.name}: {stage} {reason}; `dvc repro` runs it again."
-        for version in (found.old, found.new)
-        for stage, reason in version.stale.items()
-    ]
-
-
 def interval(numbers: dict[str, Number], which: str) -> str:
     """EX in per cent with its interval, of the side `which`; a dash where it has none."""
     ex, low, high = (getattr(numbers[name], which) for name in INTERVAL)

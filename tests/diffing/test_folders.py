@@ -127,10 +127,10 @@ def test_every_file_that_is_no_parquet_is_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("file", "text", "told"),
     [
-        ("dvc.yaml", "{", r"dvc.yaml, dvc.lock or params.yaml is not as DVC writes it"),
-        ("dvc.yaml", "[]", r"dvc.yaml, dvc.lock or params.yaml is not as DVC writes it"),
-        ("dvc.lock", "[", r"dvc.yaml, dvc.lock or params.yaml is not as DVC writes it"),
-        ("dvc.yaml", "stages: {\udcff}", r"mine: dvc.yaml, dvc.lock or params.yaml is not UTF-8"),
+        ("dvc.yaml", "{", r"dvc.yaml or dvc.lock is not as DVC writes it"),
+        ("dvc.yaml", "[]", r"dvc.yaml or dvc.lock is not as DVC writes it"),
+        ("dvc.lock", "[", r"dvc.yaml or dvc.lock is not as DVC writes it"),
+        ("dvc.yaml", "stages: {\udcff}", r"mine: dvc.yaml or dvc.lock is not UTF-8"),
         ("reports/pairs.json", "{", r"mine: reports/pairs.json is not JSON"),
         ("reports/pairs.json", "[]", r"mine: reports/pairs.json holds no JSON object"),
     ],
