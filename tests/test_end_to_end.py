@@ -169,6 +169,16 @@ def test_another_neg_limit_runs_what_depends_on_pairs_and_nothing_else(repositor
     assert "neg_limit" in run(repository, "dvc", "params", "diff")
 
 
+def test_a_partial_run_is_told_with_its_params_and_the_stages_that_did_not_run(repository: Path) -> None:
+    run(repository, "dvc", "exp", "run", "-S", "pairs.neg_limit=2", "validate@pairs")
+    told = re.sub(" +", " ", run(repository, "python", "-m", "stages.diff", "HEAD"))
+    params, stale = told.split("\n\n")[1:3]
+    assert params == "params\n pairs.neg_limit 1 -> 2"
+    assert re.findall(r"^ (\S+)", stale, re.MULTILINE) == [
+        "train_dpo", "evaluate@dpo-demo-dev", "evaluate@dpo-demo-test", "publish",
+    ]  # fmt: skip
+
+
 def test_a_nonsense_param_stops_the_run_with_a_sentence(repository: Path) -> None:
     wrong = ["-S", "pairs.neg_limit=0", "-S", "train_dpo.objective=ktoo"]
     status, output = attempt(repository, "dvc", "exp", "run", *wrong)

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from stages.diffing.comparison import Comparison
 from stages.diffing.rows import RowsDiff
-from stages.diffing.versions import WORKSPACE
-from stages.diffing.wording import count, counts, evaluations, interval, notes
+from stages.diffing.versions import WORKSPACE, Version
+from stages.diffing.wording import STALE, count, counts, evaluations, interval, notes
 from stages.errors import UserError
 
 _BY = "counted by `python -m stages.diff`:"
@@ -59,9 +59,9 @@ def _with_item(data: str, item: str) -> str:
 
 def item_of(found: Comparison) -> str:
     """The item of the list: rows of each dataset, labels by reasons, EX of the models."""
-    old, new = (version.name.replace("`", "'") for version in (found.old, found.new))
+    old, new = _name(found.old), _name(found.new)
     which = f"Since `{old}`" if new == WORKSPACE else f"From `{old}` to `{new}`"
-    lines = [f"- {which}, {_BY}", *(f"  - {line}" for line in _lines(found))]
+    lines = [f"- {which}, {_BY}", *(f"  - {line}" for line in (*_stale(found), *_lines(found)))]
     return "\n".join(lines) + "\n"
 
 
@@ -80,6 +80,17 @@ def _lines(found: Comparison) -> Iterator[str]:
         old, new = interval(numbers, "old"), interval(numbers, "new")
         if old != new:
             yield f"EX in `{file}`: {old} -> {new}."
+
+
+def _stale(found: Comparison) -> Iterator[str]:
+    for version in (found.old, found.new):
+        if version.stale:
+            stages = ", ".join(f"`{stage}`" for stage in version.stale)
+            yield f"Stages of `{_name(version)}` that are {STALE}: {stages}."
+
+
+def _name(version: Version) -> str:
+    return version.name.replace("`", "'")
 
 
 def _rows(rows: RowsDiff) -> str:

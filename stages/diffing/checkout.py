@@ -1,4 +1,4 @@
-"""What dvc.yaml and dvc.lock tell of a version: its datasets, its metrics, the params it was made with."""
+"""What dvc.yaml, dvc.lock and params.yaml tell of a version: datasets, metrics, params, stages that are stale."""
 
 import json
 import re
@@ -8,8 +8,12 @@ from pathlib import PurePosixPath
 from typing import Any
 
 import yaml
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
 
+from stages.diffing.recorded import Entries, flat, live_entries, params_of, stale_stages
 from stages.errors import UserError
+from stages.params import PARAMS_FILE
 from stages.tables import KEYS
 
 PIPELINE, LOCK = "dvc.yaml", "dvc.lock"
@@ -18,33 +22,39 @@ PIPELINE, LOCK = "dvc.yaml", "dvc.lock"
 @dataclass(frozen=True)
 class Contents:
     """`datasets`: dataset to its path and the md5 by which DVC's cache has it (None: nothing was made of it yet).
-    `metrics`: paths of JSON files. `params`: dotted name to value, as text."""
+    `metrics`: paths of JSON files. `params`, `stale`: as a `Version` has them."""
 
     datasets: dict[str, tuple[str, str | None]]
     metrics: list[str]
-    params: dict[str, str]
+    params: dict[str, object]
+    stale: dict[str, list[str]]
 
 
-def contents_of(pipeline: str, lock: str, name: str) -> Contents:
-    """From the texts of both files of the version `name`. Raises UserError where one is not as DVC writes it."""
+def contents_of(pipeline: str, lock: str, params: str | None, name: str) -> Contents:
+    """From the texts of dvc.yaml, dvc.lock and, where there is one, params.yaml of the version `name`. Raises UserError
+    where one is not as DVC writes or reads it."""
+    current = None if params is None else _params(params, name)
     try:
         # All scalars as text: DVC's own reader takes seconds for a big dvc.lock, and YAML 1.1 another view of 1e-06.
         stages: dict[str, Any] = yaml.load(pipeline, yaml.CBaseLoader)["stages"]
         locked: dict[str, Any] = (yaml.load(lock, yaml.CBaseLoader) or {}).get("stages", {})
-        made = {name: entry for name, entry in locked.items() if name.partition("@")[0] in stages}
-        params = {
-            param: value
-            for entry in made.values()
-            for values in entry.get("params", {}).values()
-            for param, value in _flat(values)
-        }
-        return Contents(_datasets(stages, made), sorted(_metrics(stages, made)), params)
+        entries = live_entries(stages, locked, current)
+        recorded, stale = params_of(entries, current), stale_stages(entries, current)
+        return Contents(_datasets(stages, entries), sorted(_metrics(stages, entries)), recorded, stale)
     except (yaml.YAMLError, AttributeError, KeyError, TypeError) as error:
-        told = " ".join(str(error).split())
-        raise UserError(f"{name}: {PIPELINE} or {LOCK} is not as DVC writes it ({told}); restore it") from None
+        message = " ".join(str(error).split())
+        raise UserError(f"{name}: {PIPELINE} or {LOCK} is not as DVC writes it ({message}); restore it") from None
 
 
-def _datasets(stages: dict[str, Any], made: dict[str, Any]) -> dict[str, tuple[str, str | None]]:
+def _params(text: str, name: str) -> dict[str, object]:
+    try:
+        return flat(YAML(typ="safe", pure=True).load(text) or {})
+    except YAMLError as error:
+        message = " ".join(str(error).split())
+        raise UserError(f"{name}: {PARAMS_FILE} is not valid YAML ({message}); correct or restore it") from None
+
+
+def _datasets(stages: dict[str, Any], made: Entries) -> dict[str, tuple[str, str | None]]:
     """A dataset is the out that is named `<dataset>.parquet`."""
     hashes = {out["path"]: out.get("md5") for entry in made.values() for out in entry.get("outs", [])}
     paths = [path for stage in stages.values() for path in _paths(stage.get("do", stage), "outs")]
@@ -52,7 +62,7 @@ def _datasets(stages: dict[str, Any], made: dict[str, Any]) -> dict[str, tuple[s
     return {dataset: (named[dataset], hashes.get(named[dataset])) for dataset in KEYS if dataset in named}
 
 
-def _metrics(stages: dict[str, Any], made: dict[str, Any]) -> Iterator[str]:
+def _metrics(stages: dict[str, Any], made: Entries) -> Iterator[str]:
     """The outs that stand under `metrics` in dvc.yaml, where paths may have `${…}`."""
     for name, entry in made.items():
         stage = stages[name.partition("@")[0]]
@@ -68,15 +78,6 @@ def _paths(stage: Mapping[str, Any], kind: str) -> list[str]:
 
 def _pattern(path: str) -> re.Pattern[str]:
     return re.compile(".+".join(re.escape(part) for part in re.split(r"\$\{[^}]*\}", path)))
-
-
-def _flat(value: Any, above: str = "") -> Iterator[tuple[str, str]]:
-    """Every value in nested mappings, by dotted name; a list is one value."""
-    if isinstance(value, dict) and value:
-        for name, part in value.items():
-            yield from _flat(part, f"{above}.{name}" if above else name)
-    else:
-        yield above, value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
 def numbers_of(text: str, label: str) -> dict[str, float]:

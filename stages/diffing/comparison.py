@@ -29,6 +29,7 @@ class Comparison:
         return {
             **{side: {"name": version.name, "commit": version.commit} for side, version in sides.items()},
             "params": self.params,
+            "stale": {side: version.stale for side, version in sides.items()},
             "most_keys": MOST_KEYS,
             "datasets": {dataset: asdict(rows) for dataset, rows in self.datasets.items()},
             "flips": self.flips and asdict(self.flips),

@@ -6,6 +6,7 @@ from stages.commands import noted
 from stages.diffing.checkout import LOCK, PIPELINE, contents_of, numbers_of
 from stages.diffing.versions import Table, Version, open_table
 from stages.errors import UserError
+from stages.params import PARAMS_FILE
 from stages.tables import COLUMNS, KEYS
 
 VIEWS = {
@@ -27,12 +28,8 @@ def folder_version(folder: Path, name: str) -> Version:
 
 
 def _checkout(folder: Path, name: str) -> Version:
-    lock = folder / LOCK
-    try:
-        text = lock.read_text(encoding="utf-8") if lock.is_file() else ""
-        contents = contents_of((folder / PIPELINE).read_text(encoding="utf-8"), text, name)
-    except UnicodeDecodeError as error:
-        raise UserError(f"{name}: {PIPELINE} or {LOCK} is not UTF-8 ({error}); restore it") from None
+    pipeline, lock, params = (_text(folder / file, name) for file in (PIPELINE, LOCK, PARAMS_FILE))
+    contents = contents_of(pipeline or "", lock or "", params, name)
     wrong: list[str] = []
     tables: dict[str, Table] = {}
     there = {path: (folder / path).is_file() for path, _ in contents.datasets.values()}
@@ -49,7 +46,17 @@ def _checkout(folder: Path, name: str) -> Version:
                 metrics[path] = numbers_of((folder / path).read_text(encoding="utf-8"), f"{name}: {path}")
     if wrong:
         raise UserError(*wrong)
-    return Version(name, None, tables, contents.params, metrics)
+    return Version(name, None, tables, contents.params, metrics, contents.stale)
+
+
+def _text(file: Path, name: str) -> str | None:
+    """The text of a file, None where it is missing."""
+    try:
+        return file.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return None
+    except UnicodeDecodeError as error:
+        raise UserError(f"{name}: {file.name} is not UTF-8 ({error}); restore it") from None
 
 
 def _export(folder: Path, name: str) -> Version:

@@ -1,6 +1,5 @@
 """Metrics and params of two versions, side by side."""
 
-import json
 from dataclasses import dataclass
 
 from stages.diffing.versions import Version
@@ -41,14 +40,4 @@ def diff_params(old: Version, new: Version) -> dict[str, dict[str, object]] | No
         return None
     differ = [name for name in {**before, **after} if before.get(name) != after.get(name)]
     sides = {"old": before, "new": after}
-    return {name: {side: _value(of[name]) for side, of in sides.items() if name in of} for name in differ}
-
-
-def _value(text: str) -> object:
-    """What a value of dvc.lock means: a number, true, false, a list, null (which DVC writes as nothing); else text."""
-    if text == "":
-        return None
-    try:
-        return json.loads(text, parse_constant=str)
-    except ValueError:
-        return text
+    return {name: {side: of[name] for side, of in sides.items() if name in of} for name in differ}

@@ -10,6 +10,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from stages.diffing.comparison import Comparison
 from stages.diffing.rows import EXAMPLES
 from stages.diffing.wording import (
+    STALE,
     count,
     counts,
     difference,
@@ -20,6 +21,7 @@ from stages.diffing.wording import (
     labels,
     meanings,
     notes,
+    reasons_to_run,
     side,
     value,
 )
@@ -36,11 +38,12 @@ def page_of(found: Comparison) -> str:
     )  # fmt: skip
     environment.filters |= {
         "count": count, "counts": counts, "notes": notes, "side": side, "figure": figure, "difference": difference,
-        "interval": interval, "value": value, "cut": _cut,
+        "interval": interval, "value": value, "cut": _cut, "reasons_to_run": reasons_to_run,
     }  # fmt: skip
     differ = {file: different(numbers) for file, numbers in (found.metrics or {}).items()}
     return environment.get_template(_TEMPLATE.name).render(
-        found=found, most_keys=EXAMPLES, evaluations=evaluations(found), reasons=meanings(found), labels=labels(found),
+        found=found, most_keys=EXAMPLES, evaluations=evaluations(found), reasons=meanings(found),
+        labels=labels(found), stale=STALE,
         metrics={file: numbers for file, numbers in differ.items() if numbers},
     )
 

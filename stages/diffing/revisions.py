@@ -9,6 +9,7 @@ from stages.commands import noted
 from stages.diffing.checkout import LOCK, PIPELINE, contents_of, numbers_of
 from stages.diffing.versions import Table, Version, open_table
 from stages.errors import UserError
+from stages.params import PARAMS_FILE
 
 
 def commit_of(name: str) -> str | None:
@@ -34,10 +35,10 @@ def similar(name: str) -> list[str]:
 
 def revision_version(name: str, commit: str) -> Version:
     """The version at a commit. Raises UserError where there is no pipeline in it, or data of it can be had nowhere."""
-    pipeline, lock = _texts(commit, [PIPELINE, LOCK])
+    pipeline, lock, params = _texts(commit, [PIPELINE, LOCK, str(PARAMS_FILE)])
     if pipeline is None or lock is None:
         raise UserError(f"{name} has no {PIPELINE} and {LOCK} in this folder, so no data of it is known")
-    contents = contents_of(pipeline, lock, name)
+    contents = contents_of(pipeline, lock, params, name)
     wanted = {path: md5 for path, md5 in contents.datasets.values() if md5}
     files = _data(name, commit, wanted)
     wrong: list[str] = []
@@ -55,7 +56,7 @@ def revision_version(name: str, commit: str) -> Version:
         raise UserError(*wrong)
     if not tables:
         raise UserError(f"{name} holds no data: by its {LOCK} no stage that makes a dataset had run")
-    return Version(name, commit, tables, contents.params, metrics)
+    return Version(name, commit, tables, contents.params, metrics, contents.stale)
 
 
 def _data(name: str, commit: str, wanted: dict[str, str]) -> dict[str, Path]:

@@ -6,6 +6,7 @@ from stages.diffing.comparison import Comparison
 from stages.diffing.measures import Number
 from stages.diffing.rows import EXAMPLES, RowsDiff
 from stages.diffing.wording import (
+    STALE,
     count,
     counts,
     difference,
@@ -16,6 +17,7 @@ from stages.diffing.wording import (
     labels,
     meanings,
     notes,
+    reasons_to_run,
     side,
     value,
 )
@@ -25,9 +27,9 @@ MOST_SHOWN = 8
 
 
 def text_of(found: Comparison) -> str:
-    """Sides, params, rows, labels, EX and the metrics that differ."""
-    parts = [_sides(found), _params(found), _datasets(found), _labels(found), _ex(found), _metrics(found)]
-    return "\n\n".join("\n".join(lines) for part in parts if (lines := list(part)))
+    """Sides, params, stale stages, rows, labels, EX and the metrics that differ."""
+    parts = (_sides, _params, _stale, _datasets, _labels, _ex, _metrics)
+    return "\n\n".join("\n".join(lines) for part in parts if (lines := list(part(found))))
 
 
 def aligned(rows: Sequence[Sequence[str]], left: int = 1) -> Iterator[str]:
@@ -56,6 +58,13 @@ def _params(found: Comparison) -> Iterator[str]:
         yield from _more(len(rows), "")
     else:
         yield "params: the same"
+
+
+def _stale(found: Comparison) -> Iterator[str]:
+    for which, version in (("old", found.old), ("new", found.new)):
+        if version.stale:
+            yield f"stages of {which} that are {STALE}"
+            yield from aligned([("", stage, reasons) for stage, reasons in reasons_to_run(version).items()], 2)
 
 
 def _datasets(found: Comparison) -> Iterator[str]:

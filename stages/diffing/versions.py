@@ -1,7 +1,7 @@
 """What a version is to a comparison: its datasets as Parquet files, its metrics, the params it was made with."""
 
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import polars as pl
@@ -59,13 +59,15 @@ class Table:
 @dataclass(frozen=True)
 class Version:
     """One side of a comparison. `commit`: of a revision. `params`: dotted name to value, as DVC recorded what the data
-    was made with; `metrics`: file to dotted name to number. Both are None of an export, which has none."""
+    was made with; `metrics`: file to dotted name to number. Both are None of an export, which has none. `stale`: each
+    stage that DVC has not run since what it reads changed, with what did."""
 
     name: str
     commit: str | None
     tables: dict[str, Table]
-    params: dict[str, str] | None
+    params: dict[str, object] | None
     metrics: dict[str, dict[str, float]] | None
+    stale: dict[str, list[str]] = field(default_factory=dict)
 
     def has(self, dataset: str, *columns: str) -> bool:
         """Whether it has the dataset, with these columns."""

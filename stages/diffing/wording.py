@@ -8,6 +8,11 @@ from stages.diffing.reasons import REASONS
 from stages.diffing.rows import RowsDiff
 from stages.diffing.versions import Version
 
+STALE = "stale, as what they depend on changed since they ran"
+"""What the stages are that `Version.stale` has."""
+
+_REASONS = 2  # of a stale stage, that are shown; the JSON has all
+
 
 def count(number: int | None) -> str:
     """`1,234`, or a dash for None."""
@@ -49,6 +54,14 @@ def evaluations(found: Comparison) -> dict[str, dict[str, Number]]:
 def value(both: dict[str, object], which: str) -> str:
     """A param as JSON; a dash where a version has it not."""
     return json.dumps(both[which], ensure_ascii=False) if which in both else "–"
+
+
+def reasons_to_run(version: Version) -> dict[str, str]:
+    """Each stale stage of a version with some of what it reads that changed."""
+    return {
+        stage: ", ".join(reasons[:_REASONS]) + (f" and {len(reasons) - _REASONS} more" if reasons[_REASONS:] else "")
+        for stage, reasons in version.stale.items()
+    }
 
 
 def counts(rows: RowsDiff) -> tuple[str, str, str]:

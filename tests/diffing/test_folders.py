@@ -80,7 +80,7 @@ def test_a_checkout_tells_its_params_and_its_metrics_but_no_other_reports(tmp_pa
     for name in ("pairs", "other"):
         (tmp_path / "reports" / f"{name}.json").write_text('{"a": {"b": 1, "c": true, "d": [1], "e": NaN}, "f": 0.5}')
     made = folder_version(tmp_path, "mine")
-    assert made.params == {"pairs.limit": "1e-06", "pairs.none": "null", "pairs.drop": '["a"]'}
+    assert made.params == {"pairs.limit": 1e-06, "pairs.none": None, "pairs.drop": ["a"]}
     assert made.metrics == {"reports/pairs.json": {"a.b": 1, "f": 0.5}}
 
 
@@ -130,7 +130,7 @@ def test_every_file_that_is_no_parquet_is_named(tmp_path: Path) -> None:
         ("dvc.yaml", "{", r"dvc.yaml or dvc.lock is not as DVC writes it"),
         ("dvc.yaml", "[]", r"dvc.yaml or dvc.lock is not as DVC writes it"),
         ("dvc.lock", "[", r"dvc.yaml or dvc.lock is not as DVC writes it"),
-        ("dvc.yaml", "stages: {\udcff}", r"mine: dvc.yaml or dvc.lock is not UTF-8"),
+        ("dvc.yaml", "stages: {\udcff}", r"mine: dvc.yaml is not UTF-8"),
         ("reports/pairs.json", "{", r"mine: reports/pairs.json is not JSON"),
         ("reports/pairs.json", "[]", r"mine: reports/pairs.json holds no JSON object"),
     ],

@@ -3,10 +3,12 @@
 from dataclasses import replace
 from html import unescape
 
+from stages.diffing.changelog import item_of
 from stages.diffing.comparison import Comparison, compare
 from stages.diffing.page import page_of
 from stages.diffing.reasons import REASONS
 from stages.diffing.terminal import MOST_SHOWN, text_of
+from stages.diffing.wording import STALE
 from tests.diffing.world import keyed, version
 
 HOSTILE = "<script>alert('1')</script> \" onload=x & </pre> {{ 7 * 7 }}"
@@ -88,6 +90,19 @@ def test_a_long_value_is_cut_on_the_page_with_its_length() -> None:
     old, new = (version("v", pairs=keyed("pairs", "a", chosen=letter * 5000)) for letter in "xy")
     page = page_of(compare(old, new))
     assert "… (5,000 characters)" in page and "x" * 5000 not in page
+
+
+def test_stale_stages_are_told_wherever_a_comparison_is() -> None:
+    reasons = {"publish": ["pairs.neg_limit: 1 -> 2", "data/pairs.parquet", "models/dpo"], "a<b": ["c"]}
+    found = compare(version("v1"), replace(version("v`2"), stale=reasons))
+    text = text_of(found)
+    assert f"stages of new that are {STALE}\n  publish  pairs.neg_limit: 1 -> 2, data/pairs.parquet and 1 more" in text
+    assert "\n  a<b      c\n" in text and "stages of old" not in text
+    page = page_of(found)
+    assert f"<p>Stages of new that are {STALE}:</p>" in page and "<li>a&lt;b: c</li>" in page
+    assert "<li>publish: pairs.neg_limit: 1 -&gt; 2, data/pairs.parquet and 1 more</li>" in page
+    assert item_of(found).endswith(f"  - Stages of `v'2` that are {STALE}: `publish`, `a<b`.\n")
+    assert found.as_json()["stale"] == {"old": {}, "new": reasons}
 
 
 def test_an_export_is_said_to_have_no_params_and_no_metrics() -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import polars as pl
 from dvc.repo import Repo
 
+from stages.diffing.recorded import flat
 from stages.diffing.versions import Version, open_table
 from stages.tables import COLUMNS, KEYS
 
@@ -80,6 +81,4 @@ def version(
     for dataset, rows in tables.items():
         rows.write_parquet(folder / f"{dataset}.parquet")
         opened[dataset] = open_table(f"{name}: {dataset}", dataset, [folder / f"{dataset}.parquet"])
-    flat = {f"{section}.{key}": str(value) for section, keys in (params or {}).items() for key, value in keys.items()}
-    known = None if params is None else flat
-    return Version(name, None, opened, known, {} if metrics is None else metrics)
+    return Version(name, None, opened, None if params is None else flat(params), {} if metrics is None else metrics)
