@@ -112,14 +112,15 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_a_query_is_the_same_with_and_without_a_fence_and_its_completion_is_kept(folder: Path) -> None:
     fenced = ["Sure:\n```sql\nSELECT 1\n```\nIt is 1.", "SELECT 1\n\nExplanation: it is 1.", "SELECT 1"]
-    rows = [{"question_id": "spider/dev/0000", "sql": text} for text in fenced]
+    others = ({"question_id": f"spider/dev/000{number}", "sql": "SELECT 2"} for number in (2, 3))
+    rows = [*({"question_id": "spider/dev/0000", "sql": text} for text in fenced), *others]
     write("spider-dev/a.jsonl", "".join(f"{json.dumps(row)}\n" for row in rows))
     main()
-    table = read_table(folder / "candidates.parquet", "candidates").filter(model="a").sort("sample")
+    table = read_table(folder / "candidates.parquet", "candidates").filter(model="a", question_id="spider/dev/0000").sort("sample")
     assert table["completion"].to_list() == fenced
     assert table["sql"].to_list() == ["SELECT 1"] * 3
     counts = read_json(folder / "report.json")["systems"]["spider-dev"]["a"]
-    assert (counts["out"], counts["no_sql"], counts["cut_out"]) == (3, 0, 2)
+    assert (counts["out"], counts["no_sql"], counts["cut_out"]) == (5, 0, 2)
 
 
 def write(name: str, text: str) -> None:
