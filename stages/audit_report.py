@@ -13,6 +13,7 @@ import polars as pl
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from stages.asking import TEST_SET
+from stages.display import page_value
 from stages.sql.verdicts import GOLD_FLAGS, GOLD_VERDICTS
 
 MEANINGS = {
@@ -63,7 +64,7 @@ def page_of(questions: pl.DataFrame, gold: pl.DataFrame, counts: Mapping[str, ob
         })  # fmt: skip
     environment = Environment(
         loader=FileSystemLoader(_TEMPLATE.parent), autoescape=True, undefined=StrictUndefined,
-        trim_blocks=True, lstrip_blocks=True,
+        finalize=page_value, trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
     totals = Counter(rows["test_set"])
     return environment.get_template(_TEMPLATE.name).render(

@@ -30,13 +30,13 @@ class CandidatesParams(Params):
     engine: Literal["transformers", "vllm", "openai", "file"]
     model: str = Field(min_length=1)
     split: Literal["train", "dev", "test"]
-    n: int = Field(gt=0)
+    n: int = Field(gt=0, le=10_000)
     temperature: float = Field(gt=0)
     top_p: float = Field(gt=0, le=1)
-    max_tokens: int = Field(gt=0)
+    max_tokens: int = Field(gt=0, le=10**7)
     seed: int = Field(ge=0, lt=2**63)
-    batch_size: int = Field(gt=0)
-    max_questions: int | None = Field(gt=0)
+    batch_size: int = Field(gt=0, le=10**6)
+    max_questions: int | None = Field(gt=0, le=10**9)
 
     @field_validator("model")
     @classmethod

@@ -4,9 +4,12 @@ The first stage waits for its receipt, which is always the same: a change of par
 """
 
 import argparse
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 from stages.candidates import CandidatesParams
+from stages.commands import noted
 from stages.corpus import DEMO, CorpusParams
 from stages.errors import UserError, run_stage
 from stages.evaluate import EvaluateParams
@@ -14,7 +17,7 @@ from stages.exec_results import ExecResultsParams
 from stages.files import write_json
 from stages.gold import GoldParams
 from stages.pairs import PairsParams
-from stages.params import PARAMS_FILE, Params, read_params, read_sections
+from stages.params import PARAMS_FILE, Params, parse_section, read_sections
 from stages.prompts import PromptsParams
 from stages.publish import PublishParams
 from stages.sft import SftParams
@@ -40,25 +43,28 @@ SECTIONS: dict[str, type[Params]] = {
 
 def check_params(path: Path = PARAMS_FILE) -> None:
     """Raises UserError with a sentence for each unknown section, and for each wrong key or value of every section."""
+    values = read_sections(path)
     listed = ", ".join(SECTIONS)
-    mistakes = [f"{path}: `{name}` is not a section; there are: {listed}" for name in unknown_sections(path)]
+    mistakes = [f"{path}: `{name}` is not a section; there are: {listed}" for name in unknown_sections(values)]
+    sections: dict[str, Any] = {}
     for section, model in SECTIONS.items():
-        try:
-            read_params(section, model, path)
-        except UserError as error:
-            mistakes += error.sentences
-    across = (*_strange_test_sets(path), *_beyond_context(path), *_no_room(path), *_without_adapters(path))
-    mistakes += [f"{path}: {sentence}" for sentence in across]
+        with noted(mistakes):
+            sections[section] = parse_section(values, section, model, path)
+    for needed, check in ACROSS:
+        if needed <= sections.keys():  # what is wrong with one of them by itself is told already
+            mistakes += [f"{path}: {sentence}" for sentence in check(sections)]
     if mistakes:
         raise UserError(*mistakes)
 
 
-def _strange_test_sets(path: Path) -> list[str]:
-    try:
-        corpus, evaluate = read_params("corpus", CorpusParams, path), read_params("evaluate", EvaluateParams, path)
-        return strange_test_sets(corpus, evaluate)
-    except UserError:  # told already
-        return []
+def unknown_sections(values: Mapping[str, object]) -> list[str]:
+    """The names in the params file that no stage reads; those of a section by role as `train_sft.<role>`."""
+    parents = {section.partition(".")[0] for section in SECTIONS if "." in section}
+    names = []
+    for name, part in values.items():
+        inside = part if name in parents and isinstance(part, dict) else ()
+        names += [f"{name}.{role}" for role in inside] if inside else [name]
+    return [name for name in names if name not in SECTIONS and name not in parents]
 
 
 def strange_test_sets(corpus: CorpusParams, evaluate: EvaluateParams) -> list[str]:
@@ -72,62 +78,51 @@ def strange_test_sets(corpus: CorpusParams, evaluate: EvaluateParams) -> list[st
     ]
 
 
-def _beyond_context(path: Path) -> list[str]:
+def _strange_test_sets(sections: Mapping[str, Any]) -> list[str]:
+    return strange_test_sets(sections["corpus"], sections["evaluate"])
+
+
+def _beyond_context(sections: Mapping[str, Any]) -> list[str]:
     """What else would show only after the strong model is trained: that it does not see as far as the pairs go."""
-    try:
-        strong = read_params("train_sft.strong", TrainSftParams, path)
-        dpo = read_params("train_dpo", TrainDpoParams, path)
-    except UserError:  # told already
-        return []
+    strong, dpo = sections["train_sft.strong"], sections["train_dpo"]
     if strong.base != "scratch" or dpo.max_length <= strong.max_length:
         return []
     seen = f"the strong model, a scratch base, sees {strong.max_length} tokens (`train_sft.strong.max_length`)"
     return [f"`train_dpo.max_length` is {dpo.max_length}, but {seen}; lower it, or raise that"]
 
 
-def _no_room(path: Path) -> list[str]:
+def _no_room(sections: Mapping[str, Any]) -> list[str]:
     """Answers that are as long as all that a scratch model sees: no prompt would fit beside them."""
-    try:
-        tokens = {
-            "candidates": read_params("candidates", CandidatesParams, path).max_tokens,
-            "evaluate": read_params("evaluate", EvaluateParams, path).max_tokens,
-        }
-        asked = read_params("candidates", CandidatesParams, path).model
-        models = {f"sft/{role}": read_params(f"train_sft.{role}", TrainSftParams, path) for role in ("strong", "weak")}
-    except UserError:  # told already
-        return []
+    tokens = {section: sections[section].max_tokens for section in ("candidates", "evaluate")}
+    models = {f"sft/{role}": sections[f"train_sft.{role}"] for role in ("strong", "weak")}
     return [
         f"`{section}.max_tokens` is {tokens[section]}, but {name}, a scratch base, sees {model.max_length} tokens in "
         f"all (`train_sft.{name.removeprefix('sft/')}.max_length`); lower it, or raise that"
         for section in tokens
         for name, model in models.items()
-        if model.base == "scratch" and tokens[section] >= model.max_length and (section == "evaluate" or name == asked)
-    ]
-
-
-def _without_adapters(path: Path) -> list[str]:
-    """Models whose adapters are to be published, and that will have none."""
-    try:
-        publish = read_params("publish", PublishParams, path)
-        training: dict[str, TrainSftParams | TrainDpoParams] = {"dpo": read_params("train_dpo", TrainDpoParams, path)}
-        for role in ("strong", "weak"):
-            training[f"sft/{role}"] = read_params(f"train_sft.{role}", TrainSftParams, path)
-    except UserError:  # told already
-        return []
-    return [
-        f"`publish.adapters` has {model}, which is trained without `lora`; set that, or take it out there"
-        for model in publish.adapters if training[model].lora is None
+        if model.base == "scratch" and tokens[section] >= model.max_length
+        and (section == "evaluate" or name == sections["candidates"].model)
     ]  # fmt: skip
 
 
-def unknown_sections(path: Path = PARAMS_FILE) -> list[str]:
-    """The names in the params file that no stage reads; those of a section by role as `train_sft.<role>`."""
-    parents = {section.partition(".")[0] for section in SECTIONS if "." in section}
-    names = []
-    for name, values in read_sections(path).items():
-        inside = values if name in parents and isinstance(values, dict) else ()
-        names += [f"{name}.{role}" for role in inside] if inside else [name]
-    return [name for name in names if name not in SECTIONS and name not in parents]
+def _without_adapters(sections: Mapping[str, Any]) -> list[str]:
+    """Models whose adapters are to be published, and that will have none."""
+    training = {"dpo": sections["train_dpo"]}
+    training |= {f"sft/{role}": sections[f"train_sft.{role}"] for role in ("strong", "weak")}
+    return [
+        f"`publish.adapters` has {model}, which is trained without `lora`; set that, or take it out there"
+        for model in sections["publish"].adapters if training[model].lora is None
+    ]  # fmt: skip
+
+
+_TRAINED = {"train_sft.strong", "train_sft.weak"}
+ACROSS: list[tuple[set[str], Callable[[Mapping[str, Any]], list[str]]]] = [
+    ({"corpus", "evaluate"}, _strange_test_sets),
+    ({"train_sft.strong", "train_dpo"}, _beyond_context),
+    ({"candidates", "evaluate", *_TRAINED}, _no_room),
+    ({"publish", "train_dpo", *_TRAINED}, _without_adapters),
+]
+"""What is checked across sections: the sections needed, and what gives a sentence for each mistake."""
 
 
 def main() -> None:

@@ -7,9 +7,8 @@ from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
 
-from ruamel.yaml import YAML
-
 from stages.errors import UserError
+from stages.yaml_files import read_yaml
 
 
 def fill_in(args: argparse.Namespace, names: Sequence[str], stage: str) -> None:
@@ -29,10 +28,7 @@ def stage_flags(stage: str, file: Path = Path("dvc.yaml")) -> dict[str, str]:
 
     Raises UserError where there is no such file.
     """
-    try:
-        stages = YAML(typ="safe", pure=True).load(file.read_text(encoding="utf-8"))["stages"]
-    except FileNotFoundError:
-        raise UserError(f"{file} does not exist; run this from the root of the repository, or give all paths") from None
+    stages = read_yaml(file, "run this from the root of the repository, or give all paths")["stages"]
     words = shlex.split(stages[stage]["cmd"])
     return {flag[2:]: value for flag, value in pairwise(words) if flag.startswith("--") and "${" not in value}
 

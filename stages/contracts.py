@@ -1,7 +1,7 @@
 """A dataset's contract: its Great Expectations suite, and which rows of a table break it."""
 
-import json
 import os
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from stages.errors import UserError
+from stages.errors import UserError, short
+from stages.files import parse_json
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -38,7 +39,7 @@ class Failure:
 def read_suite(path: Path) -> Suite:
     """The expectations of a suite file. Raises UserError, a sentence for each thing in it that is no expectation."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = parse_json(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UserError(f"{path} does not exist; restore it from the last commit") from None
     except ValueError as error:
@@ -49,15 +50,23 @@ def read_suite(path: Path) -> Suite:
     wrong = [f"{path}: expectation {at} {what}" for at, one in enumerate(expectations) if (what := _malformed(one))]
     if wrong:
         raise UserError(*wrong)
+    ids = Counter(expectation["meta"]["id"] for expectation in expectations)
+    if repeated := [name for name, count in ids.items() if count > 1]:
+        raise UserError(*(f"{path}: several expectations have the id `{name}`; rename one" for name in repeated))
     return expectations
 
 
 def _malformed(expectation: object) -> str | None:
     """What is wrong with one entry of a suite file. Great Expectations itself would skip an unknown type in silence."""
     if not isinstance(expectation, dict) or set(expectation) != {"type", "kwargs", "meta"}:
-        return f"is {expectation!r}; give it `type`, `kwargs` and `meta`, and nothing else"
-    if not {"id", "notes"} <= set(expectation["meta"]):
-        return f"({expectation['type']}) has meta {expectation['meta']!r}; give it an `id` and `notes`"
+        return f"is {short(expectation)}; give it `type`, `kwargs` and `meta`, and nothing else"
+    kind, kwargs, meta = expectation["type"], expectation["kwargs"], expectation["meta"]
+    if not isinstance(kind, str):
+        return f"has the type {short(kind)}; give the name of an expectation"
+    if not isinstance(meta, dict) or not all(isinstance(meta.get(name), str) for name in ("id", "notes")):
+        return f"({kind}) has meta {short(meta)}; give it an `id` and `notes`, both text"
+    if not isinstance(kwargs, dict):
+        return f"`{meta['id']}` ({kind}) has kwargs {short(kwargs)}; give an object, which may be empty"
     return _refused(expectation)
 
 

@@ -1,8 +1,6 @@
 """What differs between two versions of the data: rows, labels and why they flip, params, metrics."""
 
 import argparse
-import os
-import sys
 from pathlib import Path
 
 from stages.commands import noted
@@ -13,6 +11,7 @@ from stages.diffing.page import page_of
 from stages.diffing.revisions import commit_of, in_git, revision_version, similar
 from stages.diffing.terminal import text_of
 from stages.diffing.versions import WORKSPACE, Version
+from stages.display import show
 from stages.errors import UserError, run_stage
 from stages.files import write_json, write_text
 from stages.sql.flags import check_paths
@@ -72,10 +71,7 @@ def main() -> None:
         write_text(args.html, page_of(found))
     if args.changelog:
         write_text(args.changelog, filled(changelog, item_of(found)))
-    try:
-        print(text_of(found), flush=True)
-    except BrokenPipeError:  # `| head` has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    show(text_of(found))
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from pydantic_core import PydanticCustomError
 
 from stages.answering import TABLES, answers_of, judge_answers, read_test_set
 from stages.commands import fill_in, noted
+from stages.display import show
 from stages.errors import UserError, run_stage
 from stages.evaluating import csv, greedy_figures, sample_figures, table
 from stages.files import write_json, write_text
@@ -33,19 +34,19 @@ class EvaluateParams(Params):
     test_sets: list[str] = Field(min_length=1)
     engine: Literal["transformers", "vllm"]
     contract: Contract
-    n: int = Field(gt=0)
+    n: int = Field(gt=0, le=10_000)
     temperature: float = Field(gt=0)
     top_p: float = Field(gt=0, le=1)
-    max_tokens: int = Field(gt=0)
-    batch_size: int = Field(gt=0)
+    max_tokens: int = Field(gt=0, le=10**7)
+    batch_size: int = Field(gt=0, le=10**6)
     seed: int = Field(ge=0, lt=2**63)
-    resamples: int = Field(ge=100)
-    budget_floor: int = Field(gt=0)
-    budget_factor: int = Field(gt=0)
-    wall_seconds: float = Field(gt=0)
-    memory_mb: int = Field(ge=64)
-    max_rows: int = Field(gt=0)
-    result_mb: int = Field(gt=0)
+    resamples: int = Field(ge=100, le=10**6)
+    budget_floor: int = Field(gt=0, le=10**12)
+    budget_factor: int = Field(gt=0, le=10**6)
+    wall_seconds: float = Field(gt=0, le=86_400)
+    memory_mb: int = Field(ge=64, le=10**6)
+    max_rows: int = Field(gt=0, le=10**8)
+    result_mb: int = Field(gt=0, le=10**5)
 
     @field_validator("test_sets")
     @classmethod
@@ -89,7 +90,7 @@ def evaluate(args: argparse.Namespace) -> dict[str, Any]:
     asks = [Ask(*row) for row in usable.select("question_id", "db_id", "prompt").iter_rows()]
     engine, rules = open_engine(params.engine, folder, params.batch_size), params.rules()
     commit = {} if local else {"commit": folder.name}
-    print(f"{args.model} ({folder.name}) on {args.test_set}")
+    show(f"{args.model} ({folder.name}) on {args.test_set}")
     figures: dict[str, Any] = {**commit, "questions": len(asks)}
     if not args.samples:
         answers, too_long = answers_of(engine, asks, params.greedy(), cache)
@@ -133,7 +134,7 @@ def main() -> None:
     if args.metrics:
         write_json(args.metrics, metrics)
     else:
-        print(table(metrics))
+        show(table(metrics))
     if args.by_k:
         rows = [(k, share, metrics["maj_at"][k]) for k, share in metrics["pass_at"].items()]
         write_text(args.by_k, csv("k,pass_at_k,maj_at_k", rows))

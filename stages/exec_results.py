@@ -26,12 +26,12 @@ class ExecResultsParams(Params):
     """Section `exec_results` of params.yaml."""
 
     contract: Contract
-    budget_floor: int = Field(gt=0)
-    budget_factor: int = Field(gt=0)
-    wall_seconds: float = Field(gt=0)
-    memory_mb: int = Field(ge=64)
-    max_rows: int = Field(gt=0)
-    result_mb: int = Field(gt=0)
+    budget_floor: int = Field(gt=0, le=10**12)
+    budget_factor: int = Field(gt=0, le=10**6)
+    wall_seconds: float = Field(gt=0, le=86_400)
+    memory_mb: int = Field(ge=64, le=10**6)
+    max_rows: int = Field(gt=0, le=10**8)
+    result_mb: int = Field(gt=0, le=10**5)
 
     def rules(self) -> Rules:
         limits = Limits(self.wall_seconds, self.memory_mb, self.max_rows, self.result_mb)

@@ -16,6 +16,7 @@ from stages.corpora.obtain import AGAIN, Job, check, obtain
 from stages.corpora.provenance import Part, is_of, need_repository, read_parts, record_of, unchanged, write_record
 from stages.corpora.sources import HubFiles, Source, WebFile, read_sources
 from stages.corpora.unpack import BrokenArchive, unpack, unpack_nested
+from stages.display import show
 from stages.errors import UserError, run_stage
 from stages.files import move_folder, write_text
 
@@ -24,7 +25,7 @@ def main() -> None:
     args = _arguments()
     sources = read_sources(args.sources, list(dict.fromkeys(args.source)))
     if args.list:
-        print(*(_line(name, source) for name, source in sources.items()), sep="\n")
+        show("\n".join(_line(name, source) for name, source in sources.items()))
         return
     need_repository(args.raw)
     wrong: list[str] = []
@@ -44,13 +45,13 @@ def fetch(job: Job) -> None:
     """
     record, recorded = record_of(job.folder), read_parts(job.folder)
     if job.folder.exists() and _is_done(job, recorded):
-        print(f"{job.name}: {job.folder} is there and as {record} tells; nothing to do")
+        show(f"{job.name}: {job.folder} is there and as {record} tells; nothing to do")
     else:
         places = obtain(job)
         parts = check(job, places, recorded)
         _build(job, places)
         write_record(job.folder, job.source, parts)
-        print(f"{job.name}: {job.folder} is there; commit its record {record}")
+        show(f"{job.name}: {job.folder} is there; commit its record {record}")
     job.clean()
 
 

@@ -2,11 +2,17 @@
 
 import hashlib
 import json
+import re
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from stages.errors import UserError
+from stages.errors import UserError, is_utf8, naming
+
+HALF_PAIR = "half a surrogate pair is no text"
+_HALF_PAIR = re.compile(r"\\u[dD][89a-fA-F]")
 
 
 def sha256_file(path: Path) -> str:
@@ -21,12 +27,27 @@ def sha256_folder(folder: Path) -> str:
     return fingerprint([(path.relative_to(folder).as_posix(), sha256_file(path)) for path in files])
 
 
-def write_text(path: Path, text: str) -> None:
-    """Writes `text` under a temporary name beside `path` and moves it into place."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Gives a temporary name beside `path` to write to, and moves the file into place at the end.
+
+    Where something fails, what stood at `path` stays and the temporary file is deleted. Raises OSError, naming `path`
+    where the system's own error names nothing.
+    """
     temporary = path.with_name(path.name + ".new.partial")  # `work_folder` is `.partial`
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(path)
+    with naming(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            yield temporary
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes `text` as UTF-8, whole or not at all. Raises OSError."""
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
 
 
 def write_json(path: Path, value: object) -> None:
@@ -37,7 +58,7 @@ def write_json(path: Path, value: object) -> None:
 def read_json(path: Path) -> dict[str, Any]:
     """A JSON object from a file. Raises UserError where it is missing or is no JSON object."""
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
+        value = parse_json(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UserError(f"{path} does not exist; run `dvc repro` to make it") from None
     except ValueError as error:
@@ -45,6 +66,34 @@ def read_json(path: Path) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise UserError(f"{path} holds no JSON object; run `dvc repro` to make it again")
     return value
+
+
+def parse_json(text: str) -> Any:
+    """The value of a JSON text. Raises ValueError, saying why, where it is no JSON, cannot be held (as for
+    `decode_json`), or has a text that UTF-8 cannot hold."""
+    value = decode_json(text)
+    if not is_text(value, text):
+        raise ValueError(HALF_PAIR)
+    return value
+
+
+def decode_json(text: str, **hooks: Any) -> Any:
+    """`json.loads` with its hooks. Raises ValueError also where values are nested too deeply for Python, and says of
+    too long a number what a user understands."""
+    try:
+        return json.loads(text, **hooks)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+    except json.JSONDecodeError:
+        raise
+    except ValueError as error:
+        digits = "a number in it has too many digits" if "int_max_str_digits" in str(error) else error
+        raise ValueError(digits) from None
+
+
+def is_text(value: object, source: str) -> bool:
+    """Whether UTF-8 can hold every text in `value`, which was read from the JSON text `source`."""
+    return not _HALF_PAIR.search(source) or is_utf8(json.dumps(value, ensure_ascii=False))
 
 
 def fingerprint(*parts: object) -> str:

@@ -49,11 +49,11 @@ from stages.tables import COLUMNS, read_table, write_table
 class GoldParams(Params):
     """Section `gold` of params.yaml."""
 
-    step_budget: int = Field(gt=0)
-    wall_seconds: float = Field(gt=0)
-    memory_mb: int = Field(ge=64)
-    max_rows: int = Field(gt=0)
-    result_mb: int = Field(gt=0)
+    step_budget: int = Field(gt=0, le=10**12)
+    wall_seconds: float = Field(gt=0, le=86_400)
+    memory_mb: int = Field(ge=64, le=10**6)
+    max_rows: int = Field(gt=0, le=10**8)
+    result_mb: int = Field(gt=0, le=10**5)
 
     def limits(self) -> Limits:
         return Limits(self.wall_seconds, self.memory_mb, self.max_rows, self.result_mb)

@@ -38,11 +38,11 @@ class PromptsParams(Params):
     """Section `prompts` of params.yaml."""
 
     style: Style
-    example_rows: int = Field(ge=0)
+    example_rows: int = Field(ge=0, le=1000)
     descriptions: bool
     evidence: bool
-    shuffle: int | None = Field(ge=0)
-    max_tokens: int | None = Field(gt=0)
+    shuffle: int | None = Field(ge=0, lt=2**63)
+    max_tokens: int | None = Field(gt=0, le=10**7)
     tokenizer: str | None = Field(min_length=1)
     revision: str | None
 

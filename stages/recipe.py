@@ -18,6 +18,7 @@ from ruamel.yaml.tokens import CommentToken
 
 from stages.check_params import check_params
 from stages.commands import noted
+from stages.display import show, visible_line
 from stages.errors import UserError, run_stage
 from stages.params import PARAMS_FILE, read_sections
 
@@ -135,8 +136,8 @@ def main() -> None:
         write_merged(args.recipe, made)
         if wrong := mistakes(made, args.recipe):
             raise UserError(*wrong)
-        told = [f"{name}: {old} -> {new}" for name, old, new in changes(params, read_sections(made))]
-        print(*(told or ["params.yaml has these values already"]), sep="\n")
+        told = [visible_line(f"{name}: {old} -> {new}") for name, old, new in changes(params, read_sections(made))]
+        show("\n".join(told or ["params.yaml has these values already"]))
         if args.apply:
             made.replace(PARAMS_FILE)
     finally:

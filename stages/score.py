@@ -6,7 +6,6 @@ executed once lies in the result cache and is not executed again; a run that was
 """
 
 import argparse
-import os
 import sys
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -16,8 +15,9 @@ from pathlib import Path
 import apsw
 import polars as pl
 
+from stages.display import show
 from stages.errors import run_stage
-from stages.files import write_json
+from stages.files import replacing, write_json
 from stages.sql.cache import Cache
 from stages.sql.compare import CONTRACT_NAMES
 from stages.sql.flags import add_execution_flags, check_paths, engine_of
@@ -73,7 +73,7 @@ def main() -> None:
     try:
         show(score(args))
     except KeyboardInterrupt:
-        print("stopped; the same command goes on with what is in the cache", file=sys.stderr)
+        show("stopped; the same command goes on with what is in the cache", sys.stderr)
         sys.exit(130)  # as a shell says that Ctrl-C ended a command
 
 
@@ -108,20 +108,11 @@ def score(args: argparse.Namespace) -> str:
     return f"{heading(given, predicted, args)}\n{table_of(metrics, args.contract)}"
 
 
-def show(text: str) -> None:
-    """Prints, to a reader that may have gone, as `head` does."""
-    try:
-        print(text, flush=True)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # so that nothing is flushed into it at exit
-
-
 def write_items(frame: pl.DataFrame, several: bool, path: Path) -> None:
     """One JSON object a line for each prediction."""
     names = ["index", *(["sample"] if several else []), "db_id", "verdict", "error", "steps", "rows"]
-    temporary = path.with_name(path.name + ".new.partial")
-    frame.select(names).write_ndjson(temporary)  # a text of all would take much memory
-    temporary.replace(path)
+    with replacing(path) as temporary:
+        frame.select(names).write_ndjson(temporary)  # a text of all would take much memory
 
 
 def arguments() -> argparse.Namespace:

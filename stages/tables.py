@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from stages.errors import UserError
+from stages.files import replacing
+from stages.parquet import parquet_errors
 
 if TYPE_CHECKING:
     from datasets import Features
@@ -50,30 +52,32 @@ KEYS: dict[str, str] = {
 
 def read_table(path: Path, dataset: str) -> pl.DataFrame:
     """The rows of a dataset's Parquet file. Raises UserError where it is missing, not Parquet, or has other columns."""
-    if not path.is_file():
-        raise UserError(f"{path} does not exist; run `dvc repro` to make it")
-    try:
-        frame = pl.read_parquet(path, use_pyarrow=False)
-    except (pl.exceptions.PolarsError, OSError) as error:
-        raise UserError(f"{path} is not a Parquet file ({error}); run `dvc repro` to make it again") from None
+    frame = read_any(path)
     wrong = _differences(dict(frame.schema), COLUMNS[dataset])
     if wrong:
         raise UserError(*(f"{path}: {what}; run `dvc repro` to make `{dataset}` again" for what in wrong))
     return frame
 
 
+def read_any(path: Path) -> pl.DataFrame:
+    """The rows of a Parquet file, whatever its columns. Raises UserError where it is missing, damaged or no Parquet."""
+    if not path.is_file():
+        raise UserError(f"{path} does not exist; run `dvc repro` to make it")
+    with parquet_errors(path, "run `dvc repro` to make it again"):
+        return pl.read_parquet(path, use_pyarrow=False, glob=False)
+
+
 def write_table(frame: pl.DataFrame, path: Path, dataset: str) -> None:
     """Writes the dataset's columns, sorted by its key, as zstd Parquet, whole or not at all.
 
-    Raises ValueError where a column is missing or of another type: a defect of the stage, not of its user.
+    Raises OSError where it cannot be written, and ValueError where a column is missing or of another type: a defect of
+    the stage, not of its user.
     """
     wrong = _differences(dict(frame.schema), COLUMNS[dataset])
     if wrong:
         raise ValueError(f"{dataset}: {'; '.join(wrong)}")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(path.name + ".new.partial")  # `work_folder` is `.partial`
-    frame.select(*COLUMNS[dataset]).sort(KEYS[dataset]).write_parquet(temporary, compression="zstd")
-    temporary.replace(path)
+    with replacing(path) as temporary:
+        frame.select(*COLUMNS[dataset]).sort(KEYS[dataset]).write_parquet(temporary, compression="zstd")
 
 
 def features(dataset: str) -> "Features":

@@ -31,10 +31,10 @@ if TYPE_CHECKING:
 class ScratchParams(Params):
     """The size of a `scratch` base."""
 
-    vocab_size: int = Field(ge=256)
-    hidden_size: int = Field(gt=0)
-    layers: int = Field(gt=0)
-    heads: int = Field(gt=0)
+    vocab_size: int = Field(ge=256, le=10**7)
+    hidden_size: int = Field(gt=0, le=2**17)
+    layers: int = Field(gt=0, le=10_000)
+    heads: int = Field(gt=0, le=10_000)
 
     @field_validator("heads")
     @classmethod

@@ -7,14 +7,14 @@ its rows. Status 2 where a file or the suite itself is wrong.
 import argparse
 import sys
 from pathlib import Path
-from typing import Any
 
 import polars as pl
 
 from stages.contracts import Failure, Suite, broken, read_suite
-from stages.errors import UserError, run_stage
+from stages.display import show, visible_line
+from stages.errors import UserError, run_stage, short
 from stages.receipts import write_receipt
-from stages.tables import COLUMNS, KEYS
+from stages.tables import COLUMNS, KEYS, read_any
 
 SHOWN = 5
 """Rows that the message of a broken expectation shows; it counts them all."""
@@ -23,15 +23,15 @@ SHOWN = 5
 def main() -> None:
     args = _arguments()
     suite = read_suite(args.suite)
-    frame = _read_parquet(args.table)
+    frame = read_any(args.table)
     failures = broken(frame, suite, orphans(frame, suite, args.parent))
     write_receipt(args.receipt, args.dataset, frame.height, valid=not failures, table=args.table)
     for failure in failures:
-        print(sentence(args.dataset, failure, frame), file=sys.stderr)
+        show(visible_line(sentence(args.dataset, failure, frame)), sys.stderr)
     if failures:
-        print(f"{args.table} breaks {len(failures)} of the {len(suite)} expectations in {args.suite}", file=sys.stderr)
+        show(f"{args.table} breaks {len(failures)} of the {len(suite)} expectations in {args.suite}", sys.stderr)
         sys.exit(1)
-    print(f"{args.table}: {frame.height} rows meet the {len(suite)} expectations in {args.suite}")
+    show(f"{args.table}: {frame.height} rows meet the {len(suite)} expectations in {args.suite}")
 
 
 def orphans(frame: pl.DataFrame, suite: Suite, parent: Path) -> dict[str, list[str]]:
@@ -71,20 +71,10 @@ def _keys(parent: Path, column: str) -> pl.Series:
     if parent.is_dir():
         names = sorted(folder.name for folder in parent.iterdir() if (folder / f"{folder.name}.sqlite").is_file())
         return pl.Series(column, names, dtype=pl.String)
-    table = _read_parquet(parent)
+    table = read_any(parent)
     if column not in table.columns:
         raise UserError(f"{parent} has no column `{column}` to look keys up in; run `dvc repro` to make it again")
     return table[column].drop_nulls().unique()
-
-
-def _read_parquet(path: Path) -> pl.DataFrame:
-    """Any Parquet file, whatever its columns: that they are wrong is for the contract to say."""
-    if not path.is_file():
-        raise UserError(f"{path} does not exist; run `dvc repro` to make it")
-    try:
-        return pl.read_parquet(path)
-    except (pl.exceptions.PolarsError, OSError) as error:
-        raise UserError(f"{path} is not a Parquet file ({error}); run `dvc repro` to make it again") from None
 
 
 def sentence(dataset: str, failure: Failure, frame: pl.DataFrame) -> str:
@@ -100,12 +90,7 @@ def sentence(dataset: str, failure: Failure, frame: pl.DataFrame) -> str:
 
 def _row(frame: pl.DataFrame, at: int, columns: tuple[str, ...]) -> str:
     values = frame.select(list(dict.fromkeys(columns))).row(at, named=True)
-    return f"row {at} ({', '.join(f'{name} = {_short(value)}' for name, value in values.items())})"
-
-
-def _short(value: Any, length: int = 60) -> str:
-    text = repr(value)
-    return text if len(text) <= length else f"{text[:length]}…"
+    return f"row {at} ({', '.join(f'{name} = {short(value)}' for name, value in values.items())})"
 
 
 def _arguments() -> argparse.Namespace:

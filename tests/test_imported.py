@@ -116,7 +116,8 @@ def test_a_query_is_the_same_with_and_without_a_fence_and_its_completion_is_kept
     rows = [*({"question_id": "spider/dev/0000", "sql": text} for text in fenced), *others]
     write("spider-dev/a.jsonl", "".join(f"{json.dumps(row)}\n" for row in rows))
     main()
-    table = read_table(folder / "candidates.parquet", "candidates").filter(model="a", question_id="spider/dev/0000").sort("sample")
+    table = read_table(folder / "candidates.parquet", "candidates").sort("sample")
+    table = table.filter(model="a", question_id="spider/dev/0000")
     assert table["completion"].to_list() == fenced
     assert table["sql"].to_list() == ["SELECT 1"] * 3
     counts = read_json(folder / "report.json")["systems"]["spider-dev"]["a"]

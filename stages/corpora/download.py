@@ -16,7 +16,9 @@ import requests
 from requests.exceptions import ChunkedEncodingError
 from tqdm import tqdm
 
+from stages.display import show
 from stages.errors import UserError
+from stages.redaction import redact
 
 PAUSES = [1.0, 4.0, 15.0]
 """Seconds before each further try. A try that brought something makes the count start anew."""
@@ -30,14 +32,17 @@ _TRY_AGAIN = {429, 500, 502, 503, 504}
 
 
 class NotFetched(Exception):
-    """Something could not be downloaded; the message says why, as the part of a sentence."""
+    """Something could not be downloaded; the message says why, as the part of a sentence, without secrets."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(redact(reason))
 
 
 class DiskFull(UserError):
     """There is no room for what was to be written."""
 
 
-class _Cut(Exception):
+class _Cut(NotFetched):
     """A try failed in a way that another may not."""
 
 
@@ -57,8 +62,8 @@ def download(url: str, target: Path) -> None:
             if _size(partial) > most:
                 pauses, most = list(PAUSES), _size(partial)
             if not pauses:
-                raise NotFetched(str(cut)) from None
-            print(f"{cut}; it is tried again in {pauses[0]:.0f} s", flush=True)
+                raise
+            show(f"{cut}; it is tried again in {pauses[0]:.0f} s")
             time.sleep(pauses.pop(0))
     partial.replace(target)
     validator.unlink(missing_ok=True)
@@ -146,7 +151,7 @@ def _shown(blocks: Iterable[bytes], label: str, done: int, total: int) -> Iterat
             done += len(block)
             bar.update(len(block))
             if bar.disable and time.monotonic() - told > LINE_SECONDS:
-                print(f"{label}: {done / 1e6:,.0f}{of_all} MB", flush=True)
+                show(f"{label}: {done / 1e6:,.0f}{of_all} MB")
                 told = time.monotonic()
 
 

@@ -1,12 +1,12 @@
 """The questions of a source, read strictly: what is wrong is said with file, entry and field, and all of it at once."""
 
-import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from stages.errors import UserError
+from stages.files import parse_json
 from stages.sql.reading import is_unicode, json_value, short
 
 DIFFICULTIES = ("easy", "medium", "hard", "extra", "simple", "moderate", "challenging", "unknown")
@@ -118,8 +118,8 @@ def _versions(value: object) -> dict[str, Any] | None:
         return {}
     if isinstance(value, str):
         try:
-            value = json.loads(value)
-        except (ValueError, RecursionError):
+            value = parse_json(value)
+        except ValueError:
             return None
     if not isinstance(value, dict):
         return None

@@ -6,17 +6,22 @@ from pathlib import Path
 
 from stages.corpora.download import NotFetched, disk_full_told
 from stages.corpora.sources import HubFiles
+from stages.errors import UserError
+from stages.redaction import user_info_problem
 
 
 def download_snapshot(files: HubFiles, folder: Path) -> None:
     """Puts the files under their paths into `folder`, going on where an earlier try was cut.
 
-    Raises NotFetched where the Hub cannot be reached or has no such dataset or commit, DiskFull where there is no room.
+    Raises NotFetched where the Hub cannot be reached or has no such dataset or commit, UserError where the address of
+    the Hub has user info, or there is no room.
     """
     from httpx2 import HTTPError
-    from huggingface_hub import snapshot_download
+    from huggingface_hub import constants, snapshot_download
     from huggingface_hub.errors import IncompleteSnapshotError, LocalEntryNotFoundError, OfflineModeIsEnabled
 
+    if problem := user_info_problem("HF_ENDPOINT", constants.ENDPOINT):
+        raise UserError(problem)
     try:
         with disk_full_told(folder):
             snapshot_download(

@@ -1,9 +1,9 @@
 """Checks that a fetched corpus is what its authors ship."""
 
-import json
 from pathlib import Path
 
 from stages.corpora.sources import Source
+from stages.files import parse_json
 
 
 def layout_mistakes(folder: Path, source: Source) -> list[str]:
@@ -19,10 +19,10 @@ def _met(folder: Path, pattern: str) -> bool:
 
 def _count_mistake(path: Path, name: str, count: int) -> str | None:
     try:
-        value = json.loads(path.read_text(encoding="utf-8-sig"))
+        value = parse_json(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
         return f"{name} is missing"
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         return f"{name} is not JSON ({error})"
     if not isinstance(value, list):
         return f"{name} holds no list"

@@ -10,6 +10,7 @@ from stages.corpora.download import NotFetched, download
 from stages.corpora.hub import download_snapshot, matching
 from stages.corpora.provenance import Origin, Part, known_hashes
 from stages.corpora.sources import HubFiles, Source, WebFile
+from stages.display import show
 from stages.errors import UserError
 from stages.files import sha256_file
 
@@ -75,7 +76,7 @@ def check(job: Job, places: dict[str, Path], recorded: list[Part]) -> list[Part]
             wrong.append(f"{job.name}: {path} has sha256 {part.sha256}, not {known[origin]}; {job.let_go(path)}")
         elif origin not in known:
             found = f"{path.name} has sha256 {part.sha256}"
-            print(f"{job.name}: {found}; there is none to compare it with; it goes into the record")
+            show(f"{job.name}: {found}; there is none to compare it with; it goes into the record")
         parts.append(part)
     if wrong:
         raise UserError(*wrong)
@@ -87,12 +88,12 @@ def _place(file: WebFile | HubFiles, job: Job) -> Path:
     if isinstance(file, HubFiles):
         if matching(file, by_hand):
             return by_hand
-        print(f"{job.name}: downloading {file.name} from the Hub dataset {file.repo} at {file.revision}")
+        show(f"{job.name}: downloading {file.name} from the Hub dataset {file.repo} at {file.revision}")
         download_snapshot(file, own)
     elif by_hand.is_file():
         return by_hand
     elif not own.is_file():
-        print(f"{job.name}: downloading {file.name} from {file.url}")
+        show(f"{job.name}: downloading {file.name} from {file.url}")
         download(file.url, own)
     return own
 

@@ -12,12 +12,11 @@ from typing import Any
 from dvc.dvcfile import load_file
 from dvc.exceptions import DvcException, NotDvcRepoError
 from dvc.repo import Repo
-from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
 from ruamel.yaml.scalarstring import LiteralScalarString
 
 from stages.corpora.sources import Source
 from stages.errors import UserError
+from stages.yaml_files import read_yaml
 
 Origin = tuple[str, ...]
 """What names a download for good: its address; of a Hub file its dataset, commit and path."""
@@ -73,9 +72,9 @@ def read_parts(folder: Path) -> list[Part]:
     if not path.is_file():
         return []
     try:
-        rows = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))["meta"]["files"]
+        rows = read_yaml(path, "restore it from the last commit")["meta"]["files"]
         return [Part(_origin(row), row["sha256"], row["size"]) for row in rows]
-    except (YAMLError, UnicodeDecodeError, KeyError, TypeError):
+    except (KeyError, TypeError):
         raise UserError(f"{path} tells of no downloads; restore it from the last commit, or remove it") from None
 
 

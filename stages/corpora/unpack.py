@@ -66,6 +66,8 @@ def _members(zipped: ZipFile, root: PurePosixPath) -> dict[PurePosixPath, ZipInf
 
 
 def _safe(member: ZipInfo) -> PurePosixPath:
+    if not member.filename or "\0" in member.filename:
+        raise BrokenArchive(f"it holds a file with the name {member.filename!r}")
     path = PurePosixPath(member.filename)
     if path.is_absolute() or ".." in path.parts or "\\" in member.filename:
         raise BrokenArchive(f"it holds {member.filename!r}, which would lie outside the folder")

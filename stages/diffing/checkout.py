@@ -1,6 +1,5 @@
 """What dvc.yaml, dvc.lock and params.yaml tell of a version: datasets, metrics, params, stages that are stale."""
 
-import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from ruamel.yaml.error import YAMLError
 
 from stages.diffing.recorded import Entries, flat, live_entries, params_of, stale_stages
 from stages.errors import UserError
+from stages.files import decode_json
 from stages.params import PARAMS_FILE
 from stages.tables import KEYS
 
@@ -84,7 +84,7 @@ def numbers_of(text: str, label: str) -> dict[str, float]:
     """Every number in a metrics file, by dotted name; lists are no metrics, as for DVC. Raises UserError where it is
     no JSON object."""
     try:
-        values = json.loads(text, parse_constant=lambda name: None)  # NaN: of a training that failed, no number
+        values = decode_json(text, parse_constant=lambda name: None)  # NaN: of a training that failed, no number
     except ValueError as error:
         raise UserError(f"{label} is not JSON ({error}); restore it") from None
     if not isinstance(values, dict):

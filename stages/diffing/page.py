@@ -25,6 +25,7 @@ from stages.diffing.wording import (
     side,
     value,
 )
+from stages.display import page_value
 
 _TEMPLATE = Path(__file__).with_name("page.html")
 _LONGEST = 600  # characters of a value in an example
@@ -34,7 +35,7 @@ def page_of(found: Comparison) -> str:
     """The page as HTML."""
     environment = Environment(
         loader=FileSystemLoader(_TEMPLATE.parent), autoescape=True, undefined=StrictUndefined,
-        trim_blocks=True, lstrip_blocks=True,
+        finalize=page_value, trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
     environment.filters |= {
         "count": count, "counts": counts, "notes": notes, "side": side, "figure": figure, "difference": difference,

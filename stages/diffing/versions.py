@@ -7,8 +7,10 @@ from pathlib import Path
 import polars as pl
 
 from stages.errors import UserError
+from stages.parquet import parquet_errors
 from stages.tables import KEYS
 
+_FIX = "make or download it again"
 WORKSPACE = "workspace"
 """What the files of the working directory are called."""
 
@@ -50,10 +52,8 @@ class Table:
         return pl.scan_parquet(list(self.files), glob=False)
 
     def _collect(self, frame: pl.LazyFrame) -> pl.DataFrame:
-        try:
+        with parquet_errors(self.label, _FIX):
             return frame.collect()
-        except (pl.exceptions.PolarsError, OSError) as error:
-            raise UserError(f"{self.label} cannot be read ({error}); make or download it again") from None
 
 
 @dataclass(frozen=True)
@@ -77,10 +77,8 @@ class Version:
 def open_table(label: str, dataset: str, files: list[Path], only: Collection[str] | None = None) -> Table:
     """The dataset in these files, cut down to the columns `only`. Raises UserError where a file is not Parquet, or the
     dataset's key is not among its columns as text."""
-    try:
+    with parquet_errors(label, _FIX):
         columns = dict(pl.scan_parquet(files, glob=False).collect_schema())
-    except (pl.exceptions.PolarsError, OSError) as error:
-        raise UserError(f"{label} is not a Parquet file ({error}); make or download it again") from None
     if only is not None:
         columns = {name: dtype for name, dtype in columns.items() if name in only}
     key = KEYS[dataset]

@@ -5,11 +5,13 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from stages.errors import UserError
 from stages.lm.endpoint_answers import Answer, Usage, read_answer, samples_of
 from stages.lm.samples import Sample
+from stages.redaction import holds_key, redact
 
 if TYPE_CHECKING:
     from openai import APIStatusError, AsyncOpenAI
@@ -22,6 +24,7 @@ _TOO_LONG = (
     "prompt is too long", "max_new_tokens",
 )  # fmt: skip
 _SHOWN = 300  # characters of what an endpoint says
+_READ = 10_000  # characters of it that are looked at
 _FIX = "correct the file in models/endpoints, OPENAI_BASE_URL, OPENAI_API_KEY or the account"
 
 
@@ -76,9 +79,17 @@ async def ask_endpoint(
         answer = await _answer(client, line, request | left)
         if answer is None:
             return
-        samples = samples_of(answer)[: count - there]
+        samples = [_without_key(sample, line.counts) for sample in samples_of(answer)[: count - there]]
         keep(samples)
         there += len(samples)
+
+
+def _without_key(sample: Sample, counts: Counter[str]) -> Sample:
+    """A completion that repeats the key is paid for and kept, but not with the key in it."""
+    if not holds_key(sample.completion):
+        return sample
+    counts["hidden_keys"] += 1
+    return replace(sample, completion=redact(sample.completion))
 
 
 async def _answer(client: "AsyncOpenAI", line: Line, request: dict[str, Any]) -> Answer | None:
@@ -96,7 +107,7 @@ async def _answer(client: "AsyncOpenAI", line: Line, request: dict[str, Any]) ->
                 line.counts["requests"] += 1
                 return await _once(client, line, request)
         except APIStatusError as error:
-            told = f"it answers {error.status_code}: {_words(error.message, client.api_key)}"
+            told = f"it answers {error.status_code}: {_words(error.message)}"
             if error.status_code in (400, 413, 422) and any(words in error.message.lower() for words in _TOO_LONG):
                 return None
             if _refuses(error):
@@ -107,9 +118,9 @@ async def _answer(client: "AsyncOpenAI", line: Line, request: dict[str, Any]) ->
                     line.hold(wait)
         except APIConnectionError as error:
             reason = str(error.__cause__ or "") or type(error.__cause__ or error).__name__
-            told = f"no answer: {_words(reason, client.api_key)}"
+            told = f"no answer: {_words(reason)}"
         except ValueError as error:
-            told = _words(str(error), client.api_key)
+            told = _words(str(error))
         if wait is not None:
             line.counts["retries"] += 1
             await line.pause(wait)
@@ -141,6 +152,6 @@ def _told_wait(seconds: str | None, pause: float) -> float:
         return pause
 
 
-def _words(text: str, key: str) -> str:
-    """What an endpoint says in one line, without the key, which some repeat."""
-    return " ".join(text.replace(key, "…").split())[:_SHOWN]
+def _words(text: str) -> str:
+    """What an endpoint says, in one line without secrets."""
+    return " ".join(redact(text[:_READ]).split())[:_SHOWN]

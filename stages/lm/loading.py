@@ -1,6 +1,5 @@
 """Models and tokenizers from a folder or the Hub: safetensors only, none of their code is run, mistakes are told."""
 
-import json
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,6 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from stages.errors import UserError
+from stages.files import parse_json
+from stages.redaction import redact, user_info_problem
 
 if TYPE_CHECKING:
     import torch
@@ -75,7 +76,7 @@ def model_folder(source: str | Path, revision: str | None = None) -> Path:
         fix = "merge them into the model they were trained on (`merge_and_unload` of peft) and save that"
         raise UserError(f"`{source}` holds LoRA adapters, not a whole model; {fix}")
     try:
-        json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        parse_json((folder / "config.json").read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UserError(f"`{source}` is no model: there is no config.json; give the folder or Hub id of one") from None
     except ValueError as error:
@@ -93,9 +94,11 @@ def context_of(model: "PreTrainedModel") -> int:
 
 def _downloaded(name: str, revision: str | None) -> Path:
     from httpx2 import HTTPError
-    from huggingface_hub import snapshot_download
+    from huggingface_hub import constants, snapshot_download
     from huggingface_hub.errors import GatedRepoError, HFValidationError, RepositoryNotFoundError, RevisionNotFoundError
 
+    if problem := user_info_problem("HF_ENDPOINT", constants.ENDPOINT):
+        raise UserError(problem)
     try:
         return Path(snapshot_download(name, revision=revision, allow_patterns=_TAKEN, ignore_patterns=_LEFT))
     except HFValidationError:
@@ -122,7 +125,7 @@ def _why_not_downloaded(name: str, error: Exception) -> str:
         if is_offline_mode():
             return f"{told}, and HF_HUB_OFFLINE is set; correct it, or unset that to download the model"
         return f"{told}, and the Hub cannot be reached; connect, or give the folder of a model"
-    return f"the model `{name}` cannot be downloaded ({' '.join(str(error).split())})"
+    return f"the model `{name}` cannot be downloaded ({' '.join(redact(str(error)).split())})"
 
 
 def _tokenizer(folder: Path) -> "PreTrainedTokenizerBase":

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 from pydantic import Field
 
+from stages.display import show
 from stages.errors import UserError
 from stages.lm.asking_endpoint import Line, all_of, ask_endpoint
 from stages.lm.samples import Ask, Decoding, Keep, Sample
@@ -111,12 +112,12 @@ class OpenaiEngine:
 
     def report(self) -> dict[str, Any]:
         """What this run asked for and what that costs, also told on stderr; not what an earlier run paid for."""
-        asked: dict[str, Any] = {name: self.counts[name] for name in ("requests", "retries", *_PRICED)}
+        asked: dict[str, Any] = {name: self.counts[name] for name in ("requests", "retries", "hidden_keys", *_PRICED)}
         prices = [self.endpoint.input_price, self.endpoint.output_price]
         known = [price for price in prices if price is not None]
         costs = [asked[name] * price / 1e6 for name, price in zip(_PRICED, known, strict=False)]
         asked["cost"] = round(sum(costs), 6) if known == prices else None
-        print("endpoint: " + ", ".join(f"{name} {value}" for name, value in asked.items()), file=sys.stderr)
+        show("endpoint: " + ", ".join(f"{name} {value}" for name, value in asked.items()), sys.stderr)
         return {"endpoint": asked}
 
 
@@ -124,7 +125,10 @@ def _faults(address: str, key: str) -> list[str]:
     """What is wrong with address and key, neither of which is shown: an address may hold a password."""
     wrong = []
     if not _is_address(address):
-        fix = "export one like https://host:8000/v1, its port at most 65535, with nothing behind its path"
+        fix = (
+            "export one like https://host:8000/v1, its port at most 65535, with no user info before its host and "
+            "nothing behind its path"
+        )
         wrong.append(f"OPENAI_BASE_URL is not the address of an endpoint; {fix}")
     if not key or not key.isascii() or not key.isprintable() or " " in key:
         fix = "export it, or any word where the endpoint wants none"
@@ -140,7 +144,7 @@ def _is_address(text: str) -> bool:
         url, port = httpx2.URL(text), urlsplit(text).port
     except (ValueError, httpx2.InvalidURL):
         return False
-    plain = not (" " in text or url.query or url.fragment)
+    plain = not (" " in text or url.userinfo or url.query or url.fragment)
     return url.scheme in ("http", "https") and bool(url.host) and port != 0 and plain
 
 

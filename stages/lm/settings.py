@@ -11,8 +11,8 @@ from stages.params import Params
 class LoraParams(Params):
     """Low-rank adapters beside every linear layer but the LM head (Hu et al. 2021). `alpha`/`rank` scales them."""
 
-    rank: int = Field(gt=0)
-    alpha: float = Field(gt=0)
+    rank: int = Field(gt=0, le=2**16)
+    alpha: float = Field(gt=0, le=10**6)
     dropout: float = Field(ge=0, lt=1)
 
 
@@ -21,15 +21,15 @@ class TrainingParams(Params):
 
     lora: LoraParams | None
     seed: int = Field(ge=0, lt=2**32)  # numpy takes none above
-    epochs: float = Field(gt=0)
-    batch_size: int = Field(gt=0)
-    micro_batch: int | None = Field(gt=0)
+    epochs: float = Field(gt=0, le=10_000)
+    batch_size: int = Field(gt=0, le=10**6)
+    micro_batch: int | None = Field(gt=0, le=10**6)
     learning_rate: float = Field(gt=0, lt=1)
     warmup: float = Field(ge=0, lt=1)
-    max_length: int = Field(gt=0)
+    max_length: int = Field(gt=0, le=10**8)
     precision: Literal["float32", "bfloat16"]
     gradient_checkpointing: bool
-    save_steps: int = Field(gt=0, multiple_of=10)  # a logged window must not span a checkpoint
+    save_steps: int = Field(gt=0, le=10**9, multiple_of=10)  # a logged window must not span a checkpoint
 
     @field_validator("micro_batch")
     @classmethod

@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from stages.errors import UserError
+from stages.redaction import redact
 
 if TYPE_CHECKING:
     from huggingface_hub.errors import HfHubHTTPError
@@ -42,13 +43,13 @@ def told(name: str) -> Iterator[None]:
 
 
 def _cut(name: str, error: BaseException) -> str:
-    why = " ".join(str(error).split()) or type(error).__name__
+    why = " ".join(redact(str(error)).split()) or type(error).__name__
     cut = f"{name}: the connection was cut, or the Hub cannot be reached ({why})"
     return f"{cut}; a version is one commit, so none was made by halves: run it again"
 
 
 def _refused(name: str, error: "HfHubHTTPError") -> str:
     status = error.response.status_code
-    message = " ".join((error.server_message or "").split())
+    message = " ".join(redact(error.server_message or "").split())
     advice = _ADVICE.get(status, "correct it in `publish`" if status < 500 else "try again later")
     return f"{name}: the Hub answers {status}{f' ({message})' if message else ''}; {advice}"

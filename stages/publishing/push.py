@@ -6,9 +6,11 @@ from hashlib import sha1
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from stages.display import show
 from stages.errors import UserError
 from stages.files import sha256_file
 from stages.publishing.answers import told
+from stages.redaction import redact, user_info_problem
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
@@ -47,8 +49,10 @@ def refusals(repositories: Sequence[tuple[str, Kind]], private: bool) -> list[st
 
     Raises UserError where the Hub cannot be asked.
     """
-    from huggingface_hub import HfApi, get_token
+    from huggingface_hub import HfApi, constants, get_token
 
+    if problem := user_info_problem("HF_ENDPOINT", constants.ENDPOINT):
+        return [problem]
     api = HfApi()
     if get_token() is None:
         return ["there is no token for the Hub; call `hf auth login`, or set HF_TOKEN"]
@@ -73,7 +77,7 @@ def push_all(uploads: Sequence[Upload], version: str, private: bool) -> None:
     for todo in [plan(upload, version) for upload in uploads]:
         commit = push(todo, version, private)
         what = "pushed" if todo.changed or todo.gone else "was there already"
-        print(f"{todo.upload.repository} {version}: {what}, commit {commit}", flush=True)
+        show(f"{todo.upload.repository} {version}: {what}, commit {commit}")
 
 
 def plan(upload: Upload, version: str) -> Plan:
@@ -139,7 +143,8 @@ def _commit(api: "HfApi", todo: Plan, version: str, parent: str) -> str:
     except HTTPError:
         raise
     except ValueError as error:  # of the card, which the Hub is asked about first, or of what it does not store
-        raise UserError(f"{name}: the Hub refuses the commit ({' '.join(str(error).split())}); correct it") from None
+        why = " ".join(redact(str(error)).split())
+        raise UserError(f"{name}: the Hub refuses the commit ({why}); correct it") from None
 
 
 def _public(api: "HfApi", name: str, kind: Kind) -> bool:

@@ -28,6 +28,7 @@ from typing import Any, Generic, TypeVar
 
 from tqdm import tqdm
 
+from stages.display import show
 from stages.sql.cache import Cache
 from stages.sql.held_files import HeldFiles
 
@@ -102,7 +103,7 @@ def run(
     done: dict[int, Record] = kept.cache.get(keys) if kept else {}
     todo = [index for index in range(len(tasks)) if index not in done]
     if kept:
-        print(f"{label}: {len(tasks)} distinct, {len(done)} of them in the cache", file=sys.stderr)
+        show(f"{label}: {len(tasks)} distinct, {len(done)} of them in the cache", sys.stderr)
     with tqdm(total=len(tasks), initial=len(done), desc=label, unit="query", disable=None) as progress:
         for records in _held(engine(job, tasks, _chunks(job, tasks, todo, group)) if todo else (), files):
             files.require_unchanged({job.file(tasks[index]) for index in records})

@@ -1,6 +1,5 @@
 """Files of users read strictly: what is wrong with one is said with its line, and all of it at once."""
 
-import json
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -8,7 +7,10 @@ from typing import Any
 
 import polars as pl
 
-from stages.errors import UserError
+from stages.errors import UserError, is_utf8
+from stages.errors import short as short  # the readers of predictions and golds import it from here
+from stages.files import HALF_PAIR, decode_json, is_text
+from stages.parquet import parquet_errors
 
 JSONL = (".jsonl", ".ndjson")
 _BOM = b"\xef\xbb\xbf"
@@ -18,10 +20,9 @@ _LISTED = 10
 def parquet(path: Path, choose: Callable[[list[str]], list[str]]) -> pl.DataFrame:
     """The columns of a Parquet file that `choose` takes of those that are there."""
     need_file(path)
-    try:
-        return pl.read_parquet(path, columns=choose(list(pl.read_parquet_schema(path))), use_pyarrow=False)
-    except (pl.exceptions.PolarsError, OSError) as error:
-        raise UserError(f"{path} is not a Parquet file ({error}); give one, or name it by what it is") from None
+    with parquet_errors(path, "give a whole one, or name it by what it is"):
+        columns = choose(list(pl.read_parquet_schema(path)))
+        return pl.read_parquet(path, columns=columns, use_pyarrow=False, glob=False)
 
 
 def json_lines(path: Path, wrong: list[str]) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -31,22 +32,40 @@ def json_lines(path: Path, wrong: list[str]) -> Iterator[tuple[int, dict[str, An
         for number, line in enumerate(file, 1):
             solid = line.removeprefix(_BOM if number == 1 else b"").strip()
             try:
-                value = json.loads(solid.decode()) if solid else None
-            except (ValueError, RecursionError) as error:
+                text = solid.decode()
+                value = decode_json(text) if text else None
+            except ValueError as error:
                 what = "UTF-8" if isinstance(error, UnicodeDecodeError) else "JSON"
                 wrong.append(f"{path}, line {number}: this is not {what} ({error}); give one JSON object a line")
                 continue
-            if isinstance(value, dict):
+            if not is_text(value, text):
+                wrong.append(f"{path}, line {number}: {HALF_PAIR}; give UTF-8")
+            elif isinstance(value, dict):
                 yield number, value
             elif solid:
                 wrong.append(f"{path}, line {number}: {short(value)} is no object; give one JSON object a line")
 
 
 def json_value(path: Path) -> object:
+    """The value of a JSON file. Raises UserError where it is no JSON, names a key twice, or holds half a surrogate
+    pair."""
+    text = whole_text(path)
     try:
-        return json.loads(whole_text(path), object_pairs_hook=_object)
-    except (ValueError, RecursionError) as error:
+        value: object = decode_json(text, object_pairs_hook=_object)
+    except ValueError as error:
         raise UserError(f"{path} is not JSON ({error}); correct it, or name the file .jsonl or .txt") from None
+    if not is_text(value, text):
+        refuse(path, [f"{path}{place}: {HALF_PAIR}; give UTF-8" for place in _half_pairs(value, text)])
+    return value
+
+
+def _half_pairs(value: object, source: str) -> list[str]:
+    """Where in a value a text is no Unicode: the entries of a list, the keys of an object."""
+    if isinstance(value, list):
+        return [f", entry {number}" for number, item in enumerate(value) if not is_text(item, source)]
+    if isinstance(value, dict):
+        return [f", key {short(key)}" for key, item in value.items() if not is_text([key, item], source)]
+    return [""]
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -83,11 +102,6 @@ def need_file(path: Path) -> None:
         raise UserError(f"{path} is no file; give the path of one")
 
 
-def short(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else f"{text[:60]}…"
-
-
 def refuse(path: Path, wrong: list[str]) -> None:
     if len(wrong) > _LISTED:
         wrong = [*wrong[:_LISTED], f"{path}: and {len(wrong) - _LISTED} more"]
@@ -97,4 +111,4 @@ def refuse(path: Path, wrong: list[str]) -> None:
 
 def is_unicode(text: str) -> bool:
     """Whether a text holds no half of a surrogate pair, which JSON can write and UTF-8 cannot."""
-    return text.isascii() or not any("\ud800" <= letter <= "\udfff" for letter in text)
+    return is_utf8(text)

@@ -4,10 +4,9 @@ from pathlib import Path
 from typing import TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
-from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
 
 from stages.errors import UserError
+from stages.yaml_files import read_yaml
 
 
 class Content(BaseModel):
@@ -21,12 +20,7 @@ C = TypeVar("C", bound=Content)
 
 def read_content(path: Path, model: type[C]) -> C:
     """The YAML file as `model`. Raises UserError with one sentence for each mistake, naming the file and the field."""
-    try:
-        values = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise UserError(f"{path} does not exist; restore it from the last commit") from None
-    except (YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} is not valid YAML ({' '.join(str(error).split())}); correct it") from None
+    values = read_yaml(path, "restore it from the last commit")
     try:
         return model.model_validate(values)
     except ValidationError as error:

@@ -1,0 +1,136 @@
+"""Secrets stay out of what is shown and stored: keys, tokens, user info and signatures of addresses, in any encoding.
+
+A server or proxy may echo a request in its answer, whole, cut, masked or in base64. So not only the secret itself is
+hidden, but every long run of characters that a text shares with it.
+"""
+
+import json
+import os
+import re
+import sys
+from base64 import b64encode
+from collections.abc import Iterator
+from contextlib import suppress
+from functools import lru_cache
+from pathlib import Path
+from urllib.parse import quote, unquote
+
+HIDDEN = "…"
+"""What stands in the place of a secret."""
+
+_RUN = 8  # characters; a shorter key is most often a placeholder, such as `none`
+_KEY_RUN = 16  # characters of a key that make a completion one that holds it: SQL may share a word with a key
+_SHORTEST_WORD = 4
+_KEYS = ("OPENAI_API_KEY", "OPENAI_ADMIN_KEY", "HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")
+_ADDRESSES = re.compile(r"(?:\w+_proxy|HF_ENDPOINT|OPENAI_BASE_URL)", re.IGNORECASE)  # environment variables
+_USER_INFO = re.compile(r"(?:\w+://)?([^/\s]+)@")
+_LOWER = {code: code + 32 for code in range(ord("A"), ord("Z") + 1)}
+_PATTERNS = (
+    re.compile(r"(?<=://)()[^/\s\"'<>]*(?=@)"),  # user info of an address
+    re.compile(  # signatures and tokens in the query of an address
+        r"((?:[?&;]|%3F|%26)[\w.-]*(?:signature|token|credential|secret|passw|policy|auth|api[-_]?key|\bsig\b|\bkey)"
+        r"[\w.-]*(?:=|%3D))[^&\s\"'<>)]+",
+        re.IGNORECASE,
+    ),
+    re.compile(  # headers, also as JSON or as a Python dict or tuple
+        r"((?:authorization|api-key|access[-_]token|cookie)(?:[\\\"']*\s*[:=]\s*|[\\\"']+\s*,\s*)b?[\\\"']*"
+        r"(?:(?:bearer|basic|token)\s+)?)[^\s\"'\\,;{}]+",
+        re.IGNORECASE,
+    ),
+    re.compile(r"(\b(?:bearer|basic)\s+)[\w.~+/=-]{16,}", re.IGNORECASE),
+)
+
+
+def redact(text: str) -> str:
+    """`text` without secrets: those of this process's environment and Hub login, user info of any address, values of
+    authorization headers, and signatures in addresses."""
+    for pattern in _PATTERNS:
+        text = pattern.sub(rf"\1{HIDDEN}", text)
+    secrets = (*_keys(), *_user_infos())
+    for secret in secrets:
+        if _is_short_password(secret):
+            text = re.sub(rf"(?<!\w){re.escape(secret)}(?!\w)", HIDDEN, text)
+    parts, end = [], 0
+    for start, stop in _shared_runs(text, _runs_of(secrets, _RUN)):
+        parts += [text[end:start], HIDDEN]
+        end = stop
+    return re.sub(f"{HIDDEN}{HIDDEN}+", HIDDEN, "".join([*parts, text[end:]]))
+
+
+def holds_key(text: str) -> bool:
+    """Whether `text` holds a key or token of 8 characters or more, encoded or not, or 16 characters of one."""
+    return next(_shared_runs(text, _runs_of(tuple(_keys()), _KEY_RUN)), None) is not None
+
+
+def user_info_problem(name: str, address: str) -> str | None:
+    """What is wrong with the address in the setting `name`, if it has user info: clients send that in place of the key
+    or token, and show it in their messages."""
+    if not re.match(r"\w+://[^/?#]*@", address):
+        return None
+    return f"{name} is not a plain address: something stands before an `@` in front of its host; remove both"
+
+
+def _keys() -> Iterator[str]:
+    for name in _KEYS:
+        yield os.environ.get(name, "").strip()
+    # A process that has not loaded the Hub's client has not sent its login. `get_token` may ask for a new one.
+    constants = sys.modules.get("huggingface_hub.constants")
+    with suppress(OSError):  # not logged in
+        yield Path(getattr(constants, "HF_TOKEN_PATH", "")).read_text(encoding="utf-8", errors="replace").strip()
+
+
+def _user_infos() -> Iterator[str]:
+    """User info of addresses in the environment: `user:password`, and the password alone."""
+    for name, address in os.environ.items():
+        match = _USER_INFO.match(address) if _ADDRESSES.fullmatch(name) else None
+        for info in (match[1], unquote(match[1])) if match else ():
+            yield info
+            yield info.partition(":")[2]
+
+
+def _is_short_password(secret: str) -> bool:
+    """Whether a short secret is none of the placeholders, which are words or numbers."""
+    mixed = any(map(str.isdigit, secret)) and any(map(str.isalpha, secret))
+    return _SHORTEST_WORD <= len(secret) < _RUN and mixed
+
+
+@lru_cache(maxsize=8)
+def _runs_of(secrets: tuple[str, ...], length: int) -> dict[int, set[str]]:
+    """Length to all runs of so many characters in the secrets and their encodings: `length`, or that of a whole secret
+    which is shorter than that."""
+    runs: dict[int, set[str]] = {}
+    for form in (form for secret in secrets for form in _forms(secret) if len(form) >= _RUN):
+        size = min(length, len(form))
+        runs.setdefault(size, set()).update(form[at : at + size] for at in range(len(form) - size + 1))
+    return runs
+
+
+def _forms(secret: str) -> Iterator[str]:
+    """A secret as it is, in an address, in JSON, and in base64 at each alignment, in lower case."""
+    data = secret.encode("utf-8", "surrogateescape")
+    yield secret.translate(_LOWER)
+    yield quote(data, safe="").translate(_LOWER)
+    yield json.dumps(secret)[1:-1].translate(_LOWER)
+    for before in range(3):
+        whole = b64encode(bytes(before) + data).decode()
+        own = whole[-(-8 * before // 6) : 8 * (before + len(data)) // 6]  # without what the bytes around it decide
+        yield own.translate(_LOWER)
+        yield own.translate(_LOWER).translate({ord("+"): "-", ord("/"): "_"})
+
+
+def _shared_runs(text: str, runs: dict[int, set[str]]) -> Iterator[tuple[int, int]]:
+    """Start and end of each part of `text` that consists of these runs, which may overlap."""
+    if not runs:
+        return
+    lower = text.translate(_LOWER)
+    start = end = 0
+    for at in range(len(lower)):
+        reached = max((at + size for size, known in runs.items() if lower[at : at + size] in known), default=0)
+        if reached and at > end:
+            if end > start:
+                yield start, end
+            start = at
+        if reached:
+            end = max(end, reached)
+    if end > start:
+        yield start, end
