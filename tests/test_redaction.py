@@ -2,6 +2,7 @@
 
 import json
 from base64 import b64encode
+from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import quote
 
@@ -18,7 +19,7 @@ ECHOES = {
     "header as a tuple": "('Authorization', 'Bearer {}')",
     "in an address": "https://host/path?token={}&x=1",
 }
-ENCODINGS = {
+ENCODINGS: dict[str, Callable[[str], str]] = {
     "as it is": str,
     "in base64": lambda secret: b64encode(secret.encode()).decode(),
     "in base64 behind a user": lambda secret: b64encode(f"me:{secret}".encode()).decode(),
