@@ -54,6 +54,7 @@ BAD: dict[str, tuple[bytes, str]] = {
     "no zip": (b"<html>", "it is cut or damaged"),
     "empty": (zipped({}), "it holds no file in the folder 'toy_1'"),
     "another root": (zipped({"other/dev.json": b"[]"}), "it holds no file in the folder 'toy_1'"),
+    "an empty name": (zipped({**GOOD, ZipInfo(""): b"x"}), "a file with the name ''"),
     "a path upwards": (zipped({**GOOD, "toy_1/../../evil": b"x"}), "'toy_1/../../evil', which would lie outside"),
     "an absolute path": (zipped({**GOOD, "/evil.txt": b"x"}), "'/evil.txt', which would lie outside"),
     "a path of Windows": (zipped({**GOOD, "toy_1\\..\\evil": b"x"}), "which would lie outside"),
