@@ -67,19 +67,16 @@ def unknown_sections(values: Mapping[str, object]) -> list[str]:
     return [name for name in names if name not in SECTIONS and name not in parents]
 
 
-def strange_test_sets(corpus: CorpusParams, evaluate: EvaluateParams) -> list[str]:
-    """A sentence for each test set of `evaluate` that no source of `corpus` gives."""
+def _strange_test_sets(sections: Mapping[str, Any]) -> list[str]:
+    """Test sets of `evaluate` that no source of `corpus` gives."""
+    corpus: CorpusParams = sections["corpus"]
     made = corpus.demo.splits.items() if corpus.demo else ()
     there = [f"{DEMO}-{split}" for split, (databases, _) in made if databases]
     there += [f"{name}-{split}" for name, source in corpus.sources.items() for split in source.splits]
     return [
         f"`evaluate.test_sets` has {name}, which no source of `corpus` gives; there are: {', '.join(there)}"
-        for name in evaluate.test_sets if name not in there
+        for name in sections["evaluate"].test_sets if name not in there
     ]
-
-
-def _strange_test_sets(sections: Mapping[str, Any]) -> list[str]:
-    return strange_test_sets(sections["corpus"], sections["evaluate"])
 
 
 def _beyond_context(sections: Mapping[str, Any]) -> list[str]:

@@ -6,6 +6,7 @@ have the data as it is.
 """
 
 import logging
+import os
 import re
 import sys
 import threading
@@ -40,8 +41,12 @@ def page_value(value: object) -> object:
 
 
 def show(text: str, stream: TextIO | None = None) -> None:
-    """Prints a text, on stdout where `stream` is None."""
-    print(visible(redact(text)), file=stream or sys.stdout, flush=True)
+    """Prints a text, on stdout where `stream` is None, to a reader that may have gone, as `head` does."""
+    stream = stream or sys.stdout
+    try:
+        print(visible(redact(text)), file=stream, flush=True)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())  # so that nothing is flushed into it at exit
 
 
 def guard_output() -> None:

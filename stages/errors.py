@@ -54,8 +54,8 @@ def run_stage(main: Callable[[], None]) -> None:
     """Runs a stage's `main`. A UserError, or an error of the system that comes from a path, a disk or a limit, is
     printed as sentences on stderr and ends the process with status 2; any other error keeps its traceback.
 
-    Standard output may be closed by its reader, as `head` does: the stage goes on without it. Where it cannot be
-    written for another reason, as on a full disk, that is an error of the system too.
+    The reader of standard output may close it, as `head` does: the stage goes on without it. Where it cannot be
+    written for another reason, as on a full disk, the stage ends as by a UserError.
     """
     guard_output()
     try:

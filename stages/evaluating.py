@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
+from stages.display import visible_line
 from stages.sql.compare import CONTRACT_NAMES
 from stages.sql.judge import Outcome
 from stages.sql.metrics import bootstrap_interval, majority_at_k, pass_at_k
@@ -65,7 +66,7 @@ def table(metrics: dict[str, Any]) -> str:
     lines += [f"left out: {told}"] if told else []
     long = metrics["longer_than_context"]
     lines += [f"{long} prompts do not fit the model's context, and count as wrong"] if long else []
-    return "\n".join(lines)
+    return "\n".join(map(visible_line, lines))
 
 
 def csv(header: str, rows: Sequence[tuple[object, ...]]) -> str:

@@ -30,7 +30,7 @@ def read_params(section: str, model: type[P], path: Path = PARAMS_FILE) -> P:
 def read_sections(path: Path = PARAMS_FILE) -> dict[str, object]:
     """The whole params file, section to values. Raises UserError where it is missing or is no YAML mapping."""
     values = read_yaml(path, "run this from the root of the repository, or correct it")
-    if not isinstance(values, dict):
+    if not isinstance(values, dict) or not all(isinstance(name, str) for name in values):
         raise UserError(f"{path} holds no sections; restore it from the last commit")
     return values
 

@@ -17,7 +17,7 @@ from stages.commands import noted
 from stages.corpora.download import disk_full_told
 from stages.errors import UserError, run_stage
 from stages.files import move_folder, read_json, write_json
-from stages.params import Params, read_params, read_sections
+from stages.params import Params, parse_section, read_sections
 from stages.publishing.dataset import write_dataset
 from stages.publishing.licences import bases_of, origins_of, sampler_of
 from stages.publishing.making import Making
@@ -105,7 +105,8 @@ def arguments() -> argparse.Namespace:
 
 
 def main() -> None:
-    args, params, sections = arguments(), read_params("publish", PublishParams), read_sections()
+    args, sections = arguments(), read_sections()
+    params = parse_section(sections, "publish", PublishParams)
     tables = read_tables(args)
     making = making_of(params, sections, sorted(tables["questions"]["source"].unique()), args)
 

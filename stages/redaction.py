@@ -12,6 +12,8 @@ from base64 import b64encode
 from collections.abc import Iterator
 from contextlib import suppress
 from functools import lru_cache
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 from urllib.parse import quote, unquote
 
@@ -33,7 +35,7 @@ _PATTERNS = (
         re.IGNORECASE,
     ),
     re.compile(  # headers, also as JSON or as a Python dict or tuple
-        r"((?:authorization|api-key|access[-_]token|cookie)(?:[\\\"']*\s*[:=]\s*|[\\\"']+\s*,\s*)b?[\\\"']*"
+        r"((?:authorization|api-key|access[-_]token|cookie)(?:[\\\"']*\s*[:=]\s*|[\\\"']+\s*,\s*)(?:b?[\\\"']+)?"
         r"(?:(?:bearer|basic|token)\s+)?)[^\s\"'\\,;{}]+",
         re.IGNORECASE,
     ),
@@ -50,16 +52,14 @@ def redact(text: str) -> str:
     for secret in secrets:
         if _is_short_password(secret):
             text = re.sub(rf"(?<!\w){re.escape(secret)}(?!\w)", HIDDEN, text)
-    parts, end = [], 0
-    for start, stop in _shared_runs(text, _runs_of(secrets, _RUN)):
-        parts += [text[end:start], HIDDEN]
-        end = stop
-    return re.sub(f"{HIDDEN}{HIDDEN}+", HIDDEN, "".join([*parts, text[end:]]))
+    parts = groupby(zip(text, _shared(text, _runs_of(secrets, _RUN)), strict=True), itemgetter(1))
+    text = "".join(HIDDEN if shared else "".join(map(itemgetter(0), part)) for shared, part in parts)
+    return re.sub(f"{HIDDEN}{HIDDEN}+", HIDDEN, text)
 
 
 def holds_key(text: str) -> bool:
     """Whether `text` holds a key or token of 8 characters or more, encoded or not, or 16 characters of one."""
-    return next(_shared_runs(text, _runs_of(tuple(_keys()), _KEY_RUN)), None) is not None
+    return any(_shared(text, _runs_of(tuple(_keys()), _KEY_RUN)))
 
 
 def user_info_problem(name: str, address: str) -> str | None:
@@ -73,7 +73,7 @@ def user_info_problem(name: str, address: str) -> str | None:
 def _keys() -> Iterator[str]:
     for name in _KEYS:
         yield os.environ.get(name, "").strip()
-    # A process that has not loaded the Hub's client has not sent its login. `get_token` may ask for a new one.
+    # A process that has not loaded the Hub's client has not sent its login; `get_token` may ask the network for one.
     constants = sys.modules.get("huggingface_hub.constants")
     with suppress(OSError):  # not logged in
         yield Path(getattr(constants, "HF_TOKEN_PATH", "")).read_text(encoding="utf-8", errors="replace").strip()
@@ -118,19 +118,12 @@ def _forms(secret: str) -> Iterator[str]:
         yield own.translate(_LOWER).translate({ord("+"): "-", ord("/"): "_"})
 
 
-def _shared_runs(text: str, runs: dict[int, set[str]]) -> Iterator[tuple[int, int]]:
-    """Start and end of each part of `text` that consists of these runs, which may overlap."""
-    if not runs:
-        return
+def _shared(text: str, runs: dict[int, set[str]]) -> list[bool]:
+    """For each character of `text`, whether it is part of one of these runs."""
     lower = text.translate(_LOWER)
-    start = end = 0
-    for at in range(len(lower)):
-        reached = max((at + size for size, known in runs.items() if lower[at : at + size] in known), default=0)
-        if reached and at > end:
-            if end > start:
-                yield start, end
-            start = at
-        if reached:
-            end = max(end, reached)
-    if end > start:
-        yield start, end
+    shared = [False] * len(lower)
+    for at in range(len(lower) if runs else 0):
+        for size, known in runs.items():
+            if lower[at : at + size] in known:
+                shared[at : at + size] = [True] * size
+    return shared

@@ -15,7 +15,7 @@ from pathlib import Path
 import apsw
 import polars as pl
 
-from stages.display import show
+from stages.display import show, visible_line
 from stages.errors import run_stage
 from stages.files import replacing, write_json
 from stages.sql.cache import Cache
@@ -60,7 +60,7 @@ def heading(given: Sequence[Predicted], predicted: Sequence[Predicted], args: ar
     lines = [f"{args.predictions} against {args.gold}"]
     if missing:
         lines.append(f"left out, as there is no database: {left_out.total()} questions ({missing})")
-    return "\n".join(lines)
+    return "\n".join(map(visible_line, lines))
 
 
 def main() -> None:

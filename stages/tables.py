@@ -60,7 +60,7 @@ def read_table(path: Path, dataset: str) -> pl.DataFrame:
 
 
 def read_any(path: Path) -> pl.DataFrame:
-    """The rows of a Parquet file, whatever its columns. Raises UserError where it is missing, damaged or no Parquet."""
+    """The rows of a Parquet file, whatever its columns. Raises UserError where it is missing, or is not whole."""
     if not path.is_file():
         raise UserError(f"{path} does not exist; run `dvc repro` to make it")
     with parquet_errors(path, "run `dvc repro` to make it again"):

@@ -61,7 +61,7 @@ def read_yaml(path: Path, fix: str) -> Any:
 
 
 def _weigh(node: Node, known: dict[int, int]) -> int:
-    """The mappings, lists and scalars that a value holds. Raises ConstructorError where they are too many, where a
+    """The number of mappings, lists and scalars in a value. Raises ConstructorError where they are too many, where a
     value holds itself, and where UTF-8 cannot hold a text."""
     weight = known.get(id(node))
     if weight is None:

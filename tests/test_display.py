@@ -1,62 +1,105 @@
-"""Control characters of data are shown escaped, on terminals and on pages."""
+"""What people read shows the control characters of data, obeys none, and holds no secret."""
 
+import ast
+import io
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from jinja2 import Environment
 
-from stages.audit_report import page_of
-from stages.display import page_value, visible, visible_line
-from tests.test_audit_report import COUNTS, tables
+from stages.display import page_value, show, visible, visible_line
+from tests.test_pipeline import ROOT
 
-ROOT = Path(__file__).parents[1]
-ODD = {
-    "escape sequence": "\x1b[2Jred", "bell": "\a", "carriage return": "right\rwrong", "backspace": "a\b",
-    "delete": "\x7f", "C1": "\x9b31m", "right to left": "\u202eabc", "isolate": "\u2066a\u2069", "mark": "\u200f",
-    "Arabic mark": "\u061c", "zero width": "a\u200bb", "line separator": "a\u2028b", "byte order mark": "\ufeffa",
-    "half a pair": "\ud800", "tag letters": "\U000e0041",
-}  # fmt: skip
-
-
-@pytest.mark.parametrize("name", ODD)
-def test_a_control_character_is_escaped(name: str) -> None:
-    shown = visible(ODD[name])
-    assert shown.isprintable() and "\\" in shown
-    assert page_value(ODD[name]) == shown
+KEY = "sk-a-secret-of-this-test"
+CONTROLS = [
+    *(chr(code) for code in (*range(0x20), *range(0x7F, 0xA0)) if chr(code) not in "\t\n"),
+    *"\u061c\u200b\u200e\u200f\u2028\u2029\u202a\u202b\u202c\u202d\u202e\u2060\u2066\u2067\u2068\u2069\ufeff",
+    "\ud83d", "\udc80", "\U000e0041",
+]  # fmt: skip
 
 
-@pytest.mark.parametrize("text", ["a\tb\nc", "naïve 名字 שלום سلام", "👩\u200d💻 می\u200cخواهم", "SELECT '\\x1b'"])
-def test_what_people_write_stays(text: str) -> None:
-    assert visible(text) == text
+@pytest.mark.parametrize("control", CONTROLS, ids=ascii)
+def test_a_control_character_is_shown_as_its_escape(control: str) -> None:
+    escape = control.encode("unicode_escape").decode()
+    assert visible(f"a{control}b") == visible_line(f"a{control}b") == f"a{escape}b"
 
 
-def test_a_line_stays_one_line() -> None:
-    assert visible_line("a\nb\tc") == "a\\nb\\tc"
+def test_tabs_and_line_ends_stay_in_a_text_and_not_in_a_line() -> None:
+    assert visible("a\tb\nc\r\n") == "a\tb\nc\\r\n"
+    assert visible_line("a\tb\nc") == "a\\tb\\nc"
 
 
-def test_a_mistake_that_quotes_data_is_printed_escaped() -> None:
-    program = (
-        "from stages.errors import UserError, run_stage\n"
-        "def main() -> None:\n    raise UserError('the file \\x1b[31m\\u202eevil\\nfile.json is odd')\nrun_stage(main)"
-    )
-    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True)
-    assert (done.returncode, done.stderr) == (2, "error: the file \\x1b[31m\\u202eevil\\nfile.json is odd\n")
+@pytest.mark.parametrize("text", ["naïve – 東京 🦊 👩\u200d🚀 می\u200cروم שלום", "SELECT '\\x1b' -- \\u202e", "a\u00a0b"])
+def test_other_text_stays_as_it_is(text: str) -> None:
+    assert visible(text) == visible_line(text) == text
 
 
-def test_a_traceback_shows_no_key_and_no_escape_sequence() -> None:
-    program = (
-        "from stages.errors import run_stage\n"
-        "def main() -> None:\n    raise AssertionError('\\x1b[31m Bearer sk-abcdefghijklmnopqrstuvwx')\nrun_stage(main)"
-    )
+@given(st.text())
+def test_what_is_visible_can_be_printed_and_stays_as_it_is(text: str) -> None:
+    line = visible_line(text)
+    line.encode()
+    assert len(line.splitlines()) <= 1 and visible_line(line) == line
+
+
+def test_a_page_shows_escapes_and_still_no_markup() -> None:
+    page = Environment(autoescape=True, finalize=page_value).from_string("<p>{{ text }} {{ number }}</p>")
+    assert page.render(text="<b>\x1b[2J\u202e", number=3) == "<p>&lt;b&gt;\\x1b[2J\\u202e 3</p>"
+
+
+def test_what_is_printed_obeys_nothing_and_holds_no_secret(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    stream = io.StringIO()
+    show(f"a\x1b[2J\n{KEY}", stream)
+    assert stream.getvalue() == "a\\x1b[2J\n…\n"
+
+
+FAILURES = {
+    "a mistake of the user": "raise UserError(f'{text}\\nerror: another')",
+    "a failure of a library": "raise ZeroDivisionError(text)",
+    "a failure of a thread": "import threading; thread = threading.Thread(target=lambda: {}[text]); thread.start()",
+    "a line of a library's log": "import logging; logging.getLogger('huggingface_hub').warning('%s', text)",
+    "a traceback of a library's log": "import logging\ntry: {}[text]\nexcept KeyError: logging.exception('failed')",
+}
+
+
+@pytest.mark.parametrize("code", FAILURES.values(), ids=FAILURES)
+def test_nothing_that_a_stage_ends_with_holds_a_secret_or_an_escape_sequence(code: str) -> None:
+    lines = "\n".join(f"    {line}" for line in code.splitlines())
+    program = f"""
+import os
+from stages.errors import UserError, run_stage
+def main():
+    text = "\\x1b[2J \\u202e at " + os.environ["OPENAI_API_KEY"]
+{lines}
+run_stage(main)
+"""
     done = subprocess.run(
-        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True,
-        env={"OPENAI_API_KEY": "sk-abcdefghijklmnopqrstuvwx"},
+        [sys.executable, "-c", program], env={**os.environ, "OPENAI_API_KEY": KEY}, cwd=ROOT, capture_output=True,
+        text=True, check=False,
     )  # fmt: skip
-    assert done.returncode == 1 and "Traceback" in done.stderr
-    assert "\x1b" not in done.stderr and "abcdefghijkl" not in done.stderr
+    assert "[2J" in done.stderr and "…" in done.stderr
+    assert not any(one in done.stderr for one in ("\x1b", "\u202e", KEY[:8], KEY[-8:]))
+    assert code != FAILURES["a mistake of the user"] or len(done.stderr.splitlines()) == 1
 
 
-def test_the_page_of_the_gold_audit_shows_a_question_escaped() -> None:
-    page = page_of(*tables(["empty"], text="\u202eevil \x1b[31m <b>"), COUNTS)
-    assert "\u202e" not in page and "\x1b" not in page and "\\u202eevil \\x1b[31m &lt;b&gt;" in page
+def test_every_stage_prints_by_show() -> None:
+    calls = {
+        f"{path.relative_to(ROOT)}:{node.lineno}"
+        for path in (ROOT / "stages").rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Call) and ast.unparse(node.func) in ("print", "sys.stderr.write", "sys.stdout.write")
+    }
+    assert {call.partition(":")[0] for call in calls} == {"stages/display.py"}, calls
+
+
+def test_every_page_shows_values_by_page_value() -> None:
+    for path in (ROOT / "stages").rglob("*.py"):
+        for node in ast.walk(ast.parse(Path(path).read_text())):
+            if isinstance(node, ast.Call) and ast.unparse(node.func) == "Environment":
+                finalizes = [ast.unparse(keyword.value) for keyword in node.keywords if keyword.arg == "finalize"]
+                assert finalizes == ["page_value"], path

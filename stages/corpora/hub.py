@@ -13,8 +13,8 @@ from stages.redaction import user_info_problem
 def download_snapshot(files: HubFiles, folder: Path) -> None:
     """Puts the files under their paths into `folder`, going on where an earlier try was cut.
 
-    Raises NotFetched where the Hub cannot be reached or has no such dataset or commit, UserError where the address of
-    the Hub has user info, or there is no room.
+    Raises NotFetched where the Hub cannot be reached or has no such dataset or commit, UserError where HF_ENDPOINT has
+    user info, DiskFull where there is no room.
     """
     from httpx2 import HTTPError
     from huggingface_hub import constants, snapshot_download

@@ -6,7 +6,7 @@ from typing import Annotated, Self
 from pydantic import AfterValidator, Field, model_validator
 
 from stages.errors import UserError
-from stages.params import Params, read_params, read_sections
+from stages.params import Params, parse_section, read_sections
 
 
 def _inside(path: str) -> str:
@@ -87,7 +87,7 @@ class Source(Params):
 def read_sources(path: Path, names: list[str]) -> dict[str, Source]:
     """The sources of these names, or all where none is given. Raises UserError with a sentence for each unknown name,
     else for each wrong field of a source."""
-    known = list(read_sections(path))
+    known = read_sections(path)
     wrong = [
         f"source {name!r} is not known; the sources are: {', '.join(known)}"
         for name in names
@@ -95,4 +95,4 @@ def read_sources(path: Path, names: list[str]) -> dict[str, Source]:
     ]
     if wrong:
         raise UserError(*wrong)
-    return {name: read_params(name, Source, path) for name in names or known}
+    return {name: parse_section(known, name, Source, path) for name in names or known}

@@ -12,6 +12,7 @@ from stages.diffing.comparison import Comparison
 from stages.diffing.rows import RowsDiff
 from stages.diffing.versions import WORKSPACE, Version
 from stages.diffing.wording import STALE, count, counts, evaluations, interval, notes
+from stages.display import visible_line
 from stages.errors import UserError
 
 _BY = "counted by `python -m stages.diff`:"
@@ -62,7 +63,7 @@ def item_of(found: Comparison) -> str:
     old, new = _name(found.old), _name(found.new)
     which = f"Since `{old}`" if new == WORKSPACE else f"From `{old}` to `{new}`"
     lines = [f"- {which}, {_BY}", *(f"  - {line}" for line in (*_stale(found), *_lines(found)))]
-    return "\n".join(lines) + "\n"
+    return "\n".join(map(visible_line, lines)) + "\n"
 
 
 def _lines(found: Comparison) -> Iterator[str]:

@@ -21,6 +21,7 @@ from stages.diffing.wording import (
     side,
     value,
 )
+from stages.display import visible_line
 
 MOST_SHOWN = 8
 """Metrics of a file, and params, that are shown; the JSON and the page have all."""
@@ -29,7 +30,7 @@ MOST_SHOWN = 8
 def text_of(found: Comparison) -> str:
     """Sides, params, stale stages, rows, labels, EX and the metrics that differ."""
     parts = (_sides, _params, _stale, _datasets, _labels, _ex, _metrics)
-    return "\n\n".join("\n".join(lines) for part in parts if (lines := list(part(found))))
+    return "\n\n".join("\n".join(lines) for part in parts if (lines := list(map(visible_line, part(found)))))
 
 
 def aligned(rows: Sequence[Sequence[str]], left: int = 1) -> Iterator[str]:

@@ -5,13 +5,12 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from stages.errors import UserError
 from stages.lm.endpoint_answers import Answer, Usage, read_answer, samples_of
 from stages.lm.samples import Sample
-from stages.redaction import holds_key, redact
+from stages.redaction import redact
 
 if TYPE_CHECKING:
     from openai import APIStatusError, AsyncOpenAI
@@ -79,17 +78,9 @@ async def ask_endpoint(
         answer = await _answer(client, line, request | left)
         if answer is None:
             return
-        samples = [_without_key(sample, line.counts) for sample in samples_of(answer)[: count - there]]
+        samples = samples_of(answer)[: count - there]
         keep(samples)
         there += len(samples)
-
-
-def _without_key(sample: Sample, counts: Counter[str]) -> Sample:
-    """A completion that repeats the key is paid for and kept, but not with the key in it."""
-    if not holds_key(sample.completion):
-        return sample
-    counts["hidden_keys"] += 1
-    return replace(sample, completion=redact(sample.completion))
 
 
 async def _answer(client: "AsyncOpenAI", line: Line, request: dict[str, Any]) -> Answer | None:

@@ -5,6 +5,10 @@ import json
 from pydantic import BaseModel, Field, ValidationError
 
 from stages.lm.samples import Sample
+from stages.redaction import holds_key
+
+HOLDS_KEY = "holds_key"
+"""Why a sample has no text: the completion repeated the key that the endpoint was asked with."""
 
 _UNKNOWN = -9999.0  # what some endpoints say where they do not know a log-probability
 
@@ -62,7 +66,8 @@ def samples_of(answer: Answer) -> list[Sample]:
 
 
 def _sample(choice: _Choice, answer: Answer) -> Sample:
-    """A choice as a sample. An empty answer is one too; a reason to end that is no API's counts as `other`."""
+    """A choice as a sample. An empty answer is one too; a reason to end that is no API's counts as `other`. What holds
+    the key is kept without its text, so that it is counted and not paid for again."""
     text = choice.message.content if choice.message else choice.text
     told = choice.logprobs or _Scores()
     scores = [token.logprob for token in told.content] if told.content else told.token_logprobs or []
@@ -72,4 +77,6 @@ def _sample(choice: _Choice, answer: Answer) -> Sample:
         tokens = answer.usage.completion_tokens
     reason = choice.finish_reason if choice.finish_reason in ("stop", "length", "content_filter") else "other"
     whole = bool(known) and len(known) == len(scores)
+    if holds_key(text or ""):
+        text, reason = "", HOLDS_KEY
     return Sample(text or "", reason, tokens, round(min(sum(known), 0.0), 6) if whole else None)

@@ -112,7 +112,7 @@ class OpenaiEngine:
 
     def report(self) -> dict[str, Any]:
         """What this run asked for and what that costs, also told on stderr; not what an earlier run paid for."""
-        asked: dict[str, Any] = {name: self.counts[name] for name in ("requests", "retries", "hidden_keys", *_PRICED)}
+        asked: dict[str, Any] = {name: self.counts[name] for name in ("requests", "retries", *_PRICED)}
         prices = [self.endpoint.input_price, self.endpoint.output_price]
         known = [price for price in prices if price is not None]
         costs = [asked[name] * price / 1e6 for name, price in zip(_PRICED, known, strict=False)]
@@ -125,10 +125,7 @@ def _faults(address: str, key: str) -> list[str]:
     """What is wrong with address and key, neither of which is shown: an address may hold a password."""
     wrong = []
     if not _is_address(address):
-        fix = (
-            "export one like https://host:8000/v1, its port at most 65535, with no user info before its host and "
-            "nothing behind its path"
-        )
+        fix = "export one like https://host:8000/v1, its port at most 65535, with no `@` and nothing behind its path"
         wrong.append(f"OPENAI_BASE_URL is not the address of an endpoint; {fix}")
     if not key or not key.isascii() or not key.isprintable() or " " in key:
         fix = "export it, or any word where the endpoint wants none"

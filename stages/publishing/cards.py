@@ -14,6 +14,7 @@ from jinja2 import (
     UndefinedError,
 )
 
+from stages.display import page_value
 from stages.errors import UserError
 from stages.publishing.export import Counts
 from stages.publishing.licences import OTHER
@@ -97,7 +98,7 @@ def render(template: Path, front: Mapping[str, Any], facts: Mapping[str, Any]) -
     """The card. Raises UserError where the template cannot be read or rendered, or names a fact that there is not."""
     environment = Environment(
         loader=FileSystemLoader(template.parent), undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True,
-        keep_trailing_newline=True,
+        finalize=page_value, keep_trailing_newline=True,
     )  # fmt: skip
     environment.filters |= {"cell": cell, "yaml": to_yaml}
     try:

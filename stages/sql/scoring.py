@@ -6,6 +6,7 @@ from typing import Any
 
 import polars as pl
 
+from stages.display import visible_line
 from stages.sql.compare import CONTRACT_NAMES
 from stages.sql.metrics import majority_at_k, pass_at_k, r_ves, ves
 from stages.sql.summary import summary
@@ -90,7 +91,7 @@ def table_of(metrics: dict[str, Any], contract: str) -> str:
         if name in metrics:
             shares = ", ".join(f"{k}: {_percent(share)}" for k, share in metrics[name].items())
             lines.append(f"{title} ({contract}): {shares}")
-    return "\n".join(lines)
+    return "\n".join(map(visible_line, lines))
 
 
 def _percent(share: float) -> str:
