@@ -23,7 +23,8 @@ repro: $(SETUP)
 # what that discards. `git read-tree` empties the index of what DVC staged, and of the sizes and times by which git may take
 # a changed file for the old one. A killed experiment leaves HEAD detached: that is undone if no commit came since.
 back:
-	git symbolic-ref --quiet HEAD > /dev/null || test "$$(git rev-parse '@{-1}')" != "$$(git rev-parse HEAD)" || git switch -
+	git symbolic-ref --quiet HEAD > /dev/null || \
+	  test "$$(git rev-parse --quiet --verify '@{-1}')" != "$$(git rev-parse HEAD)" || git switch -
 	git read-tree HEAD
 	git clean -d --force -- reports ':!reports/agreement'
 	git checkout -- params.yaml dvc.lock reports ':!reports/agreement'

@@ -15,6 +15,7 @@ from pydantic_core import PydanticCustomError
 
 from stages.commands import noted
 from stages.corpora.download import disk_full_told
+from stages.diffing.checkout import LOCK, PIPELINE, contents_in
 from stages.errors import UserError, run_stage
 from stages.files import move_folder, read_json, write_json
 from stages.params import Params, parse_section, read_sections
@@ -48,6 +49,18 @@ class PublishParams(Params):
         if strange := [model for model in self.adapters if model not in self.models]:
             raise PydanticCustomError("adapters", "`adapters` has {name}, which `models` has not", {"name": strange[0]})
         return self
+
+
+def require_fresh() -> None:
+    """Raises UserError where a stage before this one did not run since its params or data changed, as with `dvc repro
+    --single-item publish`: the cards would tell of params that the data was not made with."""
+    if not (Path(PIPELINE).is_file() and Path(LOCK).is_file()):  # run by hand, on files from elsewhere
+        return
+    stale = contents_in(Path(), "this folder").stale.items()
+    why = "and cards would tell of other params; run `dvc repro publish`"
+    errors = [f"stage `{name}` is stale ({reasons[0]}), {why}" for name, reasons in stale if name != "publish"]
+    if errors:
+        raise UserError(*errors)
 
 
 def read_tables(args: argparse.Namespace) -> dict[str, pl.DataFrame]:
@@ -107,6 +120,7 @@ def arguments() -> argparse.Namespace:
 def main() -> None:
     args, sections = arguments(), read_sections()
     params = parse_section(sections, "publish", PublishParams)
+    require_fresh()
     tables = read_tables(args)
     making = making_of(params, sections, sorted(tables["questions"]["source"].unique()), args)
 

@@ -69,6 +69,7 @@ def main() -> None:
     making = released(making_of(params, sections, sorted(tables["questions"]["source"].unique()), args), params)
 
     export = args.export.with_name("push.partial")  # not the stage's own: its cards name no commit
+    shutil.rmtree(export, ignore_errors=True)  # of a push that was killed
     try:
         with disk_full_told(export):
             write_export(tables, making, params, args, export)

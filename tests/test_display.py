@@ -34,7 +34,9 @@ def test_tabs_and_line_ends_stay_in_a_text_and_not_in_a_line() -> None:
     assert visible_line("a\tb\nc") == "a\\tb\\nc"
 
 
-@pytest.mark.parametrize("text", ["naïve – 東京 🦊 👩\u200d🚀 می\u200cروم שלום", "SELECT '\\x1b' -- \\u202e", "a\u00a0b"])
+@pytest.mark.parametrize(
+    "text", ["naïve – 東京 🦊 👩\u200d🚀 می\u200cروم שלום", "SELECT '\\x1b' -- \\u202e", "a\u00a0b"]
+)
 def test_other_text_stays_as_it_is(text: str) -> None:
     assert visible(text) == visible_line(text) == text
 

@@ -170,13 +170,19 @@ def test_another_neg_limit_runs_what_depends_on_pairs_and_nothing_else(repositor
 
 
 def test_a_partial_run_is_told_with_its_params_and_the_stages_that_did_not_run(repository: Path) -> None:
-    run(repository, "dvc", "exp", "run", "-S", "pairs.neg_limit=2", "validate@pairs")
+    run(repository, "dvc", "exp", "run", "-S", "pairs.neg_limit=4", "validate@pairs")
     told = re.sub(" +", " ", run(repository, "python", "-m", "stages.diff", "HEAD"))
     params, stale = told.split("\n\n")[1:3]
-    assert params == "params\n pairs.neg_limit 1 -> 2"
+    assert params == "params\n pairs.neg_limit 1 -> 4"
     assert re.findall(r"^ (\S+)", stale, re.MULTILINE) == [
         "train_dpo", "evaluate@dpo-demo-dev", "evaluate@dpo-demo-test", "publish",
     ]  # fmt: skip
+
+
+def test_an_export_alone_is_not_made_with_params_that_the_data_was_not_made_with(repository: Path) -> None:
+    edit_params(repository, pairs={"neg_limit": 4})
+    status, output = attempt(repository, "dvc", "repro", "--single-item", "publish")
+    assert status != 0 and "error: stage `pairs` is stale (pairs.neg_limit: 1 -> 4), and cards would" in output
 
 
 def test_a_nonsense_param_stops_the_run_with_a_sentence(repository: Path) -> None:

@@ -373,3 +373,22 @@ def test_the_module_ends_with_status_2_and_no_traceback_on_a_mistake(workplace: 
     )  # fmt: skip
     assert done.returncode == 2 and done.stderr.startswith("error: params.yaml: `publish.private` is 'yes'; ")
     assert "Traceback" not in done.stderr
+
+
+def test_params_that_the_data_was_not_made_with_stand_on_no_card(workplace: Workplace) -> None:
+    stages = {name: {"cmd": "x"} for name in ("pairs", "train_dpo", "publish")}
+    Path("dvc.yaml").write_text(json.dumps({"stages": stages}))
+    made = {
+        "pairs": {
+            "outs": [{"path": "data/pairs.parquet", "md5": "p"}], "params": {"params.yaml": {"pairs.neg_limit": 7}},
+        },
+        "train_dpo": {"deps": [{"path": "data/pairs.parquet", "md5": "old"}]},
+        "publish": {"deps": [{"path": "data/pairs.parquet", "md5": "old"}]},
+    }  # fmt: skip
+    Path("dvc.lock").write_text(json.dumps({"stages": made}))
+    why = "and cards would tell of other params; run `dvc repro publish`"
+    assert workplace.refused() == [
+        f"stage `pairs` is stale (pairs.neg_limit: 7 -> 1), {why}",
+        f"stage `train_dpo` is stale (data/pairs.parquet), {why}",
+    ]
+    assert not workplace.export.exists()

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import yaml
@@ -44,6 +44,22 @@ def contents_of(pipeline: str, lock: str, params: str | None, name: str) -> Cont
     except (yaml.YAMLError, AttributeError, KeyError, TypeError) as error:
         message = " ".join(str(error).split())
         raise UserError(f"{name}: {PIPELINE} or {LOCK} is not as DVC writes it ({message}); restore it") from None
+
+
+def contents_in(folder: Path, name: str) -> Contents:
+    """Those of the folder of a version. Raises UserError as `contents_of` does, and where a file is not UTF-8."""
+    pipeline, lock, params = (_text(folder / file, name) for file in (PIPELINE, LOCK, PARAMS_FILE))
+    return contents_of(pipeline or "", lock or "", params, name)
+
+
+def _text(file: Path, name: str) -> str | None:
+    """The text of a file, None where it is missing."""
+    try:
+        return file.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return None
+    except UnicodeDecodeError as error:
+        raise UserError(f"{name}: {file.name} is not UTF-8 ({error}); restore it") from None
 
 
 def _params(text: str, name: str) -> dict[str, object]:

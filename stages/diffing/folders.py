@@ -3,10 +3,9 @@
 from pathlib import Path
 
 from stages.commands import noted
-from stages.diffing.checkout import LOCK, PIPELINE, contents_of, numbers_of
+from stages.diffing.checkout import PIPELINE, contents_in, numbers_of
 from stages.diffing.versions import Table, Version, open_table
 from stages.errors import UserError
-from stages.params import PARAMS_FILE
 from stages.tables import COLUMNS, KEYS
 
 VIEWS = {
@@ -28,8 +27,7 @@ def folder_version(folder: Path, name: str) -> Version:
 
 
 def _checkout(folder: Path, name: str) -> Version:
-    pipeline, lock, params = (_text(folder / file, name) for file in (PIPELINE, LOCK, PARAMS_FILE))
-    contents = contents_of(pipeline or "", lock or "", params, name)
+    contents = contents_in(folder, name)
     wrong: list[str] = []
     tables: dict[str, Table] = {}
     there = {path: (folder / path).is_file() for path, _ in contents.datasets.values()}
@@ -47,16 +45,6 @@ def _checkout(folder: Path, name: str) -> Version:
     if wrong:
         raise UserError(*wrong)
     return Version(name, None, tables, contents.params, metrics, contents.stale)
-
-
-def _text(file: Path, name: str) -> str | None:
-    """The text of a file, None where it is missing."""
-    try:
-        return file.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        return None
-    except UnicodeDecodeError as error:
-        raise UserError(f"{name}: {file.name} is not UTF-8 ({error}); restore it") from None
 
 
 def _export(folder: Path, name: str) -> Version:

@@ -12,6 +12,7 @@ from stages.errors import UserError
 from stages.publishing.making import Release
 
 LOCK = Path("dvc.lock")
+_OWN = ["params.yaml", "dvc.yaml", str(LOCK), "stages", "schemas"]
 
 
 def release_of(version: str) -> Release:
@@ -35,13 +36,18 @@ def release_of(version: str) -> Release:
 
 
 def _changed_files(commit: str) -> Iterator[str]:
-    """The tracked files that differ. Git compares their content, with an index of our own: by the user's it may take a
-    changed file for the old one, as after a failed `dvc exp run`."""
+    """The files that differ from the commit's, and code and params that it does not have. Git compares their content,
+    with an index of our own: by the user's it may take a changed file for the old one, as after a failed `dvc exp run`.
+    """
     with TemporaryDirectory() as folder:
         index = {"GIT_INDEX_FILE": str(Path(folder) / "index")}
-        _git("read-tree", commit, **index)
-        for name in (_git("diff", "--name-only", "--relative", "--", ".", **index) or "").splitlines():
-            yield f"{name} is not what it is"
+        read = _git("read-tree", commit, **index)
+        changed = _git("diff", "--name-only", "--relative", "--", ".", **index)
+        unknown = _git("ls-files", "--others", "--exclude-standard", "--", *_OWN, **index)
+    if read is None or changed is None or unknown is None:
+        raise UserError(f"git cannot compare the files here with commit {commit[:12]}; see what `git status` says")
+    yield from (f"{name} is not what it is" for name in changed.splitlines())
+    yield from (f"{name} is not in git" for name in unknown.splitlines())
 
 
 def _changed_data() -> Iterator[str]:

@@ -456,6 +456,18 @@ def test_a_changed_file_that_git_takes_for_the_old_one_is_refused(hub: Hub, work
     assert refused_after(workplace, hub)[0] == "reports/evaluate/dpo-demo-test.json is not what it is"
 
 
+@pytest.mark.parametrize("name", ["dvc.lock", "params.yaml", "stages/mine.py"])
+def test_a_file_that_decides_and_is_not_in_git_is_refused(name: str, hub: Hub, workplace: Workplace) -> None:
+    workplace.tag()
+    if (workplace.folder / name).exists():
+        workplace.git("rm", "--quiet", "--cached", name)
+        workplace.git(*IDENTITY, "commit", "--quiet", "--message", "without it")
+        workplace.git("tag", "--force", VERSION)
+    else:
+        (workplace.folder / name).write_text("")
+    assert refused_after(workplace, hub) == [f"{name} is not in git"]
+
+
 # ---- what a push leaves here ----
 
 
@@ -477,3 +489,13 @@ def test_a_refused_push_changes_no_file_here(hub: Hub, workplace: Workplace) -> 
     before = state(workplace)
     workplace.push_refused()
     assert state(workplace) == before
+
+
+def test_what_a_killed_push_left_is_not_pushed(hub: Hub, workplace: Workplace) -> None:
+    left = workplace.export.with_name("push.partial") / "dataset" / "pairs" / "train-00007-of-00009.parquet"
+    left.parent.mkdir(parents=True)
+    left.write_bytes(b"of another version")
+    workplace.push()
+    names = [name for name in hub.dataset(DATASET).files(VERSION) if name.startswith("pairs/")]
+    assert names == ["pairs/train-00000-of-00001.parquet"]
+    assert not list(workplace.folder.rglob("*.partial"))
