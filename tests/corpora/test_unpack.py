@@ -56,7 +56,9 @@ BAD: dict[str, tuple[bytes, str]] = {
     "empty": (zipped({}), "it holds no file in the folder 'toy_1'"),
     "another root": (zipped({"other/dev.json": b"[]"}), "it holds no file in the folder 'toy_1'"),
     "an empty name": (zipped({**GOOD, ZipInfo(""): b"x"}), "a file with the name ''"),
-    "a name that is not UTF-8": (zipped({**GOOD, "toy_1/é": b"x"}).replace("é".encode(), b"\xc3\xff"), "cut or damaged"),
+    "a name that is not UTF-8": (
+        zipped({**GOOD, "toy_1/é": b"x"}).replace("é".encode(), b"\xc3\xff"), "cut or damaged",
+    ),
     "a name that is too long": (zipped({**GOOD, f"toy_1/{'a' * 300}": b"x"}), "a longer name than this disk takes"),
     "a path that is too long": (zipped({**GOOD, f"toy_1/{'a/' * 3000}x": b"x"}), "a longer name than this disk takes"),
     "the folder as a file": (zipped({"toy_1": b"x", **GOOD}), "'toy_1', which is the folder itself, as a file"),
