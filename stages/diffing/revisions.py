@@ -69,7 +69,8 @@ def _data(name: str, commit: str, wanted: dict[str, str]) -> dict[str, Path]:
         repo = Repo()
     except DvcException as error:
         reason = redact(str(error))
-        raise UserError(f"{name}: DVC cannot tell where its data is ({reason}); correct that, or give folders") from None
+        fix = "correct that, or give folders"
+        raise UserError(f"{name}: DVC cannot tell where its data is ({reason}); {fix}") from None
     told = ""
     with repo:
         cache = repo.cache.local
