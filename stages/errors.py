@@ -81,8 +81,6 @@ def system_errno(error: BaseException) -> int | None:
 
 def system_sentence(error: BaseException) -> str | None:
     """What a user is told of an error of the system; None where the exception is a defect."""
-    if isinstance(error, RuntimeError) and isinstance(error.__context__, OSError):  # pathlib's own word for a loop
-        error = error.__context__
     number = system_errno(error)
     if number not in _FIXES:
         return None

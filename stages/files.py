@@ -27,6 +27,11 @@ def sha256_folder(folder: Path) -> str:
     return fingerprint([(path.relative_to(folder).as_posix(), sha256_file(path)) for path in files])
 
 
+def partial_of(path: Path) -> Path:
+    """The name under which a file is written that is not whole yet; not that of `work_folder`."""
+    return path.with_name(path.name + ".new.partial")
+
+
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """Gives a temporary name beside `path` to write to, and moves the file into place at the end.
@@ -34,7 +39,7 @@ def replacing(path: Path) -> Iterator[Path]:
     Where something fails, what stood at `path` stays and the temporary file is deleted. Raises OSError, naming `path`
     where the system's own error names nothing.
     """
-    temporary = path.with_name(path.name + ".new.partial")  # `work_folder` is `.partial`
+    temporary = partial_of(path)
     with naming(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:

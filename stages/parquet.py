@@ -13,15 +13,14 @@ _STDERR = 2
 
 
 @contextmanager
-def parquet_errors(name: object, fix: str) -> Iterator[None]:
-    """Raises UserError where what polars reads inside is damaged or is no Parquet. `name`: of the file; `fix`: what a
-    user can do about it."""
+def parquet_errors(problem: str, fix: str) -> Iterator[None]:
+    """Raises UserError, `<problem> (<reason>); <fix>`, where what polars reads inside is damaged or is no Parquet."""
     try:
         with _panics_unprinted():
             yield
     except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError, MemoryError) as error:
         reason = " ".join(str(error).split())
-        raise UserError(f"{name} is not a Parquet file, or is damaged ({reason}); {fix}") from None
+        raise UserError(f"{problem} ({reason}); {fix}") from None
 
 
 @contextmanager

@@ -19,7 +19,7 @@ from ruamel.yaml.tokens import CommentToken
 from stages.check_params import check_params
 from stages.commands import noted
 from stages.display import show, visible_line
-from stages.errors import UserError, run_stage
+from stages.errors import UserError, naming, run_stage
 from stages.params import PARAMS_FILE, read_sections
 
 DEMO = Path("models/recipes/demo.yaml")
@@ -104,7 +104,8 @@ def write_merged(recipe: Path, path: Path) -> None:
         except UserError as error:
             raise UserError(*map(_written, error.sentences)) from None
         text = merged(text, file.read_text(encoding="utf-8"))
-    path.write_text(text, encoding="utf-8")
+    with naming(path):
+        path.write_text(text, encoding="utf-8")
 
 
 def mistakes(path: Path, recipe: Path) -> list[str]:

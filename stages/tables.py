@@ -63,7 +63,7 @@ def read_any(path: Path) -> pl.DataFrame:
     """The rows of a Parquet file, whatever its columns. Raises UserError where it is missing, or is not whole."""
     if not path.is_file():
         raise UserError(f"{path} does not exist; run `dvc repro` to make it")
-    with parquet_errors(path, "run `dvc repro` to make it again"):
+    with parquet_errors(f"{path} is not a Parquet file", "run `dvc repro` to make it again"):
         return pl.read_parquet(path, use_pyarrow=False, glob=False)
 
 

@@ -41,23 +41,33 @@ def read_yaml(path: Path, fix: str) -> Any:
 
     Raises UserError where it is missing, cannot be read, is too large, or is no YAML.
     """
-    yaml = YAML(typ="safe", pure=True)
-    yaml.Constructor = _Constructor
     try:
         size = path.stat().st_size
         if size > _LARGEST_FILE:
             raise UserError(f"{path} has {size:,} bytes; take comments and values out, down to {_LARGEST_FILE:,}")
-        return yaml.load(path.read_text(encoding="utf-8"))
+        return parse_yaml(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UserError(f"{path} does not exist; {fix}") from None
     except OSError as error:
         raise UserError(f"{path} cannot be read ({error.strerror}); give a YAML file") from None
     except UnicodeDecodeError as error:
         raise UserError(f"{path} is not UTF-8 ({error}); convert it") from None
+    except ValueError as error:
+        raise UserError(f"{path} is not valid YAML ({error}); correct it") from None
+
+
+def parse_yaml(text: str) -> Any:
+    """The value of a YAML text. Raises ValueError, saying why, where it is no YAML or is too large."""
+    if len(text) > _LARGEST_FILE:
+        raise ValueError(f"it has {len(text):,} characters, and may have {_LARGEST_FILE:,}")
+    yaml = YAML(typ="safe", pure=True)
+    yaml.Constructor = _Constructor
+    try:
+        return yaml.load(text)
     except YAMLError as error:
-        raise UserError(f"{path} is not valid YAML ({' '.join(str(error).split())}); correct it") from None
+        raise ValueError(" ".join(str(error).split())) from None
     except RecursionError:
-        raise UserError(f"{path} is not valid YAML (it is nested too deeply); correct it") from None
+        raise ValueError("it is nested too deeply") from None
 
 
 def _weigh(node: Node, known: dict[int, int]) -> int:

@@ -13,6 +13,7 @@ from stages.corpora.sources import HubFiles, Source, WebFile
 from stages.display import show
 from stages.errors import UserError
 from stages.files import sha256_file
+from stages.redaction import redact
 
 AGAIN = "run the same command again"
 
@@ -106,7 +107,7 @@ def _at_hand(file: WebFile | HubFiles, job: Job) -> bool:
 
 def _wish(file: WebFile | HubFiles, raw: Path) -> str:
     if isinstance(file, WebFile):
-        return f"{file.url} as {raw / file.name}"
+        return f"{redact(file.url)} as {raw / file.name}"
     page = f"{ENDPOINT}/datasets/{file.repo}/tree/{file.revision}"
     return f"{', '.join(file.patterns)} of {page} into the folder {raw / file.name}, under the same path"
 

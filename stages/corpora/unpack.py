@@ -5,17 +5,22 @@ holds must fit the disk, and no member gives more than it says; checksums hold. 
 only, on a disk that does not tell them apart (refused there as written twice).
 """
 
+import errno
 import lzma
 import shutil
 import stat
+import struct
 import zlib
 from pathlib import Path, PurePosixPath
 from zipfile import BadZipFile, ZipFile, ZipInfo
 
 from stages.corpora.download import disk_full_told, need_room
+from stages.errors import naming, short
 
 _LEFT_OUT = {"__MACOSX", ".DS_Store"}
 _BLOCK = 1 << 20
+_DAMAGE = (BadZipFile, zlib.error, lzma.LZMAError, EOFError, OverflowError, UnicodeDecodeError, struct.error)
+"""What zipfile and the decompressors raise for bytes that make no sense."""
 
 
 class BrokenArchive(Exception):
@@ -25,18 +30,23 @@ class BrokenArchive(Exception):
 def unpack(archive: Path, root: str, folder: Path) -> None:
     """Writes what lies under `root` in the zip into `folder`, without what macOS adds.
 
-    Raises BrokenArchive, and DiskFull where there is no room; some of it may have been written then.
+    Raises BrokenArchive, DiskFull where there is no room, and OSError where the folder cannot be written; some of it
+    may have been written then.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     try:
-        with ZipFile(archive) as zipped, disk_full_told(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        with naming(folder), disk_full_told(folder), ZipFile(archive) as zipped:
             members = _members(zipped, PurePosixPath(root))
             if not members:
                 raise BrokenArchive(f"it holds no file in the folder {root!r}")
             need_room(folder, sum(member.file_size for member in members.values()))
             for path, member in members.items():
                 _write(zipped, member, folder / path)
-    except (BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError) as error:
+    except _DAMAGE as error:
+        raise BrokenArchive(f"it is cut or damaged ({error})") from None
+    except OSError as error:
+        if error.errno not in (None, errno.EINVAL):  # of bz2, and of a place before the start of the archive
+            raise
         raise BrokenArchive(f"it is cut or damaged ({error})") from None
     except (NotImplementedError, RuntimeError) as error:
         raise BrokenArchive(f"it cannot be read ({error})") from None
@@ -59,6 +69,8 @@ def _members(zipped: ZipFile, root: PurePosixPath) -> dict[PurePosixPath, ZipInf
         path = _safe(member)
         if member.is_dir() or not path.is_relative_to(root) or _LEFT_OUT & set(path.parts):
             continue
+        if path == root:
+            raise BrokenArchive(f"it holds {member.filename!r}, which is the folder itself, as a file")
         if path.relative_to(root) in found:
             raise BrokenArchive(f"it holds {member.filename!r} twice")
         found[path.relative_to(root)] = member
@@ -83,3 +95,7 @@ def _write(zipped: ZipFile, member: ZipInfo, path: Path) -> None:
             shutil.copyfileobj(packed, file, _BLOCK)
     except (FileExistsError, NotADirectoryError):
         raise BrokenArchive(f"it holds {member.filename!r} twice") from None
+    except OSError as error:
+        if error.errno != errno.ENAMETOOLONG:
+            raise
+        raise BrokenArchive(f"it holds {short(member.filename)}, a longer name than this disk takes") from None

@@ -7,16 +7,16 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 import yaml
-from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
 
 from stages.diffing.recorded import Entries, flat, live_entries, params_of, stale_stages
 from stages.errors import UserError
 from stages.files import decode_json
 from stages.params import PARAMS_FILE
 from stages.tables import KEYS
+from stages.yaml_files import parse_yaml
 
 PIPELINE, LOCK = "dvc.yaml", "dvc.lock"
+_DEEPEST = 100  # mappings and lists in each other; those of DVC are not ten
 
 
 @dataclass(frozen=True)
@@ -35,15 +35,28 @@ def contents_of(pipeline: str, lock: str, params: str | None, name: str) -> Cont
     where one is not as DVC writes or reads it."""
     current = None if params is None else _params(params, name)
     try:
-        # All scalars as text: DVC's own reader takes seconds for a big dvc.lock, and YAML 1.1 another view of 1e-06.
-        stages: dict[str, Any] = yaml.load(pipeline, yaml.CBaseLoader)["stages"]
-        locked: dict[str, Any] = (yaml.load(lock, yaml.CBaseLoader) or {}).get("stages", {})
+        stages: dict[str, Any] = _texts_in(pipeline)["stages"]
+        locked: dict[str, Any] = (_texts_in(lock) or {}).get("stages", {})
         entries = live_entries(stages, locked, current)
         recorded, stale = params_of(entries, current), stale_stages(entries, current)
         return Contents(_datasets(stages, entries), sorted(_metrics(stages, entries)), recorded, stale)
-    except (yaml.YAMLError, AttributeError, KeyError, TypeError) as error:
+    except (yaml.YAMLError, AttributeError, KeyError, RecursionError, TypeError) as error:
         message = " ".join(str(error).split())
         raise UserError(f"{name}: {PIPELINE} or {LOCK} is not as DVC writes it ({message}); restore it") from None
+
+
+def _texts_in(text: str) -> Any:
+    """The value of a YAML text, all scalars as text: DVC's own reader takes seconds for a big dvc.lock, and YAML 1.1
+    reads 1e-06 as text. Raises YAMLError also where libyaml would crash, so deep are values nested, and where an alias
+    could make a value larger than its text."""
+    depth = 0
+    for event in yaml.parse(text, yaml.CBaseLoader):
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if depth > _DEEPEST:
+            raise yaml.YAMLError("it is nested too deeply")
+        if isinstance(event, yaml.AliasEvent):
+            raise yaml.YAMLError(f"it has an alias, `*{event.anchor}`")
+    return yaml.load(text, yaml.CBaseLoader)
 
 
 def contents_in(folder: Path, name: str) -> Contents:
@@ -64,10 +77,9 @@ def _text(file: Path, name: str) -> str | None:
 
 def _params(text: str, name: str) -> dict[str, object]:
     try:
-        return flat(YAML(typ="safe", pure=True).load(text) or {})
-    except YAMLError as error:
-        message = " ".join(str(error).split())
-        raise UserError(f"{name}: {PARAMS_FILE} is not valid YAML ({message}); correct or restore it") from None
+        return flat(parse_yaml(text) or {})
+    except ValueError as error:
+        raise UserError(f"{name}: {PARAMS_FILE} is not valid YAML ({error}); correct or restore it") from None
 
 
 def _datasets(stages: dict[str, Any], made: Entries) -> dict[str, tuple[str, str | None]]:

@@ -12,6 +12,7 @@ from functools import cache
 from itertools import product
 from typing import Any
 
+from stages.files import decode_json
 from stages.params import PARAMS_FILE
 
 Entries = Mapping[str, Mapping[str, Any]]
@@ -38,7 +39,7 @@ def _plain(value: object) -> object:
     if not isinstance(value, str):
         return value
     try:
-        return json.loads(value, parse_constant=str) if value else None
+        return decode_json(value, parse_constant=str) if value else None
     except ValueError:
         return value
 

@@ -10,6 +10,7 @@ from stages.diffing.checkout import LOCK, PIPELINE, contents_of, numbers_of
 from stages.diffing.versions import Table, Version, open_table
 from stages.errors import UserError
 from stages.params import PARAMS_FILE
+from stages.redaction import redact
 
 
 def commit_of(name: str) -> str | None:
@@ -67,7 +68,9 @@ def _data(name: str, commit: str, wanted: dict[str, str]) -> dict[str, Path]:
     try:
         repo = Repo()
     except DvcException as error:
-        raise UserError(f"{name}: DVC cannot tell where its data is ({error}); correct that, or give folders") from None
+        reason = redact(str(error))
+        fix = "correct that, or give folders"
+        raise UserError(f"{name}: DVC cannot tell where its data is ({reason}); {fix}") from None
     told = ""
     with repo:
         cache = repo.cache.local
@@ -77,7 +80,7 @@ def _data(name: str, commit: str, wanted: dict[str, str]) -> dict[str, Path]:
             if missing:
                 repo.fetch(targets=missing, revs=[commit], workspace=False)
         except (DvcException, OSError) as error:
-            told = f" ({error})"
+            told = f" ({redact(str(error))})"
     left = [path for path in missing if not files[path].is_file()]  # without a remote, DVC says nothing
     if left:
         raise UserError(

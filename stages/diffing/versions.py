@@ -52,7 +52,7 @@ class Table:
         return pl.scan_parquet(list(self.files), glob=False)
 
     def _collect(self, frame: pl.LazyFrame) -> pl.DataFrame:
-        with parquet_errors(self.label, _FIX):
+        with parquet_errors(f"{self.label} cannot be read", _FIX):
             return frame.collect()
 
 
@@ -77,7 +77,7 @@ class Version:
 def open_table(label: str, dataset: str, files: list[Path], only: Collection[str] | None = None) -> Table:
     """The dataset in these files, cut down to the columns `only`. Raises UserError where a file is not Parquet, or the
     dataset's key is not among its columns as text."""
-    with parquet_errors(label, _FIX):
+    with parquet_errors(f"{label} is not a Parquet file", _FIX):
         columns = dict(pl.scan_parquet(files, glob=False).collect_schema())
     if only is not None:
         columns = {name: dtype for name, dtype in columns.items() if name in only}

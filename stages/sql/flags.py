@@ -3,11 +3,12 @@
 import argparse
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
-from tempfile import TemporaryFile
 from typing import Any
 
 from stages.errors import UserError
+from stages.files import partial_of
 from stages.sql.cache import default_folder
 from stages.sql.pool import Engine, local, usable_cpus, worker_count
 
@@ -47,24 +48,28 @@ def check_paths(
     fix = "give the path of one"
     wrong = [f"{flag} {path} is no file; {fix}" for flag, path in files.items() if not path.is_file()]
     wrong += [f"{flag} {path} is no folder; {fix}" for flag, path in folders.items() if path and not path.is_dir()]
-    taken = {path.resolve(): flag for flag, path in files.items()}
+    taken = {os.path.realpath(path): flag for flag, path in files.items()}  # pathlib's own has an odd error for a loop
     for flag, path in outputs.items():
         if path and (reason := _unwritable(path, taken)):
             wrong.append(f"{flag} {path} cannot be written: {reason}; give the path of another file")
         if path:
-            taken[path.resolve()] = flag
+            taken[os.path.realpath(path)] = flag
     if wrong:
         raise UserError(*wrong)
 
 
-def _unwritable(path: Path, taken: Mapping[Path, str]) -> str:
-    if path.resolve() in taken:
-        return f"it is the file of {taken[path.resolve()]}"
-    if path.exists() and not path.is_file():
-        return "it is there, and no file"
+def _unwritable(path: Path, taken: Mapping[str, str]) -> str:
+    if (place := os.path.realpath(path)) in taken:
+        return f"it is the file of {taken[place]}"
     try:
+        with suppress(FileNotFoundError):
+            path.stat()  # a loop of links is neither there nor missing
+        if path.exists() and not path.is_file():
+            return "it is there, and no file"
         path.parent.mkdir(parents=True, exist_ok=True)
-        with TemporaryFile(dir=path.parent):
-            return ""
+        partial = partial_of(path)
+        partial.touch()
+        partial.unlink()
     except OSError as error:
         return str(error.strerror)
+    return ""

@@ -20,7 +20,7 @@ _LISTED = 10
 def parquet(path: Path, choose: Callable[[list[str]], list[str]]) -> pl.DataFrame:
     """The columns of a Parquet file that `choose` takes of those that are there."""
     need_file(path)
-    with parquet_errors(path, "give a whole one, or name it by what it is"):
+    with parquet_errors(f"{path} is not a Parquet file", "give a whole one, or name it by what it is"):
         columns = choose(list(pl.read_parquet_schema(path)))
         return pl.read_parquet(path, columns=columns, use_pyarrow=False, glob=False)
 

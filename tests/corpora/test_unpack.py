@@ -1,5 +1,6 @@
 """Unpacking: nested zips, and archives that are not whole or not to be trusted."""
 
+import errno
 import shutil
 from collections.abc import Iterator
 from contextlib import suppress
@@ -55,6 +56,12 @@ BAD: dict[str, tuple[bytes, str]] = {
     "empty": (zipped({}), "it holds no file in the folder 'toy_1'"),
     "another root": (zipped({"other/dev.json": b"[]"}), "it holds no file in the folder 'toy_1'"),
     "an empty name": (zipped({**GOOD, ZipInfo(""): b"x"}), "a file with the name ''"),
+    "a name that is not UTF-8": (
+        zipped({**GOOD, "toy_1/é": b"x"}).replace("é".encode(), b"\xc3\xff"), "cut or damaged",
+    ),
+    "a name that is too long": (zipped({**GOOD, f"toy_1/{'a' * 300}": b"x"}), "a longer name than this disk takes"),
+    "a path that is too long": (zipped({**GOOD, f"toy_1/{'a/' * 3000}x": b"x"}), "a longer name than this disk takes"),
+    "the folder as a file": (zipped({"toy_1": b"x", **GOOD}), "'toy_1', which is the folder itself, as a file"),
     "a path upwards": (zipped({**GOOD, "toy_1/../../evil": b"x"}), "'toy_1/../../evil', which would lie outside"),
     "an absolute path": (zipped({**GOOD, "/evil.txt": b"x"}), "'/evil.txt', which would lie outside"),
     "a path of Windows": (zipped({**GOOD, "toy_1\\..\\evil": b"x"}), "which would lie outside"),
@@ -95,3 +102,16 @@ def test_no_name_of_a_member_leads_out_of_the_folder(tmp_path: Path, name: str) 
         unpack.unpack(archive, ".", folder)
     assert {path for path in tmp_path.rglob("*") if path.is_file()} <= {archive, *folder.rglob("*")}
     shutil.rmtree(folder)
+
+
+def test_a_disk_that_cannot_be_written_is_no_damage_of_the_archive(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "some.zip").write_bytes(zipped({"a": b"x"}))
+
+    def failing(*_: object) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(shutil, "copyfileobj", failing)
+    with pytest.raises(OSError, match=r"Input/output error: '.*folder'"):
+        unpack.unpack(tmp_path / "some.zip", ".", tmp_path / "folder")
