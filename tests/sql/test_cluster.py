@@ -256,8 +256,9 @@ def test_a_database_that_a_node_lacks_is_refused_before_work(
 ) -> None:
     absent = tmp_path / "absent.sqlite"
     monkeypatch.setattr(cluster_module, "_hashes", lambda paths, cache: dict.fromkeys(paths, "0" * 64))
+    engine: Engine[tuple[str, int]] = cluster(nodes.address)
     with pytest.raises(UserError, match=rf"{absent} cannot be read on node \S+ \(No such file"):
-        judge(items_of(str(absent), ["SELECT 1"]), RULES, cluster(nodes.address))
+        list(engine(job(), [(str(absent), 1)], [[0]]))
 
 
 @pytest.mark.slow
@@ -317,7 +318,7 @@ def test_queries_end_when_the_driver_is_killed(nodes: Any, music: str, tmp_path:
     script = tmp_path / "driver.py"
     script.write_text(
         "from stages.sql.judge import judge\nfrom stages.sql.cluster import cluster\n"
-        "from stages.sql.referee import Budget, Rules\nfrom tests.sql.test_cluster import LIMITS, database, items_of\n"
+        "from stages.sql.referee import Budget, Rules\nfrom tests.sql.test_cluster import LIMITS, items_of\n"
         "if __name__ == '__main__':\n"
         f"    items, rules = items_of({music!r}, [{ENDLESS!r}]), Rules('strict', Budget(10**12, 1), LIMITS)\n"
         f"    judge(items, rules, cluster({nodes.address!r}))\n"
