@@ -27,11 +27,18 @@ SQL_KEYS = (
 """Keys of a JSON object that are looked at first; then all others."""
 
 
+_MOST_ANSWERS = 8  # marked answers that are looked at, from the last one
+
+
 def _marks(names: str, special: str) -> tuple[str, str]:
     """Regular expressions of the opening and the closing mark."""
     named = rf"(?:\w{{1,20}}:)?(?:{names})"
-    opening = rf"<{named}(?:\s[^<>\n]{{0,200}})?>|\[(?:{names})\]|◁(?:{names})▷|<\|(?:begin_of_|start_)(?:{special})\|>"
-    closing = rf"</{named}\s?>|\[/(?:{names})\]|◁/(?:{names})▷|<\|end_(?:of_)?(?:{special})\|>"
+    bracketed = "think|thinking|thought|thoughts|reasoning|answer|final_answer"  # the others may be names of columns
+    bracketed = "|".join(name for name in bracketed.split("|") if name in names.split("|"))
+    opening = (
+        rf"<{named}(?:\s[^<>\n]{{0,200}})?>|\[(?:{bracketed})\]|◁(?:{names})▷|<\|(?:begin_of_|start_)(?:{special})\|>"
+    )
+    closing = rf"</{named}\s?>|\[/(?:{bracketed})\]|◁/(?:{names})▷|<\|end_(?:of_)?(?:{special})\|>"
     return opening, closing
 
 
@@ -78,10 +85,10 @@ def _outside(text: str) -> str:
 
 def marked_answers(text: str) -> Iterator[str]:
     """What stands between marks of an answer, the last first: of an answer that is cut, what there is of it."""
-    for opening in reversed(list(_ANSWER_OPEN.finditer(text))):
+    for opening in list(_ANSWER_OPEN.finditer(text))[: -_MOST_ANSWERS - 1 : -1]:
         closing = _ANSWER_CLOSE.search(text, opening.end())
         yield text[opening.end() : closing.start() if closing else len(text)].strip()
-    for boxed in reversed(list(_BOXED.finditer(text))):
+    for boxed in list(_BOXED.finditer(text))[: -_MOST_ANSWERS - 1 : -1]:
         yield _in_braces(text, boxed.end())
 
 
@@ -100,11 +107,12 @@ def json_strings(text: str) -> Iterator[str]:
         return
     try:
         value, _ = json.JSONDecoder(strict=False).raw_decode(text)
+        found = list(_strings("", value))
     except (ValueError, RecursionError):
         return
-    found = list(_strings("", value))
     order = {key: place for place, key in enumerate(SQL_KEYS)}
-    yield from (string for _, string in sorted(found, key=lambda pair: order.get(pair[0].lower(), len(order))))
+    for _, string in sorted(found, key=lambda pair: order.get(pair[0].lower(), len(order))):
+        yield string.encode("utf-8", "replace").decode()  # JSON can write half a surrogate pair
 
 
 def _strings(key: str, value: object) -> Iterator[tuple[str, str]]:

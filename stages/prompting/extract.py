@@ -124,7 +124,9 @@ def _inside(text: str, opening: re.Match[str]) -> str:
     """What a fence holds, without the line that opens it."""
     info = _INFO.match(text, opening.end())
     start = info.end() if info else opening.end()
-    return text[start:].lstrip() if text[start : start + _SEEN].lstrip().startswith(("{", "[")) else ""
+    end = text.find(opening.group()[:3], start)
+    inside = text[start : end if end >= 0 else len(text)].lstrip()
+    return inside if inside.startswith(("{", "[")) else ""
 
 
 def _sql_in_json(string: str) -> str:

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 
 from stages.sql.text import is_space, tokens_of
 
-_SET_OPERATORS = {"union", "all", "except", "intersect"}
+_SET_OPERATORS = {"union", "all", "except", "intersect", "minus"}  # the last one of another database: no end
 _FULL_WIDTH = "。，、！？："
 _LABEL = re.compile(
     r"[ \t]*(?:[*_#>\"-]+[ \t]*)?\w(?:[\w /()]|-(?!-)){0,60}?"
@@ -37,6 +37,7 @@ _STARTS_SENTENCE = re.compile(
     rf"[ \t]*(?:[-*•>][ \t]+|\d+[.)][ \t]+)?(?:\*\*|[\"'(])?(?!(?i:{_CLAUSES})\b)(?:(?i:{_STARTERS})|[A-Z][a-z]+|I)\b"
 )
 _ENGLISH = re.compile(r"\b(?:the|this|these|that|we|you|it|are|was|will|would|each|every|returns?|which|of)\b")
+_QUOTED = re.compile(r"(?<!\w)'[^']*+'|\"[^\"]*+\"|--.*")
 _CHINESE = re.compile(r"[ \t]*[\u4e00-\u9fff]")
 
 
@@ -91,7 +92,7 @@ def _begins_another(place: _Place) -> bool:
 def _is_sentence(statement: str, line: int) -> bool:
     end = statement.find("\n", line)
     text = statement[line : end if end >= 0 else len(statement)]
-    return bool(_STARTS_SENTENCE.match(text) and _ENGLISH.search(text))
+    return bool(_STARTS_SENTENCE.match(text) and _ENGLISH.search(_QUOTED.sub("", text)))
 
 
 def _advance(token: str, at: int, place: _Place) -> None:

@@ -18,6 +18,7 @@ HOSTILE = [
     "SELECT '\n", "x: `SELECT", ": SELECT '", "1", "a ", "EXPLAIN ", "INSERT OR ",
     "a select ", "a\nselect ", 'a "select', "FROM\nSELECT ", "- SELECT ", "\n- SELECT ", "**SELECT ", "'SELECT ",
     "[SQL] ", "is \"SELECT 'a", "`SELECT `a", "[INST]", "[/SQL]", "select a: ```", "select the ```sql\n",
+    "<answer>", "\\boxed{", "```{", "[THINK]", "{\"a\":",
 ]  # fmt: skip
 
 
