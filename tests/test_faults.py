@@ -51,8 +51,8 @@ def assert_one_sentence(done: subprocess.CompletedProcess[str], *parts: str) -> 
 
 
 @pytest.mark.parametrize(("flags", "parts"), [
-    (["--gold", "loop"], ["loop", "symbolic links"]),
-    (["--predictions", "loop"], ["loop", "symbolic links"]),
+    (["--gold", "loop"], ["--gold loop is no file; give the path of one"]),
+    (["--predictions", "loop"], ["--predictions loop is no file"]),
     (["--databases", "loop"], ["--databases loop is no folder"]),
     (["--gold", LONG], [LONG, "File name too long", "give a shorter name"]),
     (["--json", LONG], [LONG, "File name too long"]),
