@@ -315,5 +315,5 @@ def test_a_remembered_result_says_what_a_fresh_execution_would(music: str) -> No
 
 
 def test_every_module_that_decides_a_verdict_is_in_the_key_of_the_cache() -> None:
-    carrying = {"errors", "files", "cache", "pool", "display", "redaction", "__init__"}  # these move records, and show words
+    carrying = {"errors", "files", "cache", "pool", "display", "redaction", "__init__"}  # these decide no verdict
     assert {path.stem for path in imports(Path("stages/sql/referee.py"))} - carrying == set(DECIDING)
