@@ -372,7 +372,7 @@ def test_all_wrong_paths_are_named_at_once(monkeypatch: pytest.MonkeyPatch) -> N
     [
         ("databases", "it is there, and no file"), ("/dev/null", "it is there, and no file"),
         ("gold.sql", "it is the file of --gold"), ("databases/../predictions.txt", "it is the file of --predictions"),
-        ("gold.sql/x.json", "File exists"), ("/proc/nope/x.json", "No such file or directory"),
+        ("gold.sql/x.json", "Not a directory"), ("/proc/nope/x.json", "No such file or directory"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_written_is_refused_before_any_work(
