@@ -16,6 +16,7 @@ from stages.tables import KEYS
 from stages.yaml_files import parse_yaml
 
 PIPELINE, LOCK = "dvc.yaml", "dvc.lock"
+_MOST_VALUES = 1_000_000  # mappings, lists and scalars; a dvc.lock of this project has about 10,000
 _DEEPEST = 100  # mappings and lists in each other; those of DVC are not ten
 
 
@@ -47,16 +48,34 @@ def contents_of(pipeline: str, lock: str, params: str | None, name: str) -> Cont
 
 def _texts_in(text: str) -> Any:
     """The value of a YAML text, all scalars as text: DVC's own reader takes seconds for a big dvc.lock, and YAML 1.1
-    reads 1e-06 as text. Raises YAMLError also where libyaml would crash, so deep are values nested, and where an alias
-    could make a value larger than its text."""
-    depth = 0
-    for event in yaml.parse(text, yaml.CBaseLoader):
-        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
-        if depth > _DEEPEST:
-            raise yaml.YAMLError("it is nested too deeply")
-        if isinstance(event, yaml.AliasEvent):
-            raise yaml.YAMLError(f"it has an alias, `*{event.anchor}`")
+    reads 1e-06 as text. Raises YAMLError where the text is no YAML, or holds more than `_require_bounded` allows."""
+    _require_bounded(text)
     return yaml.load(text, yaml.CBaseLoader)
+
+
+def _require_bounded(text: str) -> None:
+    """Raises YAMLError where values are nested so deeply that libyaml would crash, where a value holds itself, and
+    where there are too many values. DVC writes aliases for params that several stages share: what an alias stands for
+    counts again."""
+    count, opened, sizes = 0, list[tuple[str | None, int]](), dict[str, int]()
+    for event in yaml.parse(text, yaml.CBaseLoader):
+        if isinstance(event, yaml.AliasEvent):
+            if event.anchor not in sizes:
+                raise yaml.YAMLError(f"the alias `*{event.anchor}` stands for no value before it")
+            count += sizes[event.anchor]
+        elif isinstance(event, yaml.CollectionStartEvent):
+            opened.append((event.anchor, count))
+            count += 1
+        elif isinstance(event, yaml.CollectionEndEvent):
+            anchor, before = opened.pop()
+            sizes |= {anchor: count - before} if anchor else {}
+        elif isinstance(event, yaml.ScalarEvent):
+            count += 1
+            sizes |= {event.anchor: 1} if event.anchor else {}
+        if len(opened) > _DEEPEST:
+            raise yaml.YAMLError("it is nested too deeply")
+        if count > _MOST_VALUES:
+            raise yaml.YAMLError(f"with its aliases, it has more than {_MOST_VALUES:,} values")
 
 
 def contents_in(folder: Path, name: str) -> Contents:

@@ -1,9 +1,11 @@
 import json
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 import pytest
+import yaml
 
 from stages.diffing.comparison import compare
 from stages.diffing.folders import folder_version
@@ -124,6 +126,21 @@ def test_every_file_that_is_no_parquet_is_named(tmp_path: Path) -> None:
     assert told == [f"mine: {config}/*.parquet is not a Parquet file" for config in ("candidates", "pairs")]
 
 
+BOMB = "a: &a [x, x, x, x, x, x, x, x, x, x]\n" + "".join(
+    f"{after}: &{after} [{', '.join([f'*{before}'] * 10)}]\n" for before, after in pairwise("abcdefghi")
+)
+
+
+def test_a_lock_with_aliases_is_read_as_dvc_writes_it_for_params_that_stages_share(tmp_path: Path) -> None:
+    write_checkout(tmp_path)
+    params = {"pairs": {"neg_limit": 3, "drop_flags": ["limit_tie"]}}
+    stages = {name: {"cmd": "x", "params": {"params.yaml": params}} for name in ("pairs", "sft")}
+    text = yaml.safe_dump({"schema": "2.0", "stages": stages}, sort_keys=False)
+    assert "&id001" in text and "*id001" in text
+    (tmp_path / "dvc.lock").write_text(text)
+    assert folder_version(tmp_path, "mine").params == {"pairs.neg_limit": 3, "pairs.drop_flags": ["limit_tie"]}
+
+
 @pytest.mark.parametrize(
     ("file", "text", "told"),
     [
@@ -132,7 +149,8 @@ def test_every_file_that_is_no_parquet_is_named(tmp_path: Path) -> None:
         ("dvc.lock", "[", r"dvc.yaml or dvc.lock is not as DVC writes it"),
         ("dvc.lock", "[" * 100_000, r"dvc.yaml or dvc.lock is not as DVC writes it .it is nested too deeply"),
         ("dvc.yaml", "- " * 100_000, r"dvc.yaml or dvc.lock is not as DVC writes it .it is nested too deeply"),
-        ("dvc.lock", "a: &a [1]\nb: *a", r"dvc.yaml or dvc.lock is not as DVC writes it .it has an alias, `.a`"),
+        ("dvc.lock", "a: &a [*a]", r"dvc.yaml or dvc.lock is not as DVC writes it .the alias `.a` stands for no value"),
+        ("dvc.lock", BOMB, r"dvc.yaml or dvc.lock is not as DVC writes it .with its aliases, it has more than"),
         ("params.yaml", "a: &a [*a]", r"mine: params.yaml is not valid YAML .this value holds an alias to itself"),
         ("params.yaml", "# \n" * 100_000, r"mine: params.yaml is not valid YAML .it has 300,000 characters"),
         ("dvc.yaml", "stages: {\udcff}", r"mine: dvc.yaml is not UTF-8"),
