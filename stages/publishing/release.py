@@ -61,7 +61,7 @@ def _changed_data() -> Iterator[str]:
             status: dict[str, list[Any]] = repo.status(targets=["publish"], with_deps=True)
     except DvcException as error:
         raise UserError(f"DVC cannot tell whether the data is that of the version ({error}); correct that") from None
-    for stage, changes in status.items():
+    for stage, changes in sorted(status.items()):  # DVC's own order is that of a set
         if not stage.endswith(".dvc"):
             names = ", ".join(name for change in changes for name in _names(change))
             yield f"stage `{stage}` is not what {LOCK} says of it ({names})"
