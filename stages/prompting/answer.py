@@ -3,23 +3,39 @@ r"""The answer in a completion: without a model's thoughts, in the form that the
 1. A byte order mark at the beginning goes.
 2. Of a model that writes into channels (gpt-oss), the last `final` channel is the answer, with or without the special
    tokens between the channels. Without such a channel there is no answer.
-3. Thoughts go: what stands between the marks of THOUGHTS, in any case, with or without a namespace (`<mm:think>`). A
-   mark that is not closed hides all that follows. A closing mark alone hides all that stands before it, because the
-   opening one may stand in the prompt. A text that begins with a statement keeps everything.
-4. Of an instruction that is repeated (`[INST]`), what stands behind it is the answer.
-5. What stands between the marks of ANSWERS, in `\boxed{…}` or as a string in a JSON object, is the answer if it holds a
+3. Of a prompt that is repeated, what stands behind the first mark of the model's turn (TURNS) is the answer.
+4. Thoughts go: what stands between the marks of THOUGHTS, in any case, with or without a prefix (`<mm:think>`). A mark
+   that is not closed hides all that follows. A closing mark alone hides all that stands before it, because the opening
+   one may stand in the prompt. A text that begins with a statement keeps everything, unless thoughts end in it.
+5. What stands between the marks of ANSWERS, in `\boxed{…}` or as a string in JSON is the answer if it holds a
    statement (`stages.prompting.extract` decides that).
 """
 
 import json
 import re
 from collections.abc import Iterator
+from itertools import islice
 
-THOUGHTS = "think|thinking|thought|thoughts|reasoning|reason|analysis|reflection|scratchpad|inner_monologue"
+THOUGHTS = "think|thinking|thought|thoughts|reasoning|reason|analysis|reflection|scratch_?pad|inner_monologue"
 """Names of marks around thoughts: `<think>`, `[THINK]`, `◁think▷`, `<|begin_of_thought|>`, `<|START_THINKING|>`."""
+
+THOUGHT_PHRASES = (r"<\|channel>thought\b|Here(?: i|')s my thought process:", r"<channel\|>|Here(?: i|')s my response:")
+"""What opens and closes the thoughts of Gemma 4 and of Granite 3."""
 
 ANSWERS = "answer|final_answer|final|response|output|solution|result"
 """Names of marks around an answer: `<answer>`, `[ANSWER]`, `<|begin_of_box|>`, `<|START_RESPONSE|>`."""
+
+TURNS = (
+    (r"<\|im_start\|>(?:system|user|assistant)\b", r"<\|im_start\|>assistant\b"),
+    (r"<\|start_header_id\|>", r"<\|start_header_id\|>assistant<\|end_header_id\|>"),
+    (r"<\|start_of_role\|>", r"<\|start_of_role\|>assistant<\|end_of_role\|>"),
+    (r"<\|(?:system|user|assistant)\|>", r"<\|assistant\|>"),
+    (r"<start_of_turn>|<\|turn>", r"(?:<start_of_turn>|<\|turn>)model\b"),
+    (r"<｜User｜>|<｜Assistant｜>", r"<｜Assistant｜>"),
+    (r"\[INST\]", r"\[/INST\]"),
+    (r"### (?:Instruction|Input|Response):", r"### Response:"),
+)
+"""How a repeated prompt begins in each family of chat templates, and what begins the turn of the model in it."""
 
 SQL_KEYS = (
     "sql", "sqlite", "sql_query", "sqlquery", "query", "final_sql", "answer", "final_answer", "response", "output",
@@ -27,12 +43,13 @@ SQL_KEYS = (
 """Keys of a JSON object that are looked at first; then all others."""
 
 
-_MOST_ANSWERS = 8  # marked answers that are looked at, from the last one
+_MOST_ANSWERS = 8  # marked answers that are looked at, from the last one, and JSON objects, from the first
+_DEEPEST = 3  # JSON in a string of JSON, as the arguments of a tool call are
 
 
 def _marks(names: str, special: str) -> tuple[str, str]:
     """Regular expressions of the opening and the closing mark."""
-    named = rf"(?:\w{{1,20}}:)?(?:{names})"
+    named = rf"(?:\w{{1,20}}[:_])?(?:{names})"
     bracketed = "think|thinking|thought|thoughts|reasoning|answer|final_answer"  # the others may be names of columns
     bracketed = "|".join(name for name in bracketed.split("|") if name in names.split("|"))
     opening = (
@@ -42,45 +59,68 @@ def _marks(names: str, special: str) -> tuple[str, str]:
     return opening, closing
 
 
-_THOUGHT_OPENS, _THOUGHT_CLOSES = _marks(THOUGHTS, "thought|thinking")
+_THOUGHT_OPENS, _THOUGHT_CLOSES = (
+    f"{marks}|{phrases}"
+    for marks, phrases in zip(_marks(THOUGHTS, "thought|thinking"), THOUGHT_PHRASES, strict=True)
+)
 _ANSWER_OPENS, _ANSWER_CLOSES = _marks(ANSWERS, "box|response|solution|answer")
 _THOUGHT_MARK = re.compile(rf"(?P<open>{_THOUGHT_OPENS})|(?P<close>{_THOUGHT_CLOSES})", re.IGNORECASE)
 _ANSWER_OPEN, _ANSWER_CLOSE = (re.compile(marks, re.IGNORECASE) for marks in (_ANSWER_OPENS, _ANSWER_CLOSES))
-_CHANNEL = re.compile(r"<\|channel\|>\s*(?P<name>\w+)[^<\n]{0,100}(?:<\|constrain\|>[^<\n]{0,100})?<\|message\|>")
+_ENDS_OUTSIDE_STRINGS = re.compile(rf"'[^'\n]*+'|\"[^\"\n]*+\"|(?P<close>{_THOUGHT_CLOSES})", re.IGNORECASE)
+_CHANNEL = re.compile(
+    r"(?:<\|channel\|>|\A)\s*(?P<name>analysis|commentary|final)\b[^<\n]{0,100}(?:<\|constrain\|>[^<\n]{0,100})?<\|message\|>"
+)
 _GLUED = re.compile(r"(?:assistant)?(?:analysis|commentary)(?=[A-Z\"'`(\d])")
 _GLUED_FINAL = re.compile(r"(?:\A|assistant)final(?=\S)")
+_BEGINNING_OF_TEXT = re.compile(r"(?:(?:<s>|<bos>|<\|begin_of_text\|>|<\|startoftext\|>|<｜begin▁of▁sentence｜>)\s*)+")
+_TURNS = [(re.compile(begins), re.compile(answers)) for begins, answers in TURNS]
 _BOXED = re.compile(r"\\boxed\s*\{")
+_TEXT = re.compile(r"\\(?:text|texttt|mathrm|mathtt)\s*\{(.*)\}", re.DOTALL)
+_JSON_BEGINS = re.compile(r"[{\[]\s{0,100}[\"{\[]|\A\"")
+_JSON_PAIR = re.compile(r'"(?P<key>\w{1,50})"\s{0,10}:\s{0,10}"(?P<string>(?:[^"\\]|\\.)*+)', re.DOTALL)
+_CUT_ESCAPE = re.compile(r"\\(?:u[0-9a-fA-F]{0,3})?\Z")
 
 
 def without_thoughts(text: str, begins_as_statement: bool) -> str:
-    """What stands outside of thoughts, channels and a repeated instruction; empty where a thought never ends."""
+    """What stands outside of thoughts, channels and a repeated prompt; empty where a thought never ends."""
     if channels := list(_CHANNEL.finditer(text)):
         return _behind_last(text, [channel for channel in channels if channel["name"] == "final"])
-    if _GLUED.match(text):
+    if _GLUED.match(text) or (not begins_as_statement and "assistantfinal" in text):
         return _behind_last(text, list(_GLUED_FINAL.finditer(text)))
-    if not begins_as_statement:
-        text = _outside(text)
-    if text.startswith("[INST]"):
-        instruction, _, after = text.partition("[/INST]")
-        return after.strip() or instruction
-    return text
+    if begins_as_statement and not any(match["close"] for match in _ENDS_OUTSIDE_STRINGS.finditer(text)):
+        return text
+    return _outside(_in_turn_of_model(text))
 
 
 def _behind_last(text: str, finals: list[re.Match[str]]) -> str:
     return text[finals[-1].end() :].strip() if finals else ""
 
 
+def _in_turn_of_model(text: str) -> str:
+    """What stands behind the first mark of the model's turn in a text that repeats the prompt; all of any other."""
+    if beginning := _BEGINNING_OF_TEXT.match(text):
+        text = text[beginning.end() :]
+    for begins, answers in _TURNS:
+        if (begin := begins.match(text)) and (answer := answers.search(text)):
+            return text[answer.end() :].strip() or text[begin.end() : answer.start()].strip()
+    return text
+
+
 def _outside(text: str) -> str:
-    parts, start, depth = [], 0, 0
+    """What stands outside of thoughts. A mark that thoughts mention opens no others within them."""
+    parts: list[str] = []
+    start, is_open = 0, False
     for mark in _THOUGHT_MARK.finditer(text):
-        if mark["open"]:
-            parts += [text[start : mark.start()]] if depth == 0 else []
-            depth += 1
-        elif depth == 0:
-            parts = []  # it was opened in the prompt
-        depth = max(0, depth - bool(mark["close"]))
+        if mark["close"]:
+            parts = parts if is_open else []  # else it was opened in the prompt
+            is_open = False
+        elif is_open:
+            continue
+        else:
+            parts.append(text[start : mark.start()])
+            is_open = True
         start = mark.end()
-    return "".join([*parts, text[start:] if depth == 0 else ""]).strip()
+    return "".join([*parts, "" if is_open else text[start:]]).strip()
 
 
 def marked_answers(text: str) -> Iterator[str]:
@@ -89,7 +129,8 @@ def marked_answers(text: str) -> Iterator[str]:
         closing = _ANSWER_CLOSE.search(text, opening.end())
         yield text[opening.end() : closing.start() if closing else len(text)].strip()
     for boxed in list(_BOXED.finditer(text))[: -_MOST_ANSWERS - 1 : -1]:
-        yield _in_braces(text, boxed.end())
+        inside = _in_braces(text, boxed.end())
+        yield plain[1].strip() if (plain := _TEXT.fullmatch(inside)) else inside
 
 
 def _in_braces(text: str, start: int) -> str:
@@ -102,17 +143,38 @@ def _in_braces(text: str, start: int) -> str:
 
 
 def json_strings(text: str) -> Iterator[str]:
-    """The strings in the JSON object or list that a text begins with, those of SQL_KEYS first. Others have none."""
-    if not text.startswith(("{", "[")):
-        return
-    try:
-        value, _ = json.JSONDecoder(strict=False).raw_decode(text)
-        found = list(_strings("", value))
-    except (ValueError, RecursionError):
-        return
+    """The strings in the JSON that a text holds, those of SQL_KEYS first: of objects, lists, and a text that is one
+    string. Of JSON that is cut or broken, the strings of its objects."""
     order = {key: place for place, key in enumerate(SQL_KEYS)}
-    for _, string in sorted(found, key=lambda pair: order.get(pair[0].lower(), len(order))):
+    for _, string in sorted(_strings_in(text, _DEEPEST), key=lambda pair: order.get(pair[0].lower(), len(order))):
         yield string.encode("utf-8", "replace").decode()  # JSON can write half a surrogate pair
+
+
+def _strings_in(text: str, deepest: int) -> Iterator[tuple[str, str]]:
+    """Each string in the JSON in `text`, with the key that it stands under; then those in strings that are JSON."""
+    pairs, end = [], 0
+    for begin in islice(_JSON_BEGINS.finditer(text), _MOST_ANSWERS):
+        if begin.start() < end:
+            continue
+        try:
+            value, end = json.JSONDecoder(strict=False).raw_decode(text, begin.start())
+            pairs += list(_strings("", value))
+        except (ValueError, RecursionError):
+            broken = _JSON_PAIR.finditer(text, begin.start())
+            pairs += [(pair["key"], _unescaped(pair["string"])) for pair in broken]
+            break
+    yield from pairs
+    for _, string in pairs:
+        if deepest and string.startswith("{"):
+            yield from _strings_in(string, deepest - 1)
+
+
+def _unescaped(string: str) -> str:
+    """What a string of JSON stands for, without its quotation marks; empty where it is none."""
+    try:
+        return str(json.loads(f'"{_CUT_ESCAPE.sub("", string)}"', strict=False))
+    except ValueError:
+        return ""
 
 
 def _strings(key: str, value: object) -> Iterator[tuple[str, str]]:

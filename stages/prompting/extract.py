@@ -1,7 +1,7 @@
 r"""The SQL in a completion: cut out of what a model wrote around it, never repaired.
 
-- Thoughts, channels and a repeated instruction are no answer; what stands between marks of an answer, or as a string in
-  a JSON object, is (`stages.prompting.answer`).
+- Thoughts, channels and a repeated prompt are no answer; what stands between marks of an answer, or as a string in
+  JSON, is (`stages.prompting.answer`).
 - A text that begins with a statement is that statement, unless it is prose that leads to one in a code fence ("select
   all names: ```sql"). Else the first code fence that begins with one counts, closed or cut at max_tokens; else
   the first statement that stands in prose: after a label, a sentence, a blank line, the mark of a list or a quotation.
@@ -15,7 +15,7 @@ r"""The SQL in a completion: cut out of what a model wrote around it, never repa
 
 import re
 
-from stages.prompting.answer import json_strings, marked_answers, without_thoughts
+from stages.prompting.answer import ANSWERS, THOUGHTS, json_strings, marked_answers, without_thoughts
 from stages.prompting.tail import without_tail
 
 _FENCE = r"(?:```|~~~)"
@@ -24,7 +24,10 @@ _QUOTED = "|".join(
     rf"{start}(?:[^{end}\n]|{double}{_LINE})*+{end}?+"
     for start, end, double in (("'", "'", "''|"), ('"', '"', '""|'), ("`", "`", "``|"), (r"\[", r"\]", ""))
 )
-_STOP = rf"{_FENCE}|</\w|<\||<｜|<end_of_turn>|<eos>|\[INST\]|\[/(?i:inst|sql)\]"
+_STOP = (
+    rf"{_FENCE}|</\w|<\||<｜|<(?:end_of_turn|start_of_turn|eos|turn\||(?i:br)\s?/?)>|\[INST\]|\[/(?i:inst|sql)\]"
+    rf"|<(?:\w{{1,20}}[:_])?(?i:{THOUGHTS}|{ANSWERS})>"
+)
 _STATEMENT = re.compile(
     rf"(?:[^;'\"`\[</~-]++|(?!{_STOP})(?:{_QUOTED}|--[^\n]*+|/\*(?:(?!\*/)(?:[^\n]|{_LINE}))*+|[^;]))*+;?+"
 )
@@ -47,7 +50,7 @@ _SEEN = 200  # characters before a statement that tell whether it stands in pros
 _HEADED = 100  # characters before a fence that hold its heading
 _SAID = 50  # of them: enough for what says that one follows
 _ENDED = re.compile(
-    r"""(?: [:：]["'`*_\s]* | [.!?]["'`*_)]*\s+ | <\w+>\s* | \[\w+\]\s* | (?<!\w)`
+    r"""(?: [:：]\s*(?:\|\s)?["'`*_\s]* | [.!?]["'`*_)]*\s+ | <\w+>\s* | \[\w+\]\s* | (?<!\w)`
     | \b(?:sql|query|statement|answer|is|use)[*_]*\s+)\Z""",
     re.IGNORECASE | re.VERBOSE,
 )
@@ -80,7 +83,7 @@ def extract_sql(completion: str) -> str:
     text = completion.strip().removeprefix("\ufeff").strip()
     text = without_thoughts(text, bool(_BEGINS.match(text)))
     if not _BEGINS.match(text):
-        for answer in (*marked_answers(text), *json_strings(text)):
+        for answer in (*marked_answers(text), *(json_strings(text) if text.startswith(("{", "[", '"')) else ())):
             if _BEGINS_IN_FENCE.match(sql := _sql_in(answer)):
                 return sql
     return _sql_in(text)
@@ -90,7 +93,7 @@ def _sql_in(text: str) -> str:
     """The first statement in an answer."""
     if _BEGINS.match(text):
         return _led_to(text) or _query(text, 0)
-    if sql := _in_fences(text):
+    if sql := _in_fences(text) or next(filter(None, map(_sql_in_json, json_strings(text))), ""):
         return sql
     if re.match(r"(?i:select)\b", text):
         return _statement(text, 0)

@@ -3,12 +3,15 @@
 A statement is full of words and blank lines, so it is cut only where the text cannot be SQL any more, outside of
 strings, quoted names, comments and parentheses:
 
-- at `；`, and at a line with other full-width punctuation: `该查询返回…。`;
-- at a line that begins with a label: `SQLResult:`, `**Explanation:**`, `解释：`. SQL has a colon only before a name;
-- at a heading (`### Question`) or a rule (`***`, `===`);
-- at a line that begins with SELECT or WITH where a query cannot go on with one: after no UNION, EXCEPT or INTERSECT;
-- at a sentence behind a blank line: its first word begins English sentences and no SQL, or is capitalised, and it has
-  words such as "the" and "is".
+- at `；` and `。`, and at other full-width punctuation that is no part of a name: `该查询返回…。`;
+- at a line that begins with a label: `SQLResult:`, `**Explanation:**`, `解释：`. SQL has a colon only before a name.
+  Within a line, at the label of an explanation, a question or a result (LABELS);
+- at a heading (`### Question`, `Explanation` on a line of its own), a rule (`***`, `===`) or a symbol (`✅`);
+- at a SELECT, or a line that begins with WITH, where a query cannot go on with one: after no UNION, EXCEPT or
+  INTERSECT;
+- at a sentence. It begins with `This`, `The`, `It`, `Here` or the like and two words that are no keywords of SQL (at
+  the beginning of a line one is enough), or with `该查询` or the like. On a line of its own it may also begin with
+  another capitalised word, if it has three such words in a row, or a blank line before it, and words such as "the".
 
 A comment right before such a place goes too.
 """
@@ -18,13 +21,23 @@ from dataclasses import dataclass
 
 from stages.sql.text import is_space, tokens_of
 
+LABELS = (
+    "SQL ?Result|SQL ?Query|Explanations?|Question|Answer|Notes?|Reasoning|Results?|Output|Description|Response|Input|"
+    r"Hint|Query|Comment|Human|User|Assistant|Observation|Thought|Step \d{1,2}|解释|说明|答案|注意|注|问题|结果|输出"
+)
+"""Labels of what follows a query, also on the line of the query."""
+
 _SET_OPERATORS = {"union", "all", "except", "intersect", "minus"}  # the last one of another database: no end
 _FULL_WIDTH = "。，、！？："
 _LABEL = re.compile(
     r"[ \t]*(?:[*_#>\"-]+[ \t]*)?\w(?:[\w /()]|-(?!-)){0,60}?"
     r"(?:(?<=\w)[:：](?![:=])|(?:\*\*|__|\")?[ \t]?[:：](?![:=\w]))"
 )
-_HEADING = re.compile(r"[ \t]*(?:#{1,6}[ \t]*\S|(?:\*{3,}|={3,}|_{3,})[ \t]*(?:\n|\Z))")
+_LABEL_WITHIN = re.compile(rf"(?<=\s)(?:\*\*|__)?(?:{LABELS})(?:\*\*|__)?(?:：|[ \t]?:(?=[\s*_]|\Z))")
+_HEADING = re.compile(
+    r"[ \t]*(?:#{1,6}[ \t]*\S|(?:\*{3,}|={3,}|_{3,})[ \t]*(?:\n|\Z)|[\u2190-\u21ff\u2600-\u27bf\U0001f000-\U0001faff])"
+)
+_TITLE = re.compile(rf"[ \t]*(?:{LABELS})[ \t]*(?:\n|\Z)")
 _STARTERS = (
     "this|these|that|it|its|here|note|we|i|you|the|there|since|because|however|please|let|hope|thus|explanation|"
     "alternatively|in this|to get|to find|if you"
@@ -33,12 +46,25 @@ _CLAUSES = (
     "select|from|where|group|order|having|limit|join|left|inner|right|full|cross|natural|outer|union|except|intersect|on|"
     "and|or|not|as|with|case|when|then|else|end|offset|values|using|between|in|like|exists|distinct|over|window"
 )
-_STARTS_SENTENCE = re.compile(
-    rf"[ \t]*(?:[-*•>][ \t]+|\d+[.)][ \t]+)?(?:\*\*|[\"'(])?(?!(?i:{_CLAUSES})\b)(?:(?i:{_STARTERS})|[A-Z][a-z]+|I)\b"
+_WORD = rf"(?!(?:{_CLAUSES}|by|null|asc|desc|glob|collate|escape|nulls)\b)[a-z]+(?:'[a-z]+)?\b"
+_CAPITALISED = (
+    "This|These|That|It|Its|It's|Here|Here's|Note|We|I|I'm|You|The|There|Since|Because|However|Please|Let|In this"
 )
+_CHINESE_SENTENCE = r"(?:这[个条段里]|该|此(?:查询|语句)|上述|以上|解释|说明|注意|其中|我们)[\u4e00-\u9fff]{3}"
+_SENTENCE_WITHIN = re.compile(rf"(?<=\s)(?:(?:{_CAPITALISED}) {_WORD}[ ,]+{_WORD}|{_CHINESE_SENTENCE})")
+_MARK_OF_LINE = r"[ \t]*(?:[-*•>][ \t]+|\d+[.)][ \t]+)?(?:\*\*|[\"'(])?"
+_SENTENCE_ON_LINE = re.compile(rf"{_MARK_OF_LINE}(?:(?:{_CAPITALISED}) {_WORD}(?![ \t]*[,.(=<>])|{_CHINESE_SENTENCE})")
+_STARTS_SENTENCE = re.compile(rf"{_MARK_OF_LINE}(?!(?i:{_CLAUSES})\b)(?:(?i:{_STARTERS})|[A-Z][a-z]+|I)\b")
+_THREE_WORDS = re.compile(rf"\b{_WORD}[ ,]+{_WORD}[ ,]+{_WORD}")
 _ENGLISH = re.compile(r"\b(?:the|this|these|that|we|you|it|are|was|will|would|each|every|returns?|which|of)\b")
 _QUOTED = re.compile(r"(?<!\w)'[^']*+'|\"[^\"]*+\"|--.*")
 _CHINESE = re.compile(r"[ \t]*[\u4e00-\u9fff]")
+_GOES_ON = re.compile(  # behind full-width punctuation in a name that is not quoted
+    r"[\w（）]*+\s*+(?:[,=<>().!+*/|-]|(?:from|as|where|and|or|order|group|having|limit|desc|asc|in|like|between|is|not|join|inner|"
+    r"left|on|then|else|end|union|except|intersect)\b)",
+    re.IGNORECASE,
+)
+_WANTS_MORE = {*_CLAUSES.split("|"), *",=<>.(+-*/|", "by", "all", "is"} - {"end", "*"}
 
 
 @dataclass(slots=True)
@@ -70,16 +96,49 @@ def _cut(statement: str, token: str, at: int, place: _Place) -> int | None:
         return None
     if token == "；":
         return at
-    if token in _FULL_WIDTH:
-        return place.line if place.line and _CHINESE.match(statement, place.line) else at
-    begins_line = place.line > 0 and not statement[place.line : at].strip()
-    if not begins_line or place.depth:
+    if place.depth:
         return None
-    if _LABEL.match(statement, place.line) or _HEADING.match(statement, place.line):
-        return place.line
-    if token.lower() in ("select", "with") and _begins_another(place):
-        return place.line
-    return place.line if place.blank and _is_sentence(statement, place.line) else None
+    if token in _FULL_WIDTH and not _is_in_name(statement, at):
+        return place.line if place.line and _CHINESE.match(statement, place.line) else at
+    if place.line > 0 and not statement[place.line : at].strip():
+        return place.line if _line_is_no_sql(statement, token, place) else None
+    return at if _is_said_within_line(statement, token, at, place) else None
+
+
+def _is_in_name(statement: str, at: int) -> bool:
+    """Whether SQLite reads the full-width sign at `at` as a part of a name, and SQL goes on behind that."""
+    return statement[at] != "。" and statement[at - 1].isalnum() and bool(_GOES_ON.match(statement, at + 1))
+
+
+def _line_is_no_sql(statement: str, token: str, place: _Place) -> bool:
+    """Whether the line that begins at a token cannot belong to the statement."""
+    if _HEADING.match(statement, place.line) or _begins_with_label(statement, token, place.line):
+        return True
+    if token.lower() in ("select", "with"):
+        return _begins_another(place)
+    if place.before in _WANTS_MORE:
+        return False
+    return bool(
+        (place.blank and _TITLE.match(statement, place.line))
+        or _SENTENCE_ON_LINE.match(statement, place.line)
+        or _is_sentence(statement, place)
+    )
+
+
+def _begins_with_label(statement: str, token: str, line: int) -> bool:
+    """Whether a line begins with a label. A colon in a string or a quoted name makes none."""
+    label = _LABEL.match(statement, line)
+    is_quoted = len(token) > 1 and token[0] in "'\"" and token[-1] == token[0]
+    return bool(label) and not (is_quoted and ":" in token)
+
+
+def _is_said_within_line(statement: str, token: str, at: int, place: _Place) -> bool:
+    """Whether another statement, a label or a sentence begins at `at`, on the line of the statement."""
+    if place.before in _WANTS_MORE or not statement[at - 1].isspace():
+        return False
+    if token.lower() == "select" and _begins_another(place):
+        return True
+    return bool(_LABEL_WITHIN.match(statement, at) or _SENTENCE_WITHIN.match(statement, at))
 
 
 def _begins_another(place: _Place) -> bool:
@@ -89,10 +148,13 @@ def _begins_another(place: _Place) -> bool:
     return place.first in ("select", "values", "create") or (place.first == "with" and place.selects > 0)
 
 
-def _is_sentence(statement: str, line: int) -> bool:
-    end = statement.find("\n", line)
-    text = statement[line : end if end >= 0 else len(statement)]
-    return bool(_STARTS_SENTENCE.match(text) and _ENGLISH.search(_QUOTED.sub("", text)))
+def _is_sentence(statement: str, place: _Place) -> bool:
+    end = statement.find("\n", place.line)
+    text = statement[place.line : end if end >= 0 else len(statement)]
+    plain = _QUOTED.sub("", text)
+    if not _STARTS_SENTENCE.match(text) or not _ENGLISH.search(plain):
+        return False
+    return place.blank or bool(_THREE_WORDS.search(plain))
 
 
 def _advance(token: str, at: int, place: _Place) -> None:
