@@ -3,8 +3,10 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export HF_HUB_DISABLE_TELEMETRY := 1
 PYTHON ?= python3
 SETUP := .venv/.installed
+DEV := .venv/.installed-dev
 VLLM := .venv-vllm/.installed
 
+# What a run needs; `make test` adds what tests need.
 .PHONY: setup repro back test test-vllm check bench agreement
 setup: $(SETUP)
 
@@ -12,12 +14,18 @@ $(SETUP): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or later is needed; call: make PYTHON=python3.11 …")'
 	$(PYTHON) -m venv .venv
 	.venv/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt torch
+	.venv/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt .
+	rm -rf build *.egg-info
+	touch $@
+
+$(DEV): $(SETUP)
 	.venv/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt '.[dev]'
 	rm -rf build *.egg-info
 	touch $@
 
 repro: $(SETUP)
 	dvc repro
+	@python -m stages.report
 
 # Back to the last commit, after any run or experiment: params.yaml, dvc.lock, reports/ and what DVC makes; the README says
 # what that discards. `git read-tree` empties the index of what DVC staged, and of the sizes and times by which git may take
@@ -30,7 +38,7 @@ back:
 	git checkout -- params.yaml dvc.lock reports ':!reports/agreement'
 	dvc checkout --force dvc.yaml
 
-check: $(SETUP)
+check: $(DEV)
 	ruff check .
 	mypy
 
@@ -53,12 +61,12 @@ $(VLLM): Makefile constraints.txt
 
 # The first two, and agreement, need the real databases and predictions beside the repository (../shared/real); the others
 # what `make repro` made.
-bench: $(SETUP)
+bench: $(DEV)
 	python -m tests.benchmarks.speed
 	python -m tests.benchmarks.corpora
 	python -m tests.benchmarks.sampling
 	python -m tests.benchmarks.training
 	python -m tests.benchmarks.diff
 
-agreement: $(SETUP)
+agreement: $(DEV)
 	python -m tests.benchmarks.agreement

@@ -110,7 +110,7 @@ def sample_candidates(
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m stages.candidates", description=__doc__)
     inputs = ("questions", "questions-receipt", "corpus-report", "prompts", "prompts-receipt", "model")
     for name in (*inputs, "candidates", "report"):
         parser.add_argument(f"--{name}", type=Path, required=True)

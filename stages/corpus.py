@@ -17,6 +17,7 @@ from stages.corpora.demo.corpus import report as demo_report
 from stages.corpora.demo.kinds import read_kinds
 from stages.corpora.placing import conflicts, fault, place
 from stages.corpora.raw import Part, SourceParams, missing, read_parts, reader_of, rows_of
+from stages.difficulties import by_difficulty
 from stages.errors import UserError, run_stage
 from stages.files import move_folder, write_json
 from stages.params import Params, read_params
@@ -93,17 +94,18 @@ def take_demo(params: DemoParams, folder: Path) -> tuple[Rows, dict[str, object]
 
 
 def _counts(rows: Rows) -> dict[str, object]:
+    counts = Counter(row["difficulty"] for row in rows)
     return {
         "questions": len(rows),
         "databases": len({row["db_id"] for row in rows}),
         "with_other_golds": sum(bool(row["other_golds"]) for row in rows),
-        "difficulties": dict(sorted(Counter(row["difficulty"] for row in rows).items())),
+        "difficulties": {name: counts[name] for name in sorted(counts, key=by_difficulty)},
     }
 
 
 def main() -> None:
     """Arguments, params, one call, writes."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m stages.corpus", description=__doc__)
     parser.add_argument("--raw", type=Path, required=True, help="the folder of sources, each as its authors ship it")
     parser.add_argument("--questions", type=Path, required=True, help="the Parquet file to write")
     parser.add_argument("--databases", type=Path, required=True, help="the folder of databases to write")

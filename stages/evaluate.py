@@ -15,8 +15,8 @@ from stages.answering import TABLES, answers_of, judge_answers, read_test_set
 from stages.commands import fill_in, noted
 from stages.display import show
 from stages.errors import UserError, run_stage
-from stages.evaluating import csv, greedy_figures, sample_figures, table
-from stages.files import write_json, write_text
+from stages.evaluating import greedy_figures, sample_figures, table
+from stages.files import write_json
 from stages.lm.engines import open_engine
 from stages.lm.loading import model_folder
 from stages.lm.samples import Ask, Decoding
@@ -31,7 +31,7 @@ from stages.sql.sandbox import Limits
 class EvaluateParams(Params):
     """Section `evaluate` of params.yaml. `test_sets`: `<source>-<split>` each; one run evaluates on one of them."""
 
-    test_sets: list[str] = Field(min_length=1)
+    test_sets: list[str]
     engine: Literal["transformers", "vllm"]
     contract: Contract
     n: int = Field(gt=0, le=10_000)
@@ -77,7 +77,7 @@ def evaluate(args: argparse.Namespace) -> dict[str, Any]:
     with noted(wrong):
         params, executor = read_params("evaluate", EvaluateParams), engine_of(args)
     with noted(wrong):
-        check_paths({}, {}, {"--metrics": args.metrics, "--by-k": args.by_k, "--by-difficulty": args.by_difficulty})
+        check_paths({}, {}, {"--metrics": args.metrics})
     with noted(wrong):
         cache = Cache(args.cache)
     with noted(wrong):
@@ -118,12 +118,10 @@ def arguments() -> argparse.Namespace:
     how.add_argument("--greedy", action="store_true", help="EX of greedy decoding alone")
     how.add_argument("--samples", type=at_least_one, metavar="N", help="pass@k and maj@k of N samples alone")
     data = [*TABLES, *(f"{name}-receipt" for name in TABLES), "databases"]
-    for name in (*data, "metrics", "by-k", "by-difficulty"):
+    for name in (*data, "metrics"):
         parser.add_argument(f"--{name}", type=Path)
     add_execution_flags(parser)
     args = parser.parse_args()
-    if (args.by_k and args.greedy) or (args.by_difficulty and args.samples):
-        raise UserError("--by-k tells of samples and --by-difficulty of greedy decoding; leave the other flag out")
     fill_in(args, data, "evaluate")
     return args
 
@@ -135,11 +133,6 @@ def main() -> None:
         write_json(args.metrics, metrics)
     else:
         show(table(metrics))
-    if args.by_k:
-        rows = [(k, share, metrics["maj_at"][k]) for k, share in metrics["pass_at"].items()]
-        write_text(args.by_k, csv("k,pass_at_k,maj_at_k", rows))
-    if args.by_difficulty:
-        write_text(args.by_difficulty, csv("difficulty,ex", list(metrics["ex_difficulty"].items())))
 
 
 if __name__ == "__main__":

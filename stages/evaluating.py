@@ -1,9 +1,10 @@
-"""The figures of an evaluation, as JSON, as a table for people and as CSV for plots."""
+"""The figures of an evaluation, as JSON and as a table for people."""
 
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
+from stages.difficulties import by_difficulty
 from stages.display import visible_line
 from stages.sql.compare import CONTRACT_NAMES
 from stages.sql.judge import Outcome
@@ -28,7 +29,7 @@ def greedy_figures(
         },
         "ex_difficulty": {
             name: round(_mean([hit for hit, level in zip(right, difficulties, strict=True) if level == name]), 4)
-            for name in sorted(set(difficulties))
+            for name in sorted(set(difficulties), key=by_difficulty)
         },
         "verdicts": {verdict: verdicts[verdict] for verdict in VERDICTS},
     }
@@ -67,8 +68,3 @@ def table(metrics: dict[str, Any]) -> str:
     long = metrics["longer_than_context"]
     lines += [f"{long} prompts do not fit the model's context, and count as wrong"] if long else []
     return "\n".join(map(visible_line, lines))
-
-
-def csv(header: str, rows: Sequence[tuple[object, ...]]) -> str:
-    """A CSV table for `dvc plots`."""
-    return "\n".join([header, *(",".join(map(str, row)) for row in rows)]) + "\n"

@@ -70,7 +70,9 @@ def report_of(judged: pl.DataFrame, contract: Contract) -> dict[str, object]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Executes every candidate and gives it its verdict.")
+    parser = argparse.ArgumentParser(
+        prog="python -m stages.exec_results", description="Executes every candidate and gives it its verdict."
+    )
     tables = ("candidates", "gold", "questions")
     for name in (*tables, *(f"{table}-receipt" for table in tables), "databases", "exec-results", "report"):
         parser.add_argument(f"--{name}", type=Path, required=True)

@@ -87,7 +87,7 @@ def gold_rows(
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Executes and audits every gold query.")
+    parser = argparse.ArgumentParser(prog="python -m stages.gold", description="Executes and audits every gold query.")
     for name in ("questions", "questions-receipt", "databases", "gold", "report", "page"):
         parser.add_argument(f"--{name}", type=Path, required=True)
     add_execution_flags(parser)

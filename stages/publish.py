@@ -51,6 +51,9 @@ class PublishParams(Params):
         return self
 
 
+_NOT_BEFORE = ("publish", "report")
+
+
 def require_fresh() -> None:
     """Raises UserError where a stage before this one did not run since its params or data changed, as with `dvc repro
     --single-item publish`: the cards would tell of params that the data was not made with."""
@@ -58,7 +61,7 @@ def require_fresh() -> None:
         return
     stale = contents_in(Path(), "this folder").stale.items()
     why = "and cards would tell of other params; run `dvc repro publish`"
-    errors = [f"stage `{name}` is stale ({reasons[0]}), {why}" for name, reasons in stale if name != "publish"]
+    errors = [f"stage `{name}` is stale ({reasons[0]}), {why}" for name, reasons in stale if name not in _NOT_BEFORE]
     if errors:
         raise UserError(*errors)
 

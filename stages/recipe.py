@@ -11,9 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ruamel.yaml import YAML
-from ruamel.yaml.comments import CommentedMap
-from ruamel.yaml.nodes import ScalarNode
-from ruamel.yaml.representer import RoundTripRepresenter
+from ruamel.yaml.comments import CommentedMap, CommentedSeq
 from ruamel.yaml.tokens import CommentToken
 
 from stages.check_params import check_params
@@ -50,7 +48,8 @@ def merge(recipe: CommentedMap, params: CommentedMap) -> None:
             _take_below(recipe, name)
             params[name] = value
             _slots(params, name)[3] = _slots(recipe, name)[3]  # the comment that a block begins with
-            _slots(*_last(params, name))[2] = below
+            slots, place = _below(params, name)
+            slots[place] = below
 
 
 def _same(one: object, other: object) -> bool:
@@ -60,9 +59,9 @@ def _same(one: object, other: object) -> bool:
 
 def _take_below(values: CommentedMap, name: str) -> CommentToken | None:
     """Removes and returns what stands below a value: ruamel counts it to that value, people to what comes next."""
-    slots = _slots(*_last(values, name))
-    below: CommentToken | None = slots[2]
-    slots[2] = None
+    slots, place = _below(values, name)
+    below: CommentToken | None = slots[place]
+    slots[place] = None
     return below
 
 
@@ -72,27 +71,23 @@ def _slots(values: CommentedMap, name: str) -> list[Any]:
     return slots
 
 
-def _last(values: CommentedMap, name: str) -> tuple[CommentedMap, str]:
-    """The last key of all in a block, with the mapping it stands in; the key itself, where its value is no block."""
+def _below(values: CommentedMap, name: str) -> tuple[list[Any], int]:
+    """Where ruamel has the comment below a value: with the last key or item of all in a block, else with the key."""
     value = values[name]
-    if isinstance(value, CommentedMap) and value and not value.fa.flow_style():
-        return _last(value, next(reversed(value)))
-    return values, name
+    if not value or not isinstance(value, CommentedMap | CommentedSeq) or value.fa.flow_style():
+        return _slots(values, name), 2
+    if isinstance(value, CommentedMap):
+        return _below(value, next(reversed(value)))
+    return value.ca.items.setdefault(len(value) - 1, [None, None]), 0
 
 
 def merged(params: str, recipe: str) -> str:
     """params.yaml with the values of a recipe; its comments stay, but those in a block that is replaced."""
-    yaml = YAML()
-    yaml.width = 10_000  # no line is broken
-    yaml.representer.add_representer(type(None), _null)
+    yaml = YAML()  # as DVC's own: `dvc exp run -S` changes no line but its own
     values, made = yaml.load(params), StringIO()
     merge(yaml.load(recipe), values)
     yaml.dump(values, made)
     return made.getvalue()
-
-
-def _null(representer: RoundTripRepresenter, value: None) -> ScalarNode:
-    return representer.represent_scalar("tag:yaml.org,2002:null", "null")
 
 
 def write_merged(recipe: Path, path: Path) -> None:

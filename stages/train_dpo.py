@@ -111,7 +111,7 @@ def changes(history: list[dict[str, float]], beta: float) -> dict[str, object]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m stages.train_dpo", description=__doc__)
     for name in ("pairs", "pairs-receipt", "base", "model", "report", "live"):
         parser.add_argument(f"--{name}", type=Path, required=True)
     args = parser.parse_args()

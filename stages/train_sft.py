@@ -134,7 +134,7 @@ def sft_trainer(
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m stages.train_sft", description=__doc__)
     parser.add_argument("--role", choices=["strong", "weak"], required=True)
     for name in ("sft", "sft-receipt", "model", "report", "live"):
         parser.add_argument(f"--{name}", type=Path, required=True)

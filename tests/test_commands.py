@@ -1,4 +1,5 @@
 import argparse
+import re
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,13 @@ def test_a_path_that_is_given_stays(monkeypatch: pytest.MonkeyPatch) -> None:
     args = argparse.Namespace(gold=Path("mine"), gold_receipt=None)
     fill_in(args, ["gold", "gold-receipt"], "evaluate")
     assert (args.gold, args.gold_receipt) == (Path("mine"), Path(stage_flags("evaluate")["gold-receipt"]))
+
+
+@pytest.mark.parametrize("file", sorted((ROOT / "stages").glob("*.py")), ids=lambda path: path.stem)
+def test_every_help_says_how_its_command_is_called(file: Path) -> None:
+    parsers = file.read_text().count("ArgumentParser(")
+    named = re.findall(rf'ArgumentParser\(\s*prog="python -m stages\.{file.stem}"', file.read_text())
+    assert len(named) == parsers
 
 
 def test_where_all_is_given_no_dvc_file_is_needed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,7 +13,7 @@ from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 from stages import evaluate
 from stages.errors import UserError
 from stages.evaluate import EvaluateParams, main
-from stages.evaluating import csv, greedy_figures, sample_figures, table
+from stages.evaluating import greedy_figures, sample_figures, table
 from stages.files import read_json
 from stages.lm import samples
 from stages.lm.samples import Ask, Decoding, Sample
@@ -85,9 +85,10 @@ def test_k_goes_over_the_powers_of_two_up_to_n(n: int, ks: list[str]) -> None:
     assert list(made["pass_at"]) == list(made["maj_at"]) == ks
 
 
-def test_a_csv_table_is_read_back(tmp_path: Path) -> None:
-    (tmp_path / "table.csv").write_text(csv("k,pass_at_k", [(1, 0.5), (2, 0.75)]))
-    assert pl.read_csv(tmp_path / "table.csv").rows() == [(1, 0.5), (2, 0.75)]
+def test_difficulties_stand_from_the_easiest_to_the_hardest() -> None:
+    levels = ["extra", "medium", "odd", "hard", "easy", "unknown"]
+    figures = greedy_figures(levels, [RIGHT] * len(levels), 0, 100)
+    assert list(figures["ex_difficulty"]) == ["easy", "medium", "hard", "extra", "unknown", "odd"]
 
 
 @pytest.fixture
@@ -111,13 +112,12 @@ def folder(
         "evaluate", "--questions=questions.parquet", "--questions-receipt=questions.json", "--gold=gold.parquet",
         "--gold-receipt=gold.json", "--prompts=prompts.parquet", "--prompts-receipt=prompts.json",
         "--databases=databases", "--workers=1", "--model=model", "--test-set=demo-train", "--metrics=metrics.json",
-        "--by-k=samples.csv", "--by-difficulty=difficulty.csv",
     ])  # fmt: skip
     return tmp_path
 
 
-def made() -> list[bytes]:
-    return [Path(name).read_bytes() for name in ("metrics.json", "samples.csv", "difficulty.csv")]
+def made() -> bytes:
+    return Path("metrics.json").read_bytes()
 
 
 def test_a_model_that_knows_nothing_is_right_nowhere_and_gives_the_same_bytes_twice(folder: Path) -> None:
@@ -161,8 +161,10 @@ def test_a_model_that_answers_with_the_gold_is_right_everywhere(
     metrics = read_json(folder / "metrics.json")
     assert (metrics["ex"], metrics["ex_low"], metrics["ex_high"]) == (1.0, 1.0, 1.0)
     assert metrics["ex_contract"] == {"spider": 1.0, "bird": 1.0, "strict": 1.0}
-    assert pl.read_csv("samples.csv").rows() == [(1, 0.25, 1.0), (2, 0.5, 1.0), (4, 1.0, 1.0)]
-    assert pl.read_csv("difficulty.csv").rows() == [("easy", 1.0), ("hard", 1.0)]
+    assert (metrics["pass_at"], metrics["maj_at"]) == (
+        {"1": 0.25, "2": 0.5, "4": 1.0}, {"1": 1.0, "2": 1.0, "4": 1.0},
+    )  # fmt: skip
+    assert metrics["ex_difficulty"] == {"easy": 1.0, "hard": 1.0}
 
 
 def test_a_stopped_run_goes_on_with_what_it_kept(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -225,7 +227,7 @@ def test_greedy_alone_prints_ex_and_asks_one_sample(
     assert asked == [(1, 0.0)]
     assert told.startswith("model (model) on demo-train\nquestions          3\nEX              0.00  (0.00–0.00)")
     assert "pass@" not in told and "left out: 1 gold_not_ok" in told
-    assert not list(by_hand.glob("*.csv")) and not (by_hand / "metrics.json").exists()
+    assert not (by_hand / "metrics.json").exists()
 
 
 def test_samples_alone_print_pass_and_maj_at_k(
@@ -246,7 +248,7 @@ def test_by_hand_the_figures_are_those_of_the_stage(
     main()
     of_stage = read_json(folder / "metrics.json")
     capsys.readouterr()
-    monkeypatch.setattr(sys, "argv", drop_flags("metrics", "by"))
+    monkeypatch.setattr(sys, "argv", drop_flags("metrics"))
     main()
     assert table(of_stage) == capsys.readouterr().out.partition("\n")[2].strip()
 
@@ -326,12 +328,10 @@ def test_a_test_set_without_a_usable_gold_is_refused(folder: Path, monkeypatch: 
         main()
 
 
-@pytest.mark.parametrize(
-    ("test_sets", "message"), [([], "at least 1 item"), (["a-dev", "a-dev"], "name each test set once")]
-)
-def test_test_sets_are_named_once_and_are_not_none(test_sets: list[str], message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        params_of(test_sets=test_sets)
+def test_test_sets_are_named_once_and_may_be_none() -> None:
+    assert params_of(test_sets=[]).test_sets == []
+    with pytest.raises(ValueError, match="name each test set once"):
+        params_of(test_sets=["a-dev", "a-dev"])
 
 
 def test_a_gold_that_changed_after_validation_is_refused(folder: Path) -> None:
@@ -361,12 +361,11 @@ def test_a_place_that_cannot_be_written_is_told_before_any_work(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(evaluate, "open_engine", stop)
-    monkeypatch.setattr(sys, "argv", [*sys.argv, "--cache=/proc/none", "--metrics=/proc/m.json", "--by-k=model"])
+    monkeypatch.setattr(sys, "argv", [*sys.argv, "--cache=/proc/none", "--metrics=/proc/m.json"])
     with pytest.raises(UserError) as caught:
         main()
     assert [sentence.split(": ")[0].split(" (")[0] for sentence in caught.value.sentences] == [
-        "--metrics /proc/m.json cannot be written", "--by-k model cannot be written",
-        "the cache /proc/none/records.sqlite cannot be used",
+        "--metrics /proc/m.json cannot be written", "the cache /proc/none/records.sqlite cannot be used",
     ]  # fmt: skip
 
 

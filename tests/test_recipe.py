@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from dvc.utils.hydra import apply_overrides
 
 from stages.check_params import check_params
 from stages.errors import UserError
 from stages.params import read_sections
 from stages.recipe import DEMO as DEMO_OF_THE_WORKING_DIRECTORY
-from stages.recipe import main, merged
+from stages.recipe import main, merged, write_merged
 
 ROOT = Path(__file__).parents[1]
 RECIPES = sorted((ROOT / "models" / "recipes").glob("*.yaml"))
@@ -83,8 +84,21 @@ def test_a_block_that_is_replaced_takes_only_its_own_comments_along(
     deep = len(before[start]) - len(before[start].lstrip())
     inside = list(takewhile(lambda line: len(line) - len(line.lstrip()) > deep, before[start + 1 :]))
     lost = [line for line in before if line.strip().startswith("#") and line not in after]
-    assert f"{' ' * deep}{gone}: null" in after
+    assert f"{' ' * deep}{gone}:" in after
     assert set(lost) <= set(inside) and len(inside) > 5
+
+
+@pytest.mark.parametrize("recipe", sorted((ROOT / "models/recipes").glob("*.yaml")), ids=lambda path: path.stem)
+def test_an_override_of_dvc_changes_one_line_of_params_whatever_recipe_they_follow(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, recipe: Path
+) -> None:
+    write_merged(recipe, Path("params.yaml"))
+    before = Path("params.yaml").read_text().splitlines()
+    apply_overrides("params.yaml", ["pairs.neg_limit=7"])
+    after = Path("params.yaml").read_text().splitlines()
+    assert [(old, new) for old, new in zip(before, after, strict=True) if old != new] == [
+        ("  neg_limit: 1", "  neg_limit: 7")
+    ]
 
 
 def test_what_is_added_to_a_block_stands_at_its_end() -> None:

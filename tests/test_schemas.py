@@ -9,7 +9,7 @@ import pytest
 
 from stages import sft
 from stages.contracts import Suite, broken, read_suite
-from stages.corpora.entries import DIFFICULTIES
+from stages.difficulties import DIFFICULTIES
 from stages.sql.compare import CONTRACT_NAMES
 from stages.sql.verdicts import ERROR_CLASSES, GOLD_FLAGS, GOLD_VERDICTS, VERDICTS
 from stages.tables import COLUMNS, KEYS, features

@@ -5,11 +5,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from stages.difficulties import DIFFICULTIES
 from stages.errors import UserError
 from stages.files import parse_json
 from stages.sql.reading import is_unicode, json_value, short
 
-DIFFICULTIES = ("easy", "medium", "hard", "extra", "simple", "moderate", "challenging", "unknown")
 _FAULTS_SHOWN = 10
 _LONGEST_DB_ID = 240  # with the suffix of a database it is a file's name
 

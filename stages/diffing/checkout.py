@@ -1,6 +1,5 @@
 """What dvc.yaml, dvc.lock and params.yaml tell of a version: datasets, metrics, params, stages that are stale."""
 
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -16,6 +15,8 @@ from stages.tables import KEYS
 from stages.yaml_files import parse_yaml
 
 PIPELINE, LOCK = "dvc.yaml", "dvc.lock"
+_RECEIPTS = "validation"  # their folder in `reports`
+_NO_FIGURES = ("check_params.json", "metrics.json")  # a receipt; the summary, and the last step of a training's curves
 _MOST_VALUES = 1_000_000  # mappings, lists and scalars; a dvc.lock of this project has about 10,000
 _DEEPEST = 100  # mappings and lists in each other; those of DVC are not ten
 
@@ -40,7 +41,7 @@ def contents_of(pipeline: str, lock: str, params: str | None, name: str) -> Cont
         locked: dict[str, Any] = (_texts_in(lock) or {}).get("stages", {})
         entries = live_entries(stages, locked, current)
         recorded, stale = params_of(entries, current), stale_stages(entries, current)
-        return Contents(_datasets(stages, entries), sorted(_metrics(stages, entries)), recorded, stale)
+        return Contents(_datasets(stages, entries), sorted(_metrics(entries)), recorded, stale)
     except (yaml.YAMLError, AttributeError, KeyError, RecursionError, TypeError) as error:
         message = " ".join(str(error).split())
         raise UserError(f"{name}: {PIPELINE} or {LOCK} is not as DVC writes it ({message}); restore it") from None
@@ -109,22 +110,17 @@ def _datasets(stages: dict[str, Any], made: Entries) -> dict[str, tuple[str, str
     return {dataset: (named[dataset], hashes.get(named[dataset])) for dataset in KEYS if dataset in named}
 
 
-def _metrics(stages: dict[str, Any], made: Entries) -> Iterator[str]:
-    """The outs that stand under `metrics` in dvc.yaml, where paths may have `${…}`."""
-    for name, entry in made.items():
-        stage = stages[name.partition("@")[0]]
-        forms = [_pattern(path) for path in _paths(stage.get("do", stage), "metrics") if path.endswith(".json")]
+def _metrics(made: Entries) -> Iterator[str]:
+    """The JSON reports of the stages, but receipts and what repeats figures of others."""
+    for entry in made.values():
         for out in entry.get("outs", []):
-            if any(form.fullmatch(out["path"]) for form in forms):
-                yield out["path"]
+            path = PurePosixPath(out["path"])
+            if path.suffix == ".json" and path.parent.name != _RECEIPTS and path.name not in _NO_FIGURES:
+                yield str(path)
 
 
 def _paths(stage: Mapping[str, Any], kind: str) -> list[str]:
     return [next(iter(entry)) if isinstance(entry, dict) else entry for entry in stage.get(kind, [])]
-
-
-def _pattern(path: str) -> re.Pattern[str]:
-    return re.compile(".+".join(re.escape(part) for part in re.split(r"\$\{[^}]*\}", path)))
 
 
 def numbers_of(text: str, label: str) -> dict[str, float]:

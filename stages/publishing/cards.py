@@ -82,7 +82,7 @@ def model_front(
         "license": licence, "language": making.languages, "library_name": "transformers",
         "pipeline_tag": "text-generation",
         **({"base_model": [base]} if base else {}), "datasets": [making.dataset], "tags": ["text-to-sql", "sql"],
-        "model-index": [{"name": name, "results": index}],
+        **({"model-index": [{"name": name, "results": index}]} if index else {}),
     }  # fmt: skip
 
 

@@ -101,5 +101,5 @@ def _about(model: str, sections: Mapping[str, Any], results: Mapping[str, Mappin
     return {
         "made": made, "params": params | {"evaluate": sections["evaluate"]},
         "contract": sections["evaluate"]["contract"],
-        "ks": [k for k in kinds[0] if all(k in kind for kind in kinds)],
+        "ks": [k for k in kinds[0] if all(k in kind for kind in kinds)] if kinds else [],
     }  # fmt: skip

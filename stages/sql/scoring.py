@@ -6,12 +6,11 @@ from typing import Any
 
 import polars as pl
 
+from stages.difficulties import by_difficulty
 from stages.display import visible_line
 from stages.sql.compare import CONTRACT_NAMES
 from stages.sql.metrics import majority_at_k, pass_at_k, r_ves, ves
 from stages.sql.summary import summary
-
-_LEVELS = ("easy", "medium", "hard", "extra", "simple", "moderate", "challenging")
 
 
 def metrics_of(predictions: pl.DataFrame) -> dict[str, Any]:
@@ -32,14 +31,15 @@ def metrics_of(predictions: pl.DataFrame) -> dict[str, Any]:
         for name, figure in optional.items()
         if columns[name] in predictions.columns
     }
-    levels = predictions.select("index", "difficulty", *CONTRACT_NAMES)  # a copy of all columns takes much memory
+    few = predictions.select("index", "difficulty", *CONTRACT_NAMES)  # a copy of all columns takes much memory
+    levels = {str(level): group for (level,), group in few.partition_by("difficulty", as_dict=True).items()}
     return {
         "questions": predictions["index"].n_unique(),
         "predictions": predictions.height,
         "ex": _ex(predictions),
         "ex_difficulty": {
-            str(level): {"questions": group["index"].n_unique(), **_ex(group)}
-            for (level,), group in levels.partition_by("difficulty", as_dict=True).items()
+            level: {"questions": levels[level]["index"].n_unique(), **_ex(levels[level])}
+            for level in sorted(levels, key=by_difficulty)
         },
         **measured,
         **_of_several(predictions),
@@ -74,7 +74,7 @@ def _of_several(predictions: pl.DataFrame) -> dict[str, dict[str, float]]:
 
 def table_of(metrics: dict[str, Any], contract: str) -> str:
     """What `score` prints: EX per difficulty and contract in per cent, the verdicts, and what else was measured."""
-    levels = sorted(metrics["ex_difficulty"], key=lambda name: (_LEVELS.index(name) if name in _LEVELS else 9, name))
+    levels = list(metrics["ex_difficulty"])
     whole = {**metrics["ex"], "questions": metrics["questions"]}
     groups = [*(metrics["ex_difficulty"][level] for level in levels), whole]
     rows = [["", *levels, "all"], ["questions", *(str(group["questions"]) for group in groups)]]

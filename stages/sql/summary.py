@@ -6,6 +6,7 @@ from typing import Any
 
 import polars as pl
 
+from stages.difficulties import by_difficulty
 from stages.sql.compare import CONTRACT_NAMES
 from stages.sql.judge import Outcome
 from stages.sql.verdicts import VERDICTS
@@ -36,13 +37,14 @@ def summary(candidates: pl.DataFrame, key: str) -> dict[str, Any]:
     shown = candidates.select(key, "db_id", "verdict", "steps", "sql").drop_nulls("steps")
     slowest = shown.sort("steps", key, descending=[True, False], maintain_order=True)
     slowest = slowest.unique(["db_id", "sql"], keep="first", maintain_order=True).head(_SLOWEST)
+    difficulties = _verdicts_by(candidates, "difficulty")
     return {
         "distinct_queries": candidates.select("db_id", "sql").n_unique(),
         "verdicts": _verdicts(candidates),
         "error_classes": dict(classes.iter_rows()),
         "matches": {name: int(matched.sum()) for name, matched in matches.items()},
         "flips": {f"{a}_{b}": int((matches[a] ^ matches[b]).sum()) for a, b in combinations(CONTRACT_NAMES, 2)},
-        "difficulties": _verdicts_by(candidates, "difficulty"),
+        "difficulties": {name: difficulties[name] for name in sorted(difficulties, key=by_difficulty)},
         "sources": _verdicts_by(candidates, "source"),
         "slowest": slowest.to_dicts(),
     }

@@ -72,34 +72,40 @@ def test_an_export_without_verdicts_has_no_exec_results(tmp_path: Path) -> None:
     assert set(folder_version(tmp_path, "mine").tables) == {"candidates"}
 
 
-def test_a_checkout_tells_its_params_and_its_metrics_but_no_other_reports(tmp_path: Path) -> None:
+def test_a_checkout_tells_its_params_and_its_reports_but_no_receipts(tmp_path: Path) -> None:
+    names = ("pairs", "validation/pairs")
     entry = {
         "params": {"params.yaml": {"pairs": {"limit": 1e-06, "none": None, "drop": ["a"]}}},
-        "outs": [{"path": path} for path in ("data/pairs.parquet", "reports/pairs.json", "reports/other.json")],
+        "outs": [{"path": path} for path in ("data/pairs.parquet", *(f"reports/{name}.json" for name in names))],
     }
     write_checkout(tmp_path, {"pairs": entry, "gone@x": {"params": {"params.yaml": {"gone": 1}}}})
-    (tmp_path / "reports").mkdir()
-    for name in ("pairs", "other"):
+    (tmp_path / "reports/validation").mkdir(parents=True)
+    for name in names:
         (tmp_path / "reports" / f"{name}.json").write_text('{"a": {"b": 1, "c": true, "d": [1], "e": NaN}, "f": 0.5}')
     made = folder_version(tmp_path, "mine")
     assert made.params == {"pairs.limit": 1e-06, "pairs.none": None, "pairs.drop": ["a"]}
     assert made.metrics == {"reports/pairs.json": {"a.b": 1, "f": 0.5}}
 
 
-def test_metrics_of_a_matrix_are_found_by_their_form(tmp_path: Path) -> None:
+def test_reports_of_a_matrix_are_read_whether_they_are_metrics_or_not_and_no_summary(tmp_path: Path) -> None:
     write_checkout(tmp_path)
     stage = {"cmd": "x", "metrics": [{"reports/evaluate/${item.model}-${item.set}.json": {"cache": False}}]}
+    summary = {"cmd": "x", "metrics": [{"reports/metrics.json": {"cache": False}}]}
     (tmp_path / "dvc.yaml").write_text(json.dumps({"stages": {
-        "evaluate": stage, "pairs": {"cmd": "x", "outs": ["data/pairs.parquet"]},
-        "validate": {"foreach": {"a": 1}, "do": {"cmd": "x", "outs": ["reports/a-b.json"]}},
+        "evaluate": stage, "report": summary,
+        "pairs": {"cmd": "x", "outs": ["data/pairs.parquet", "reports/pairs.json"]},
     }}))  # fmt: skip
-    outs = [{"path": path} for path in ("reports/evaluate/sft/weak-dev.json", "reports/evaluate/weak.json")]
-    stages = {"evaluate@sft/weak-dev": {"outs": outs}, "validate@a": {"outs": [{"path": "reports/a-b.json"}]}}
+    outs = {
+        "evaluate@sft/weak-dev": "reports/evaluate/sft/weak-dev.json", "report": "reports/metrics.json",
+        "pairs": "reports/pairs.json",
+    }  # fmt: skip
+    stages = {name: {"outs": [{"path": path}]} for name, path in outs.items()}
     (tmp_path / "dvc.lock").write_text(json.dumps({"stages": stages}))
     (tmp_path / "reports/evaluate/sft").mkdir(parents=True)
-    for path in ("reports/evaluate/sft/weak-dev.json", "reports/evaluate/weak.json", "reports/a-b.json"):
+    for path in outs.values():
         (tmp_path / path).write_text('{"ex": 1}')
-    assert folder_version(tmp_path, "mine").metrics == {"reports/evaluate/sft/weak-dev.json": {"ex": 1}}
+    files = ("reports/evaluate/sft/weak-dev.json", "reports/pairs.json")
+    assert folder_version(tmp_path, "mine").metrics == {file: {"ex": 1} for file in files}
 
 
 def test_data_that_was_made_and_is_not_there_is_named_with_the_command_that_gets_it(tmp_path: Path) -> None:
