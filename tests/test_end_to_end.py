@@ -1,13 +1,16 @@
 """The whole pipeline under DVC, on a cut-down corpus in a copy of the repository that the tests share."""
 
+import json
 import os
 import re
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from functools import reduce
 from operator import getitem
 from pathlib import Path
@@ -238,20 +241,24 @@ def test_a_dataset_is_got_and_imported_from_the_git_repository(repository: Path,
 
 
 def test_a_release_goes_as_the_readme_says(repository: Path, tmp_path: Path) -> None:
-    """From a changed param to the Hub, the git remote and the DVC remote; what is not so here is put in its place."""
-    run(repository, "git", "tag", "--force", "v0.1.0")
+    """The first release, and the next, from a changed param to the Hub, the git remote and the DVC remote; what is not
+    so here is put in its place."""
     run(repository, "git", "init", "--quiet", "--bare", str(tmp_path / "origin"))
     run(repository, "git", "remote", "add", "origin", str(tmp_path / "origin"))
     run(repository, "dvc", "remote", "add", "--default", "store", str(tmp_path / "store"))
-    edit_params(repository, pairs={"neg_limit": 2}, publish={
-        "version": "v0.2.0", "dataset": f"{OWNER}/demo", "models": {"dpo": f"{OWNER}/demo-dpo"},
-    })  # fmt: skip
+    repositories = {"dataset": f"{OWNER}/demo", "models": {"dpo": f"{OWNER}/demo-dpo"}}
+    edit_params(repository, publish={"version": "v0.1.0", **repositories})
     [release] = [block for block in blocks("bash") if "stages.push" in block]
     log_in = "hf auth login"  # the token is in the environment
     assert log_in in release
+    release = release.replace(log_in, "true")
+    first = re.sub(r"^.* stages\.diff .*\n", "", release, flags=re.MULTILINE).replace("v0.2.0", "v0.1.0")
     with pytest.MonkeyPatch.context() as patch, hub_of(patch, tmp_path) as hub:
         own = {"HF_ENDPOINT": hub.address, "HF_HUB_OFFLINE": "0", "HF_HUB_DISABLE_XET": "1"}
-        output = run(repository, "bash", "-ec", release.replace(log_in, "true"), **own)
+        assert stages_run(run(repository, "bash", "-ec", first, **own)) == ["check_params", "publish"]
+        assert hub.dataset(f"{OWNER}/demo").files("v0.1.0")
+        edit_params(repository, pairs={"neg_limit": 2}, publish={"version": "v0.2.0"})
+        output = run(repository, "bash", "-ec", release, **own)
         assert run(repository, "git", "status", "--porcelain") == ""
         ran = stages_run(output)  # of the others DVC may have run some before, with what they give
         assert ran[:2] == ["check_params", "pairs"] and set(ran[-2:]) == {"report", "publish"}
@@ -264,6 +271,30 @@ def test_a_release_goes_as_the_readme_says(repository: Path, tmp_path: Path) -> 
     assert f"| git commit | `{head}` |" in pushed["README.md"].decode()
     assert run(repository, "git", "ls-remote", "origin", "v0.2.0").startswith(head)
     assert "v0.1.0" in (repository / "CHANGELOG.md").read_text().split("### Data")[1]
+
+
+def test_pairs_are_made_of_own_databases_and_predictions_as_the_readme_says(tmp_path: Path) -> None:
+    folder, own = tmp_path / "copy", tmp_path / "own"
+    folder.mkdir()
+    copy_repository(folder)
+    commit(folder)
+    for name in ("databases", "predictions"):
+        (own / name).mkdir(parents=True)
+    with closing(sqlite3.connect(own / "databases" / "zoo.sqlite")) as database:
+        database.execute("CREATE TABLE animal (name TEXT, legs INT)")
+        database.execute("INSERT INTO animal VALUES ('ox', 4), ('owl', 2)")
+        database.commit()
+    golds = ["SELECT name FROM animal WHERE legs > 2", "SELECT count(*) FROM animal"]
+    questions = [{"question": f"Question {n}?", "db_id": "zoo", "gold_sql": sql} for n, sql in enumerate(golds)]
+    (own / "questions").write_text("\n".join(map(json.dumps, questions)))
+    (own / "predictions" / "one.txt").write_text(f"{golds[0]}\nSELECT 1\n")
+    (own / "predictions" / "two.txt").write_text(f"SELECT name FROM animal\n{golds[1]}\n")
+    [block] = [block for block in blocks("bash") if "recipes/own.yaml" in block]
+    for name in ("DATABASES", "QUESTIONS", "PREDICTIONS"):
+        block = block.replace(f" {name}", f" {own / name.lower()}")
+    run(folder, "bash", "-ec", block)
+    pairs = read_table(folder / "data" / "pairs.parquet", "pairs").sort("question_id")
+    assert pairs["chosen"].to_list() == golds and pairs["rejected"].to_list() == ["SELECT name FROM animal", "SELECT 1"]
 
 
 def edit_params(repository: Path, **sections: dict[str, Any]) -> None:

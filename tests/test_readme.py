@@ -95,8 +95,13 @@ def check_ray(words: list[str]) -> None:
 
 AS_WRITTEN = [
     "source .venv/bin/activate", "export RAY_AUTH_MODE=token RAY_USAGE_STATS_ENABLED=0",
-    # tests/test_end_to_end.py runs the release that these are part of
-    "git commit --all --message v0.2.0", "git tag v0.2.0", "git push --tags origin HEAD", "hf auth login",
+    # tests/test_end_to_end.py runs these, and the release that the others are part of
+    "mkdir -p data/raw/mydata models/imported/mydata-train", "cp -r DATABASES data/raw/mydata/databases",
+    "cp QUESTIONS data/raw/mydata/train.jsonl", "cp PREDICTIONS/* models/imported/mydata-train/",
+    "git add --all", "git commit --message v0.2.0", "git tag v0.2.0", "git push --tags origin HEAD", "hf auth login",
+    # tests/publishing/test_consumers.py runs this
+    "hf download OWNER/sense-demo pairs/train-00000-of-00001.parquet --repo-type dataset --revision v0.1.0 --local-dir "
+    "sense",
     # tests/test_back.py runs these
     "git read-tree HEAD", "git clean -d --force -- reports :!reports/agreement",
     "git checkout -- params.yaml dvc.lock reports :!reports/agreement",

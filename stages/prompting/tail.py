@@ -7,8 +7,8 @@ strings, quoted names, comments and parentheses:
 - at a line that begins with a label: `SQLResult:`, `**Explanation:**`, `解释：`. SQL has a colon only before a name.
   Within a line, at the label of an explanation, a question or a result (LABELS);
 - at a heading (`### Question`, `Explanation` on a line of its own), a rule (`***`, `===`) or a symbol (`✅`);
-- at a SELECT, or a line that begins with WITH, where a query cannot go on with one: after no UNION, EXCEPT or
-  INTERSECT;
+- at a line that begins with SELECT or WITH where a query cannot go on with one: after no UNION, EXCEPT or INTERSECT.
+  Within a line, at a SELECT behind a comment: the next example. Else two queries on a line are a mistake of the model;
 - at a sentence. It begins with `This`, `The`, `It`, `Here` or the like and two words that are no keywords of SQL (at
   the beginning of a line one is enough), or with `该查询` or the like. On a line of its own it may also begin with
   another capitalised word, if it has three such words in a row, or a blank line before it, and words such as "the".
@@ -136,8 +136,8 @@ def _is_said_within_line(statement: str, token: str, at: int, place: _Place) -> 
     """Whether another statement, a label or a sentence begins at `at`, on the line of the statement."""
     if place.before in _WANTS_MORE or not statement[at - 1].isspace():
         return False
-    if token.lower() == "select" and _begins_another(place):
-        return True
+    if token.lower() == "select" and statement[max(0, at - 20) : at].rstrip().endswith("*/"):
+        return _begins_another(place)
     return bool(_LABEL_WITHIN.match(statement, at) or _SENTENCE_WITHIN.match(statement, at))
 
 

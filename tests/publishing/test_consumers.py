@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import polars as pl
@@ -40,6 +41,12 @@ def hub(
         yield hub
 
 
+def environment(hub: Hub, home: Path) -> dict[str, str]:
+    """That of a user of the test Hub who has a token."""
+    own = {"HF_ENDPOINT": hub.address, "HF_HOME": str(home), "HF_HUB_DISABLE_XET": "1", "HF_HUB_OFFLINE": "0"}
+    return {**os.environ, **own, "HF_TOKEN": TOKEN, "NO_PROXY": "127.0.0.1", "HF_HUB_DISABLE_TELEMETRY": "1"}
+
+
 @pytest.fixture(scope="module")
 def told(hub: Hub, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """What a user's script finds, of the README's words and some more."""
@@ -66,10 +73,9 @@ print(json.dumps(told))
     for name, here in names.items():
         assert name in script
         script = script.replace(name, here)
-    own = {"HF_ENDPOINT": hub.address, "HF_HOME": str(home), "HF_HUB_DISABLE_XET": "1", "HF_HUB_OFFLINE": "0"}
-    environment = {**os.environ, **own, "HF_TOKEN": TOKEN, "NO_PROXY": "127.0.0.1", "HF_HUB_DISABLE_TELEMETRY": "1"}
     hub.dataset(DATASET).private = False  # an address alone has no token with it
-    done = subprocess.run([sys.executable, "-c", script], env=environment, cwd=home, capture_output=True, text=True)
+    command = [sys.executable, "-c", script]
+    done = subprocess.run(command, env=environment(hub, home), cwd=home, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return found
@@ -95,3 +101,14 @@ def test_trl_trains_on_the_pairs_without_a_map(told: dict[str, Any]) -> None:
 
 def test_polars_reads_a_shard_by_its_address(told: dict[str, Any]) -> None:
     assert told["polars"] == columns_of("pairs")  # its own `hf://` asks huggingface.co alone
+
+
+def test_a_shard_of_a_private_repository_comes_by_the_client_of_the_hub(
+    told: dict[str, Any], hub: Hub, tmp_path: Path
+) -> None:
+    [command] = [line for block in blocks("bash") for line in block.splitlines() if line.startswith("hf download")]
+    words = command.replace("OWNER/sense-demo", DATASET).split()
+    words[0] = str(Path(sys.executable).with_name("hf"))
+    hub.dataset(DATASET).private = True
+    subprocess.run(words, env=environment(hub, tmp_path), cwd=tmp_path, check=True)
+    assert pl.read_parquet(tmp_path / "sense" / "pairs" / "train-00000-of-00001.parquet").height == 5
