@@ -72,7 +72,9 @@ _CHANNEL = re.compile(
 )
 _GLUED = re.compile(r"(?:assistant)?(?:analysis|commentary)(?=[A-Z\"'`(\d])")
 _GLUED_FINAL = re.compile(r"(?:\A|assistant)final(?=\S)")
-_BEGINNING_OF_TEXT = re.compile(r"(?:(?:<s>|<bos>|<\|begin_of_text\|>|<\|startoftext\|>|<｜begin▁of▁sentence｜>)\s*)+")
+_BEGINNING_OF_TEXT = re.compile(
+    r"(?:(?:<s>|<bos>|<\|begin_of_text\|>|<\|startoftext\|>|<\|python_tag\|>|<｜begin▁of▁sentence｜>)\s*)+"
+)
 _TURNS = [(re.compile(begins), re.compile(answers)) for begins, answers in TURNS]
 _BOXED = re.compile(r"\\boxed\s*\{")
 _TEXT = re.compile(r"\\(?:text|texttt|mathrm|mathtt)\s*\{(.*)\}", re.DOTALL)

@@ -48,11 +48,15 @@ _INFO = re.compile(r"[^\n`~]*+\n")
 _IN_PROSE = re.compile(rf"(?<![\w.])(?:(?:SELECT|select)\b|{_CTE}|{_OTHER})")
 _SEEN = 200  # characters before a statement that tell whether it stands in prose
 _HEADED = 100  # characters before a fence that hold its heading
-_SAID = 50  # of them: enough for what says that one follows
+_SAID = 150  # of them: enough for what says that one follows
 _ENDED = re.compile(
-    r"""(?: [:：]\s*(?:\|\s)?["'`*_\s]* | [.!?]["'`*_)]*\s+ | <\w+>\s* | \[\w+\]\s* | (?<!\w)`
-    | \b(?:sql|query|statement|answer|is|use)[*_]*\s+)\Z""",
+    r"""(?: [:：]\s*(?:\|\s)?["'`*_\s]* | [.!?]["'`*_)]*\s+ | <\w+(?:\s[^<>\n]{0,100})?>\s* | \[\w+\]\s* | (?<!\w)`
+    | \b(?:sql|sqlite|mysql|query|statement|answer|is|use)[*_>]*\s+)\Z""",
     re.IGNORECASE | re.VERBOSE,
+)
+_IN_CODE = re.compile(
+    r"(?:\b\w{0,50}(?:sql|query|statement|stmt)\w{0,50}\s{0,10}=|\b(?:execute|read_sql|text)\w{0,50}\()\s*[rf]{0,2}\Z",
+    re.IGNORECASE,
 )
 _LIST = re.compile(r"(?:\A|(?<=\n))[ \t]*(?:[-+*•>]|\d+[.)])[ \t]+\Z")
 _ENGLISH = re.compile(r"\b(?:the|this|these|that|we|each|every)\b")
@@ -167,7 +171,9 @@ def _led_to(text: str) -> str:
 def _statement(text: str, start: int) -> str:
     """The statement that begins at `start`; in quotes, inline code or bold type it ends with them."""
     mark = text[start - 1 : start]
-    if mark in _INNER and text[start - 3 : start] != "```":
+    if (triple := text[max(0, start - _SEEN) : start].rstrip()[-3:]) in ('"""', "'''"):
+        text, start = text[start:].partition(triple)[0], 0
+    elif mark in _INNER and text[start - 3 : start] != "```":
         inner = _INNER[mark].match(text, start)
         text, start = inner.group() if inner else text[start:].partition(mark)[0], 0
     elif text.endswith("**", 0, start):
@@ -182,7 +188,10 @@ def _stands_in_prose(text: str, begin: re.Match[str]) -> bool:
     if text[start - 1 : start] in _INNER and text[start - 1] == text[end : end + 1]:
         return False  # the word itself, in quotes
     before = text[max(0, start - _SEEN) : start]
-    before = before[:-1] if before[-1:] in ("'", '"') else before
+    if before[-1:] in ("'", '"'):
+        before = before[:-1]
+        if _IN_CODE.search(before, max(0, len(before) - _SAID)):
+            return True
     plain = _LIST.sub("", before.removesuffix("**"))
     if plain != before and _WHOLE.match(text, start):
         before = plain

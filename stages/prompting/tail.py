@@ -11,7 +11,8 @@ strings, quoted names, comments and parentheses:
   Within a line, at a SELECT behind a comment: the next example. Else two queries on a line are a mistake of the model;
 - at a sentence. It begins with `This`, `The`, `It`, `Here` or the like and two words that are no keywords of SQL (at
   the beginning of a line one is enough), or with `该查询` or the like. On a line of its own it may also begin with
-  another capitalised word, if it has three such words in a row, or a blank line before it, and words such as "the".
+  another capitalised word, if it has three such words in a row, or a blank line before it, and words such as "the";
+  behind a blank line, with three words of any language; or with a number, as in a list.
 
 A comment right before such a place goes too.
 """
@@ -35,9 +36,10 @@ _LABEL = re.compile(
 )
 _LABEL_WITHIN = re.compile(rf"(?<=\s)(?:\*\*|__)?(?:{LABELS})(?:\*\*|__)?(?:：|[ \t]?:(?=[\s*_]|\Z))")
 _HEADING = re.compile(
-    r"[ \t]*(?:#{1,6}[ \t]*\S|(?:\*{3,}|={3,}|_{3,})[ \t]*(?:\n|\Z)|[\u2190-\u21ff\u2600-\u27bf\U0001f000-\U0001faff])"
+    r"[ \t]*(?:#{1,6}[ \t]*\S|(?:\*{3,}|={3,}|_{3,})[ \t\r]*(?:\n|\Z)|[-*•][ \t]+\*\*"
+    r"|\|(?!\|)[^\n]*\|[ \t\r]*\n[ \t]*\|[ :|]*-|[\u2190-\u21ff\u2600-\u27bf\U0001f000-\U0001faff])"
 )
-_TITLE = re.compile(rf"[ \t]*(?:{LABELS})[ \t]*(?:\n|\Z)")
+_TITLE = re.compile(rf"[ \t]*(?:{LABELS})[ \t\r]*(?:\n|\Z)")
 _STARTERS = (
     "this|these|that|it|its|here|note|we|i|you|the|there|since|because|however|please|let|hope|thus|explanation|"
     "alternatively|in this|to get|to find|if you"
@@ -46,19 +48,27 @@ _CLAUSES = (
     "select|from|where|group|order|having|limit|join|left|inner|right|full|cross|natural|outer|union|except|intersect|on|"
     "and|or|not|as|with|case|when|then|else|end|offset|values|using|between|in|like|exists|distinct|over|window"
 )
-_WORD = rf"(?!(?:{_CLAUSES}|by|null|asc|desc|glob|collate|escape|nulls)\b)[a-z]+(?:'[a-z]+)?\b"
+_NO_KEYWORD = rf"(?!(?i:{_CLAUSES}|by|null|asc|desc|glob|collate|escape|nulls)\b)"
+_WORD = rf"{_NO_KEYWORD}[a-z]+(?:'[a-z]+)?\b"
+_ANY_WORD = rf"{_NO_KEYWORD}[^\W\d_]+(?:['’][^\W\d_]+)?\b"
 _CAPITALISED = (
     "This|These|That|It|Its|It's|Here|Here's|Note|We|I|I'm|You|The|There|Since|Because|However|Please|Let|In this"
 )
-_CHINESE_SENTENCE = r"(?:这[个条段里]|该|此(?:查询|语句)|上述|以上|解释|说明|注意|其中|我们)[\u4e00-\u9fff]{3}"
-_SENTENCE_WITHIN = re.compile(rf"(?<=\s)(?:(?:{_CAPITALISED}) {_WORD}[ ,]+{_WORD}|{_CHINESE_SENTENCE})")
+_EAST_ASIAN_SENTENCE = (
+    r"(?:这[个条段里]|该|此(?:查询|语句)|上述|以上|解释|说明|注意|其中|我们|この|その|これ|上記|以下)[\u3040-\u30ff\u4e00-\u9fff]{3}"
+)
+_SENTENCE_WITHIN = re.compile(rf"(?<=\s)(?:(?:{_CAPITALISED}) {_WORD}[ ,]+{_WORD}|{_EAST_ASIAN_SENTENCE})")
 _MARK_OF_LINE = r"[ \t]*(?:[-*•>][ \t]+|\d+[.)][ \t]+)?(?:\*\*|[\"'(])?"
-_SENTENCE_ON_LINE = re.compile(rf"{_MARK_OF_LINE}(?:(?:{_CAPITALISED}) {_WORD}(?![ \t]*[,.(=<>])|{_CHINESE_SENTENCE})")
+_SENTENCE_ON_LINE = re.compile(
+    rf"{_MARK_OF_LINE}(?:(?:{_CAPITALISED}) {_WORD}(?![ \t]*[,.(=<>])|{_EAST_ASIAN_SENTENCE})"
+)
 _STARTS_SENTENCE = re.compile(rf"{_MARK_OF_LINE}(?!(?i:{_CLAUSES})\b)(?:(?i:{_STARTERS})|[A-Z][a-z]+|I)\b")
 _THREE_WORDS = re.compile(rf"\b{_WORD}[ ,]+{_WORD}[ ,]+{_WORD}")
+_IN_ANY_LANGUAGE = re.compile(rf"{_MARK_OF_LINE}(?P<first>{_ANY_WORD})[ ,]+{_ANY_WORD}[ ,]+{_ANY_WORD}")
+_NUMBERED = re.compile(r"[ \t]*\d{1,2}[.)][ \t]+\S")
 _ENGLISH = re.compile(r"\b(?:the|this|these|that|we|you|it|are|was|will|would|each|every|returns?|which|of)\b")
 _QUOTED = re.compile(r"(?<!\w)'[^']*+'|\"[^\"]*+\"|--.*")
-_CHINESE = re.compile(r"[ \t]*[\u4e00-\u9fff]")
+_EAST_ASIAN = re.compile(r"[ \t]*[\u3040-\u30ff\u4e00-\u9fff\uac00-\ud7af]")
 _GOES_ON = re.compile(  # behind full-width punctuation in a name that is not quoted
     r"[\w（）]*+\s*+(?:[,=<>().!+*/|-]|(?:from|as|where|and|or|order|group|having|limit|desc|asc|in|like|between|is|not|join|inner|"
     r"left|on|then|else|end|union|except|intersect)\b)",
@@ -99,7 +109,7 @@ def _cut(statement: str, token: str, at: int, place: _Place) -> int | None:
     if place.depth:
         return None
     if token in _FULL_WIDTH and not _is_in_name(statement, at):
-        return place.line if place.line and _CHINESE.match(statement, place.line) else at
+        return place.line if place.line and _EAST_ASIAN.match(statement, place.line) else at
     if place.line > 0 and not statement[place.line : at].strip():
         return place.line if _line_is_no_sql(statement, token, place) else None
     return at if _is_said_within_line(statement, token, at, place) else None
@@ -120,6 +130,7 @@ def _line_is_no_sql(statement: str, token: str, place: _Place) -> bool:
         return False
     return bool(
         (place.blank and _TITLE.match(statement, place.line))
+        or _NUMBERED.match(statement, place.line)
         or _SENTENCE_ON_LINE.match(statement, place.line)
         or _is_sentence(statement, place)
     )
@@ -152,6 +163,9 @@ def _is_sentence(statement: str, place: _Place) -> bool:
     end = statement.find("\n", place.line)
     text = statement[place.line : end if end >= 0 else len(statement)]
     plain = _QUOTED.sub("", text)
+    words = _IN_ANY_LANGUAGE.match(text)
+    if place.blank and words and not words["first"][0].islower():
+        return True
     if not _STARTS_SENTENCE.match(text) or not _ENGLISH.search(plain):
         return False
     return place.blank or bool(_THREE_WORDS.search(plain))
