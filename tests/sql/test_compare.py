@@ -89,7 +89,7 @@ def test_strict_takes_two_floats_for_one_that_agree_in_twelve_significant_digits
 
 @given(cells=st.lists(FLOATS, min_size=1, max_size=6), seed=st.integers(0, 9))
 def test_results_that_are_one_under_strict_are_never_told_apart_early(cells: list[float], seed: int) -> None:
-    nudged = [(math.nextafter(cell, 0),) for cell in random.Random(seed).sample(cells, len(cells))]
+    nudged: list[Row] = [(math.nextafter(cell, 0),) for cell in random.Random(seed).sample(cells, len(cells))]
     gold = result([(cell,) for cell in cells])
     if strict(gold, result(nudged), False):
         assert not parted("strict", gold, 1, nudged[:1], len(nudged))
