@@ -323,6 +323,15 @@ def test_a_suite_tells_apart_what_one_database_cannot(monkeypatch: pytest.Monkey
     assert metrics["ts"] == 0.3333 and metrics["ex"]["strict"] == 0.6667
 
 
+def test_what_macos_puts_beside_the_databases_of_a_suite_is_none_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    write(GOLDS[:1], GOLDS[:1])
+    make_suite("same", "UPDATE singer SET name = 'x'")
+    Path("suite/music/._same.sqlite").write_bytes(b"\0\x05\x16\x07\0\x02\0\0Mac OS X")
+    assert run(monkeypatch, "--suite=suite")["ts"] == 1
+    Path("suite/music/same.sqlite").unlink()
+    assert "suite/music/*.sqlite does not exist" in refusal(monkeypatch, "--suite=suite")[0]
+
+
 def make_suite(name: str, change: str) -> None:
     path = Path("suite/music") / f"{name}.sqlite"
     path.parent.mkdir(parents=True, exist_ok=True)

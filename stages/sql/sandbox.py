@@ -351,8 +351,9 @@ def database_path(folder: Path, db_id: str) -> Path:
 
 
 def suite_paths(suite: Path, db_id: str) -> list[str]:
-    """The further databases of one schema, in a folder laid out as the distilled test suites are."""
-    return sorted(map(str, (suite / db_id).glob("*.sqlite")))
+    """The further databases of one schema, in a folder laid out as the distilled test suites are. A hidden file, as
+    macOS puts one beside each (`._x.sqlite`), is none."""
+    return sorted(str(path) for path in (suite / db_id).glob("*.sqlite") if not path.name.startswith("."))
 
 
 def check_databases(db_ids: Iterable[str], folder: Path) -> dict[str, Path]:
