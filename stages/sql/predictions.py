@@ -6,6 +6,7 @@ Space around a query is dropped. What cannot be told apart is refused, never gue
 be followed by its db_id: see `stages.sql.prediction_db_ids`.
 """
 
+import re
 from collections import Counter
 from collections.abc import Sequence
 from itertools import groupby
@@ -19,6 +20,8 @@ from stages.sql.golds import Gold
 from stages.sql.prediction_db_ids import Text, without_db_ids
 from stages.sql.prediction_rows import NO_PREDICTION, ROWS, Asked, by_question, keys, missing, read_rows, rows_of
 from stages.sql.reading import json_value, refuse, short, text_lines
+
+_FENCE = re.compile(r"\s*```\w*\s*")
 
 _Texts = dict[int, list[Text]]  # position to the predictions for it
 
@@ -98,6 +101,8 @@ def _line_texts(path: Path, count: int) -> list[list[Text]]:
     if len(lines) == count:
         return [[line] for line in lines]
     if len(groups) == count:
+        if fence := next((place for group in groups for place, line in group if _FENCE.fullmatch(line)), None):
+            raise UserError(f"{path}, {fence}: this is a code fence, but each line is a prediction; give the SQL alone")
         return groups
     if solid == count:
         return [[line] for line in lines[:solid]]
