@@ -107,8 +107,10 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def text_lines(path: Path) -> list[str]:
-    """Lines end at a line feed only: other separators that Unicode knows stand inside SQL strings."""
-    lines = whole_text(path).split("\n")
+    """Lines end at a line feed only: other separators that Unicode knows stand inside SQL strings. A text without one
+    is an old Mac's, whose lines end with a carriage return."""
+    text = whole_text(path)
+    lines = text.split("\n" if "\n" in text else "\r")
     return lines if lines[-1] else lines[:-1]
 
 
