@@ -37,7 +37,7 @@ BUDGET_FACTOR = 50
 GOLD_BUDGET = 200_000_000  # also of each query that is read whole or timed
 FENCED = "fenced"
 READ_AS = {
-    CUT_AT_TAB: "hold a tab in their SQL: only what is before it was executed, as by Spider's evaluator",
+    CUT_AT_TAB: "hold a tab that may be SQL: only what is before the first was executed, as by Spider's evaluator",
     WITHOUT_DB_ID: "have no db_id after them, as most have: the whole text was executed",
     FENCED: "stand in code fences, which the official evaluators do not remove: they were executed with them, and "
     "fail; cut the SQL out of the fences first, or import the file (candidates.engine: file), which does",

@@ -477,7 +477,7 @@ def test_lines_that_spiders_evaluator_cuts_or_takes_whole_are_counted(
     assert [item["verdict"] for item in items()] == ["match", "exec_error", "mismatch"]
     assert (metrics["cut_at_tab"], metrics["without_db_id"], metrics["fenced"]) == (1, 1, 0)
     lines = capsys.readouterr().out.splitlines()
-    assert lines[1].startswith("1 of 3 predictions hold a tab in their SQL: only what is before it was executed")
+    assert lines[1].startswith("1 of 3 predictions hold a tab that may be SQL: only what is before")
     assert lines[2].startswith("1 of 3 predictions have no db_id after them")
 
 

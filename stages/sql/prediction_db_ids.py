@@ -10,9 +10,9 @@ taken as it is, and counted; in JSON one that ends like a db_id and may be SQL i
 import re
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
+from typing import NamedTuple
 
 from stages.sql.prediction_rows import Asked
 from stages.sql.reading import is_unicode, refuse, short
@@ -27,8 +27,7 @@ _BIRD_MARK = "----- bird -----"
 _DB_ID = re.compile(r"[\w.\-]+")
 
 
-@dataclass(frozen=True, slots=True)
-class _Parts:
+class _Parts(NamedTuple):
     """A text, and the word at its end that stands where a db_id would. `sql`: what is before the word; `alone`: the SQL
     if the word is no db_id; `tabs`: of a line; `marked`: BIRD's mark says that a db_id follows."""
 
@@ -83,7 +82,7 @@ def _split_line(place: str, line: str, own: str) -> _Parts:
         return _split_mark(place, line)
     text = line.strip()
     if text == own and line.lstrip(" ").startswith("\t"):
-        return _Parts(place, text, "", own, 1)
+        return _Parts(place, "", "", own, 1)
     first, *others = text.split("\t")
     word = others[-1].strip() if others else ""
     return _Parts(place, first.strip(), first.strip(), word if _DB_ID.fullmatch(word) else "", len(others))
