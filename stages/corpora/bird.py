@@ -95,8 +95,9 @@ def descriptions(database: Path) -> Descriptions:
     """What the CSV files in `database_description` beside a database say of its columns; empty where there are none.
 
     A table is what its file is called. BIRD's files are UTF-8, some with a byte order mark, and a few of them
-    Windows-1252; Excel also writes UTF-16. Lines may end as on any system, also with a carriage return alone. A hidden
-    file, as macOS puts one beside each (`._x.csv`), is none. Raises UserError naming a file that is no CSV.
+    Windows-1252; Excel also writes UTF-16, and semicolons or tabs for commas. Lines may end as on any system, also with
+    a carriage return alone. A hidden file, as macOS puts one beside each (`._x.csv`), is none. Raises UserError naming
+    a file that is no CSV.
     """
     files = sorted((database.parent / "database_description").glob("*.csv"))
     found = {path.stem.strip(): _columns(path) for path in files if not path.name.startswith(".")}
@@ -113,7 +114,9 @@ def _text(path: Path) -> str:
 
 def _columns(path: Path) -> dict[str, dict[str, str]]:
     csv.field_size_limit(1_000_000_000)
-    reader = csv.reader(StringIO(_text(path), newline=""))
+    text = _text(path)
+    head = next(iter(text.splitlines()), "")
+    reader = csv.reader(StringIO(text, newline=""), delimiter=max(",;\t", key=head.count))
     try:
         return dict(_described(reader))
     except csv.Error as error:

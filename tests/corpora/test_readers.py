@@ -150,12 +150,16 @@ def test_column_descriptions_are_read_with_a_byte_order_mark_and_in_windows_1252
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "cp1252"])
 @pytest.mark.parametrize("line", ["\r", "\n", "\r\n"])
-def test_column_descriptions_are_read_whatever_ends_their_lines(line: str, encoding: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("comma", [",", ";", "\t"])
+def test_column_descriptions_are_read_as_any_excel_writes_them(
+    comma: str, line: str, encoding: str, tmp_path: Path
+) -> None:
     database = make_database(tmp_path / "music" / "music.sqlite")
     folder = database.with_name("database_description")
     folder.mkdir()
     rows = ["original_column_name,column_name,column_description", f'name,,"the{line}naïve name"', "age,\0,in years\0"]
-    (folder / "singer.csv").write_bytes("".join(row + line for row in rows).encode(encoding))
+    text = "".join(row.replace(",", comma) + line for row in rows)
+    (folder / "singer.csv").write_bytes(text.encode(encoding))
     (folder / "._singer.csv").write_bytes(b"\0\x05\x16\x07\0")
     assert descriptions(database) == {
         "singer": {"name": {"description": "the naïve name"}, "age": {"description": "in years"}}
