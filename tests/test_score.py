@@ -543,7 +543,8 @@ def test_a_reader_that_goes_away_is_no_error() -> None:
 
 
 def test_ctrl_c_ends_it_at_once_and_the_same_command_goes_on(cache_folder: Path) -> None:
-    write(["SELECT 1"] * 60, [counting(200_000 + number) for number in range(60)])
+    golds = [f"SELECT {number}" for number in range(60)]  # what has one gold comes back together
+    write(golds, [counting(200_000 + number) for number in range(60)])
     flags = ["--budget=1000000000", "--json=metrics.json", "--per-item=items.jsonl"]
     process = subprocess.Popen(command(*flags), env=environment(), stderr=subprocess.PIPE, text=True)
     end = time.monotonic() + 60
