@@ -5,7 +5,7 @@ A folder holds one folder for each test set, `<source>-<split>`, and that one fi
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,27 +19,30 @@ from stages.sql.prediction_rows import ROWS, Asked
 from stages.sql.predictions import read_predictions_of
 from stages.tables import COLUMNS
 
-FORMATS = (".txt", ".json", *ROWS)
+FORMATS = (".txt", ".sql", ".json", *ROWS)
+_SYSTEM_FILES = ("Thumbs.db", "desktop.ini", "__MACOSX")  # beside the hidden ones: `._x.txt`, `.DS_Store`
 _READ = ("candidate_id", "question_id", "sample", "completion", "sql", "model", "model_version")
 
 
 @dataclass(frozen=True, slots=True)
 class Predictions:
-    """What one system's file holds: the texts of each question asked, and how many texts of other questions."""
+    """What one system's file holds: the texts of each question asked, how many texts of other questions, and what
+    `stages.sql.prediction_db_ids.without_db_ids` counted."""
 
     path: Path
     asked: Sequence[Asked]
     texts: list[list[str]]
     not_asked: int
+    seen: Mapping[str, int] = field(default_factory=dict)
 
     def counts(self) -> dict[str, int]:
-        """Predictions in the file, those of questions not asked, the candidates made, those without SQL, and those with
-        other text around their SQL."""
+        """Predictions in the file, those of questions not asked, the candidates made, those without SQL, those with
+        other text around their SQL, and, where there are any, what `seen` counts."""
         texts = [text for row in self.texts for text in row]
         statements = list(map(extract_sql, texts))
         cut_out = sum(sql not in ("", text.strip()) for text, sql in zip(texts, statements, strict=True))
         counts = {"in": len(texts) + self.not_asked, "not_asked": self.not_asked, "out": len(texts)}
-        return {**counts, "no_sql": statements.count(""), "cut_out": cut_out}
+        return {**counts, "no_sql": statements.count(""), "cut_out": cut_out, **self.seen}
 
 
 def read_imported(questions: pl.DataFrame, folder: Path, counts: Mapping[str, int]) -> list[Predictions]:
@@ -58,7 +61,9 @@ def read_imported(questions: pl.DataFrame, folder: Path, counts: Mapping[str, in
         asked = [Asked(int(question_id.rpartition("/")[2]), question_id, db_id) for question_id, db_id in rows]
         for path in paths:
             try:
-                found.append(Predictions(path, asked, *read_predictions_of(path, asked, counts[name])))
+                seen = Counter[str]()
+                texts, not_asked = read_predictions_of(path, asked, counts[name], seen)
+                found.append(Predictions(path, asked, texts, not_asked, +seen))
             except UserError as error:
                 wrong += error.sentences
     if wrong:
@@ -67,7 +72,8 @@ def read_imported(questions: pl.DataFrame, folder: Path, counts: Mapping[str, in
 
 
 def prediction_files(folder: Path, test_sets: Sequence[str]) -> dict[str, list[Path]]:
-    """The prediction files of each of these test sets that has a folder, sorted by name. What is hidden is no file."""
+    """The prediction files of each of these test sets that has a folder, sorted by name. What is hidden, of
+    DVC or of the system is none."""
     named = f"{folder}/<source>-<split>/, here {' or '.join(f'{folder}/{name}/' for name in test_sets)}"
     if not folder.is_dir():
         raise UserError(f"{folder} does not exist; put one prediction file a system into {named}")
@@ -84,7 +90,8 @@ def prediction_files(folder: Path, test_sets: Sequence[str]) -> dict[str, list[P
 
 
 def _visible(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+    paths = [path for path in folder.iterdir() if not path.name.startswith(".") and path.suffix != ".dvc"]
+    return sorted(path for path in paths if path.name not in _SYSTEM_FILES)
 
 
 def _faults(folder: Path, paths: Sequence[Path]) -> list[str]:

@@ -8,7 +8,7 @@ executed once lies in the result cache and is not executed again; a run that was
 import argparse
 import sys
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -24,7 +24,8 @@ from stages.sql.flags import add_execution_flags, check_paths, engine_of
 from stages.sql.golds import read_gold
 from stages.sql.judge import Outcome, judge
 from stages.sql.measure import soft_f1_scores, time_ratios
-from stages.sql.predicted import TASK, Predicted, items_of, table_of_predictions, with_databases
+from stages.sql.predicted import TASK, Predicted, find_databases, items_of, table_of_predictions, with_databases
+from stages.sql.prediction_db_ids import CUT_AT_TAB, WITHOUT_DB_ID
 from stages.sql.predictions import read_predictions
 from stages.sql.referee import DIGEST_ROWS, Budget, Item, Rules
 from stages.sql.sandbox import Limits, suite_paths
@@ -34,6 +35,15 @@ from stages.sql.summary import outcome_columns
 LIMITS = Limits(wall_seconds=60, memory_mb=1024, max_rows=500_000, result_mb=200)
 BUDGET_FACTOR = 50
 GOLD_BUDGET = 200_000_000  # also of each query that is read whole or timed
+FENCED = "fenced"
+READ_AS = {
+    CUT_AT_TAB: "hold a tab that may be SQL: only what is before the first was executed, as by Spider's evaluator",
+    WITHOUT_DB_ID: "have no db_id after them, as most have: the whole text was executed",
+    FENCED: "stand in code fences, which the official evaluators do not remove: they were executed with them, and "
+    "fail; cut the SQL out of the fences first, or import the file (candidates.engine: file), which does",
+}
+"""What is said of predictions that may have been meant otherwise than they were executed."""
+
 
 def on_suite(frame: pl.DataFrame, suite: Path, judged: Callable[[list[Item]], list[Outcome]]) -> pl.Series:
     """Whether each prediction matches on its own database and on all those of the suite: test-suite accuracy (Zhong et
@@ -54,12 +64,17 @@ def times(frame: pl.DataFrame, repeats: int) -> pl.Series:
     return pl.Series("time_ratio", [next(measured) if matches else 0.0 for matches in right])
 
 
-def heading(given: Sequence[Predicted], predicted: Sequence[Predicted], args: argparse.Namespace) -> str:
+def heading(
+    given: Sequence[Predicted], predicted: Sequence[Predicted], seen: Mapping[str, int], args: argparse.Namespace
+) -> str:
+    """What was scored, how many questions were left out, and how often a prediction was read as `seen` counts."""
     left_out = Counter(gold.db_id for _, gold, _ in given) - Counter(gold.db_id for _, gold, _ in predicted)
     missing = ", ".join(f"{db_id} {count}" for db_id, count in sorted(left_out.items()))
     lines = [f"{args.predictions} against {args.gold}"]
     if missing:
         lines.append(f"left out, as there is no database: {left_out.total()} questions ({missing})")
+    count = sum(len(texts) for _, _, texts in predicted)
+    lines += [f"{seen[name]} of {count} predictions {sentence}" for name, sentence in READ_AS.items() if seen[name]]
     return "\n".join(map(visible_line, lines))
 
 
@@ -67,7 +82,7 @@ def main() -> None:
     args = arguments()
     check_paths(
         {"--gold": args.gold, "--predictions": args.predictions},
-        {"--databases": args.databases, "--suite": args.suite},
+        {"--databases": args.databases, "--suite": [args.suite] if args.suite else []},
         {"--per-item": args.per_item, "--json": args.json},
     )
     try:
@@ -81,15 +96,18 @@ def score(args: argparse.Namespace) -> str:
     """Scores, writes what was asked for, and returns what is printed."""
     engine, cache = engine_of(args), Cache(args.cache)
     golds = read_gold(args.gold)
-    texts = read_predictions(args.predictions, golds)
+    seen = Counter(dict.fromkeys(READ_AS, 0))
+    texts = read_predictions(args.predictions, golds, seen)
     given = [(index, gold, some) for index, (gold, some) in enumerate(zip(golds, texts, strict=True))]
-    predicted = with_databases(given, args.databases, args.suite, args.allow_missing)
+    databases = find_databases((gold.db_id for gold in golds), args.databases)
+    predicted = with_databases(given, databases, args.suite, args.allow_missing)
+    seen[FENCED] = sum("```" in text for _, _, some in predicted for text in some)
     several = max(len(some) for _, _, some in predicted) > 1
     budget = Budget(args.budget, BUDGET_FACTOR, max(args.budget, GOLD_BUDGET))
     rules = Rules(args.contract, budget, LIMITS, DIGEST_ROWS if several else 0)
     judged = partial(judge, rules=rules, engine=engine, cache=cache, label="predictions")
 
-    frame = table_of_predictions(predicted, args.databases)
+    frame = table_of_predictions(predicted, databases)
     frame = frame.with_columns(outcome_columns(judged(items_of(frame))))
     if args.soft_f1:
         scores = soft_f1_scores(frame.select(*TASK).rows(), LIMITS, GOLD_BUDGET, args.workers)
@@ -104,8 +122,8 @@ def score(args: argparse.Namespace) -> str:
         write_items(frame, several, args.per_item)
     if args.json:
         about = {"contract": args.contract, "budget": args.budget, "sqlite_version": apsw.sqlite_lib_version()}
-        write_json(args.json, {**about, "left_out": len(given) - len(predicted), **metrics})
-    return f"{heading(given, predicted, args)}\n{table_of(metrics, args.contract)}"
+        write_json(args.json, {**about, "left_out": len(given) - len(predicted), **seen, **metrics})
+    return f"{heading(given, predicted, seen, args)}\n{table_of(metrics, args.contract)}"
 
 
 def write_items(frame: pl.DataFrame, several: bool, path: Path) -> None:
@@ -118,8 +136,10 @@ def write_items(frame: pl.DataFrame, several: bool, path: Path) -> None:
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m stages.score", description=__doc__)
     parser.add_argument("--gold", type=Path, required=True, help="text of SQL<TAB>db_id lines, JSON, JSONL or Parquet")
-    parser.add_argument("--predictions", type=Path, required=True, help="text of lines, JSON, JSONL or Parquet")
-    parser.add_argument("--databases", type=Path, required=True, help="folder of <db_id>/<db_id>.sqlite")
+    predictions = "text of lines, JSON, JSONL, CSV, TSV or Parquet"
+    parser.add_argument("--predictions", type=Path, required=True, help=predictions)
+    databases = "folders of <db_id>/<db_id>.sqlite; several where the questions' databases lie in several"
+    parser.add_argument("--databases", type=Path, required=True, nargs="+", action="extend", help=databases)
     contract = "decides the verdicts, and all figures but EX, given under each, and Soft F1 (strict)"
     parser.add_argument("--contract", choices=CONTRACT_NAMES, default="strict", help=contract)
     budget = f"VM steps a prediction may take, or {BUDGET_FACTOR} times its gold's where that is more (20000000)"

@@ -183,10 +183,46 @@ def test_the_same_files_give_the_same_bytes(folder: Path) -> None:
 def test_hidden_files_and_folders_of_other_test_sets_are_not_read(folder: Path) -> None:
     main()
     first = read_json(folder / "report.json")
-    for name in (".gitignore", "spider-dev/.DS_Store", "spider-train/d.txt", "other-dev/e.log"):
+    for name in (
+        ".gitignore", "spider-dev/.DS_Store", "spider-train/d.txt", "other-dev/e.log", "spider-dev/._b.txt",
+        "spider-dev/Thumbs.db", "desktop.ini", "__MACOSX/spider-dev/._b.txt", "spider-dev.dvc",
+    ):
         write(name, "")
     main()
     assert read_json(folder / "report.json") == first
+
+
+def test_files_of_every_kind_are_imported(folder: Path) -> None:
+    write("bird-dev/a.sql", "SELECT 1;\nSELECT 2;\n")
+    write("bird-dev/b.csv", "index,pred\n1,SELECT 2\n")
+    write("bird-dev/d.tsv", "pred\tdb_id\nSELECT 1\tmusic\nSELECT 2\tmusic\n")
+    write("bird-dev/e.json", json.dumps([{"question_id": "bird/dev/0001", "predicted_sql": "```sql\nSELECT 2\n```"}]))
+    write("bird-dev/f.json", json.dumps({"0": "SELECT 1", "1": 0}))
+    main()
+    table = read_table(folder / "candidates.parquet", "candidates").filter(question_id="bird/dev/0001").sort("sample")
+    assert dict(table.select("model", "sql").iter_rows()) == {
+        "a": "SELECT 2;", "b": "SELECT 2", "c": "SELECT 6", "d": "SELECT 2", "e": "SELECT 2", "f": "",
+    }  # fmt: skip
+
+
+def test_the_report_counts_predictions_that_may_have_been_meant_otherwise(folder: Path) -> None:
+    write("spider-dev/b.txt", "SELECT 1\tmusic\nSELECT 9\tmusic\nerror\nSELECT 2\tFROM t\tmusic\n")
+    main()
+    counts = read_json(folder / "report.json")["systems"]["spider-dev"]
+    assert counts["b"] == {
+        "in": 4, "not_asked": 1, "out": 3, "no_sql": 1, "cut_out": 0, "cut_at_tab": 1, "without_db_id": 1,
+    }  # fmt: skip
+    assert set(counts["a"]) == {"in", "not_asked", "out", "no_sql", "cut_out"}
+
+
+def test_git_ignores_what_is_imported_but_not_what_dvc_tells_of_it(tmp_path: Path) -> None:
+    shutil.copytree(ROOT / "models", tmp_path / "models", ignore=lambda _, names: set(names) - {".gitignore"})
+    subprocess.run(["git", "init", "--quiet", tmp_path], check=True)
+    names = ["models/imported/spider-dev/a.sql", "models/mine/config.json", "models/imported/spider-dev.dvc",
+             "models/imported/.gitignore", "models/imported.dvc", "models/recipes/mine.yaml"]  # fmt: skip
+    command = ["git", "-C", str(tmp_path), "check-ignore", *names]
+    ignored = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
+    assert ignored == names[:2]
 
 
 @pytest.mark.parametrize(

@@ -323,6 +323,15 @@ def test_a_suite_tells_apart_what_one_database_cannot(monkeypatch: pytest.Monkey
     assert metrics["ts"] == 0.3333 and metrics["ex"]["strict"] == 0.6667
 
 
+def test_what_macos_puts_beside_the_databases_of_a_suite_is_none_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    write(GOLDS[:1], GOLDS[:1])
+    make_suite("same", "UPDATE singer SET name = 'x'")
+    Path("suite/music/._same.sqlite").write_bytes(b"\0\x05\x16\x07\0\x02\0\0Mac OS X")
+    assert run(monkeypatch, "--suite=suite")["ts"] == 1
+    Path("suite/music/same.sqlite").unlink()
+    assert "suite/music/*.sqlite does not exist" in refusal(monkeypatch, "--suite=suite")[0]
+
+
 def make_suite(name: str, change: str) -> None:
     path = Path("suite/music") / f"{name}.sqlite"
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -422,6 +431,56 @@ def test_no_question_left_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "--allow-missing leaves no question: databases has none of the databases" in sentence
 
 
+def test_databases_are_found_in_several_folders(monkeypatch: pytest.MonkeyPatch) -> None:
+    make_database(Path("test_database"), "art")
+    shutil.copytree("databases/music", "test_database/music")  # the same in both
+    write(GOLDS, PREDICTIONS, ["music", "art"])
+    metrics = run(monkeypatch, "--databases=test_database")
+    assert (metrics["questions"], metrics["left_out"]) == (7, 0)
+    assert [item["verdict"] for item in items()] == VERDICTS
+    assert run(monkeypatch, "--databases", "databases", "test_database")["left_out"] == 0
+
+
+def test_a_database_that_two_folders_have_differently_is_refused_with_both(monkeypatch: pytest.MonkeyPatch) -> None:
+    path = make_database(Path("other"))
+    connection = sqlite3.connect(path)
+    connection.execute("DELETE FROM album").connection.commit()
+    connection.close()
+    (sentence,) = refusal(monkeypatch, "--databases=other")
+    assert sentence.startswith(
+        "the database `music` is another one in other/music/music.sqlite than in databases/music/music.sqlite; "
+    )
+
+
+def test_a_database_that_no_folder_has_is_missing_in_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    Path("other").mkdir()
+    write(GOLDS, PREDICTIONS, ["music", "art"])
+    (sentence,) = refusal(monkeypatch, "--databases=other")
+    assert sentence.startswith("databases/art/art.sqlite or other/art/art.sqlite does not exist (questions: 3); put")
+
+
+def test_predictions_in_fences_are_executed_with_them_and_counted(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write(GOLDS[:2], ["```sql SELECT name FROM singer ```", "SELECT country FROM singer"])
+    metrics = run(monkeypatch)
+    assert [item["verdict"] for item in items()] == ["exec_error", "match"]
+    assert metrics["fenced"] == 1
+    assert "\n1 of 2 predictions stand in code fences, which the official" in capsys.readouterr().out
+
+
+def test_lines_that_spiders_evaluator_cuts_or_takes_whole_are_counted(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write(GOLDS[:3], ["SELECT name FROM singer\tWHERE 1 = 2\tmusic", "error", "SELECT name FROM singer\tmusic"])
+    metrics = run(monkeypatch)
+    assert [item["verdict"] for item in items()] == ["match", "exec_error", "mismatch"]
+    assert (metrics["cut_at_tab"], metrics["without_db_id"], metrics["fenced"]) == (1, 1, 0)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[1].startswith("1 of 3 predictions hold a tab that may be SQL: only what is before")
+    assert lines[2].startswith("1 of 3 predictions have no db_id after them")
+
+
 def test_files_that_are_no_databases_are_refused_with_those_that_are_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     write(GOLDS, PREDICTIONS, db_ids=["music", "tour"])
     make_suite("empty", "SELECT 1")
@@ -484,7 +543,8 @@ def test_a_reader_that_goes_away_is_no_error() -> None:
 
 
 def test_ctrl_c_ends_it_at_once_and_the_same_command_goes_on(cache_folder: Path) -> None:
-    write(["SELECT 1"] * 60, [counting(200_000 + number) for number in range(60)])
+    golds = [f"SELECT {number}" for number in range(60)]  # what has one gold comes back together
+    write(golds, [counting(200_000 + number) for number in range(60)])
     flags = ["--budget=1000000000", "--json=metrics.json", "--per-item=items.jsonl"]
     process = subprocess.Popen(command(*flags), env=environment(), stderr=subprocess.PIPE, text=True)
     end = time.monotonic() + 60

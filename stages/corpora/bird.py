@@ -7,6 +7,7 @@ revision. The latter two name a question by its `question_id`, its position in t
 """
 
 import csv
+from codecs import BOM_UTF16_BE, BOM_UTF16_LE
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from io import StringIO
@@ -94,26 +95,38 @@ def descriptions(database: Path) -> Descriptions:
     """What the CSV files in `database_description` beside a database say of its columns; empty where there are none.
 
     A table is what its file is called. BIRD's files are UTF-8, some with a byte order mark, and a few of them
-    Windows-1252.
+    Windows-1252; Excel also writes UTF-16, and semicolons or tabs for commas. Lines may end as on any system, also with
+    a carriage return alone. A hidden file, as macOS puts one beside each (`._x.csv`), is none. Raises UserError naming
+    a file that is no CSV.
     """
-    csv.field_size_limit(1_000_000_000)
     files = sorted((database.parent / "database_description").glob("*.csv"))
-    found = {path.stem.strip(): dict(_columns(csv.reader(StringIO(_text(path))))) for path in files}
+    found = {path.stem.strip(): _columns(path) for path in files if not path.name.startswith(".")}
     return {table: columns for table, columns in found.items() if columns}
 
 
 def _text(path: Path) -> str:
     data = path.read_bytes()
     try:
-        return data.decode("utf-8-sig")
+        return data.decode("utf-16" if data.startswith((BOM_UTF16_LE, BOM_UTF16_BE)) else "utf-8-sig")
     except UnicodeDecodeError:
         return data.decode("cp1252", errors="replace")
 
 
-def _columns(rows: Iterable[list[str]]) -> Iterator[tuple[str, dict[str, str]]]:
+def _columns(path: Path) -> dict[str, dict[str, str]]:
+    csv.field_size_limit(1_000_000_000)
+    text = _text(path)
+    head = next(iter(text.splitlines()), "")
+    reader = csv.reader(StringIO(text, newline=""), delimiter=max(",;\t", key=head.count))
+    try:
+        return dict(_described(reader))
+    except csv.Error as error:
+        raise UserError(f"{path}, line {reader.line_num}: this is not CSV ({error}); correct it") from None
+
+
+def _described(rows: Iterable[list[str]]) -> Iterator[tuple[str, dict[str, str]]]:
     """Columns of the file: original_column_name, column_name, column_description, data_format, value_description."""
     for number, row in enumerate(rows):
-        cells = [" ".join(cell.split()) for cell in [*row, *[""] * 5][:5]]
+        cells = [" ".join(cell.replace("\0", " ").split()) for cell in [*row, *[""] * 5][:5]]
         told = {"name": cells[1], "description": cells[2], "values": cells[4]}
         if number and cells[0] and any(told.values()):
             yield cells[0], {name: text for name, text in told.items() if text}

@@ -6,13 +6,11 @@ SQL).
 The databases lie in `databases`, as `<db_id>.sqlite` or `<db_id>/<db_id>.sqlite`.
 """
 
-import csv
-from io import StringIO
 from pathlib import Path
 
 from stages.corpora.entries import Entry, Fields, entries_of, read_json
 from stages.errors import UserError
-from stages.sql.reading import json_lines, parquet, whole_text
+from stages.sql.reading import csv_rows, json_lines, parquet
 
 FIELDS = Fields("question", ("gold_sql", "SQL", "query"))
 _OTHER_FIELDS = ("db_id", "evidence", "difficulty", "other_golds")
@@ -43,7 +41,7 @@ def _read(path: Path, wrong: list[str]) -> list[Entry]:
         rows = list(json_lines(path, wrong))
         return entries_of(path, "line", rows, FIELDS, wrong) if rows or len(wrong) == told else []
     if path.suffix == ".csv":
-        return entries_of(path, "row", enumerate(_csv_rows(path)), FIELDS, wrong)
+        return entries_of(path, "row", enumerate(csv_rows(path, lambda there: _known(path, there))), FIELDS, wrong)
     frame = parquet(path, lambda there: _known(path, there))
     return entries_of(path, "row", enumerate(frame.iter_rows(named=True)), FIELDS, wrong)
 
@@ -57,22 +55,6 @@ def _known(path: Path, there: list[str]) -> list[str]:
             f"{path} has the columns {', '.join(there)}; give question, db_id and gold_sql, each once, parted by commas"
         )
     return [name for name in (FIELDS.question, *FIELDS.sql, *_OTHER_FIELDS) if name in there]
-
-
-def _csv_rows(path: Path) -> list[dict[str, str | None]]:
-    """Rows of a CSV file with a head; an empty cell is None. Raises UserError where it is none."""
-    csv.field_size_limit(1_000_000_000)
-    reader = csv.reader(StringIO(whole_text(path), newline=""), strict=True)
-    try:
-        rows = [row for row in reader if row]
-    except csv.Error as error:
-        raise UserError(f"{path}, line {reader.line_num}: this is not CSV ({error}); correct it") from None
-    head = rows.pop(0) if rows else []
-    _known(path, head)
-    for number, row in enumerate(rows):
-        if len(row) != len(head):
-            raise UserError(f"{path}, row {number} has {len(row)} cells, but the head has {len(head)}; quote commas")
-    return [dict(zip(head, (cell or None for cell in row), strict=True)) for row in rows]
 
 
 def databases(folder: Path, split: str) -> list[Path]:

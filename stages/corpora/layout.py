@@ -14,7 +14,7 @@ def layout_mistakes(folder: Path, source: Source) -> list[str]:
 
 
 def _met(folder: Path, pattern: str) -> bool:
-    return any(path.is_file() for path in folder.glob(pattern))
+    return any(path.is_file() and not path.name.startswith("._") for path in folder.glob(pattern))  # of macOS
 
 
 def _count_mistake(path: Path, name: str, count: int) -> str | None:

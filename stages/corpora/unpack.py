@@ -17,7 +17,7 @@ from zipfile import BadZipFile, ZipFile, ZipInfo
 from stages.corpora.download import disk_full_told, need_room
 from stages.errors import naming, short
 
-_LEFT_OUT = {"__MACOSX", ".DS_Store"}
+_LEFT_OUT = {"__MACOSX", ".DS_Store", "Thumbs.db"}
 _BLOCK = 1 << 20
 _DAMAGE = (BadZipFile, zlib.error, lzma.LZMAError, EOFError, OverflowError, UnicodeDecodeError, struct.error)
 """What zipfile and the decompressors raise for bytes that make no sense."""
@@ -28,7 +28,7 @@ class BrokenArchive(Exception):
 
 
 def unpack(archive: Path, root: str, folder: Path) -> None:
-    """Writes what lies under `root` in the zip into `folder`, without what macOS adds.
+    """Writes what lies under `root` in the zip into `folder`, without what macOS and Windows add.
 
     Raises BrokenArchive, DiskFull where there is no room, and OSError where the folder cannot be written; some of it
     may have been written then.
@@ -67,7 +67,8 @@ def _members(zipped: ZipFile, root: PurePosixPath) -> dict[PurePosixPath, ZipInf
     found: dict[PurePosixPath, ZipInfo] = {}
     for member in zipped.infolist():
         path = _safe(member)
-        if member.is_dir() or not path.is_relative_to(root) or _LEFT_OUT & set(path.parts):
+        left_out = path.name.startswith("._") or _LEFT_OUT & set(path.parts)
+        if member.is_dir() or not path.is_relative_to(root) or left_out:
             continue
         if path == root:
             raise BrokenArchive(f"it holds {member.filename!r}, which is the folder itself, as a file")

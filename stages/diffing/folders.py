@@ -52,7 +52,7 @@ def _export(folder: Path, name: str) -> Version:
     tables: dict[str, Table] = {}
     for dataset in KEYS:
         config, needed = VIEWS.get(dataset, (dataset, KEYS[dataset]))
-        files = sorted((folder / config).glob("*.parquet"))
+        files = sorted(path for path in (folder / config).glob("*.parquet") if not path.name.startswith("."))
         with noted(wrong):
             if files:
                 only = COLUMNS[dataset] if dataset in VIEWS else None

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from itertools import zip_longest
 
-from stages.sql.compare import Cell, Result, Row
+from stages.sql.compare import Cell, Result, Row, rounded_row
 from stages.sql.rewriting import compared_by, limit_forms, may_cut, sorts, tie_forms
 from stages.sql.sandbox import Database, Limits
 from stages.sql.text import orders
@@ -85,7 +85,7 @@ class Auditor:
 
 def _changed(one: Sequence[Row], other: Sequence[Row], ordered: bool) -> tuple[str, str] | None:
     """Where two results differ, in words: the first place if the order counts, else a row that is in one only."""
-    here, there = _rounded(one), _rounded(other)
+    here, there = list(map(rounded_row, one)), list(map(rounded_row, other))
     if here == there:
         return None
     if ordered:
@@ -100,12 +100,6 @@ def _changed(one: Sequence[Row], other: Sequence[Row], ordered: bool) -> tuple[s
 
 def _first_only(rows: Sequence[Row], only: Counter[Row]) -> str:
     return next((f"the row {row_text(row)}" for row in rows if row in only), "no such row")
-
-
-def _rounded(rows: Sequence[Row]) -> list[Row]:
-    if not any(float in map(type, row) for row in rows):
-        return list(rows)
-    return [tuple(float(f"{cell:.12g}") if isinstance(cell, float) else cell for cell in row) for row in rows]
 
 
 def row_text(row: Row | None) -> str:

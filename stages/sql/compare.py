@@ -2,7 +2,8 @@
 
 Each contract is a pure function of two results, and `parted` tells from the first rows of a result alone that no
 contract can find it equal any more. Cells are compared as Python compares them: 1 equals 1.0, NULL equals NULL, text
-never equals a number or a BLOB, and there is no tolerance between floats. SQLite makes NULL of a NaN.
+never equals a number or a BLOB. Only `strict` has a tolerance between floats: it also compares them rounded to 12
+significant digits, as `x*100/n` and `x/n*100` differ in the last bit. SQLite makes NULL of a NaN.
 """
 
 from collections import Counter
@@ -38,6 +39,11 @@ class Result:
         return Counter(map(frozenset, self.rows))
 
     @cached_property
+    def rounded(self) -> "Result":
+        """The same result, its floats rounded to 12 significant digits; itself where there are none."""
+        return Result(self.columns, list(map(rounded_row, self.rows))) if self.has_floats else self
+
+    @cached_property
     def has_floats(self) -> bool:
         """Whether any cell is a float."""
         return any(float in map(type, row) for row in self.rows)
@@ -62,8 +68,13 @@ def bird(gold: Result, result: Result, ordered: bool) -> bool:
 
 def strict(gold: Result, result: Result, ordered: bool) -> bool:
     """This project's rule: as many columns (also where no row comes back), and some order of the columns makes the bags
-    of rows (`ordered`: the lists of rows) equal. Duplicates count."""
-    return _same_table(gold, result, ordered)
+    of rows (`ordered`: the lists of rows) equal, as they are or with the floats of both rounded to 12 significant
+    digits. Duplicates count. Integers are never rounded: one of more than 12 digits equals the float of its value only
+    where all other cells are equal as they are."""
+    if _same_table(gold, result, ordered):
+        return True
+    floats = gold.has_floats or result.has_floats
+    return floats and _same_table(gold.rounded, result.rounded, ordered)
 
 
 CONTRACTS: dict[Contract, Callable[[Result, Result, bool], bool]] = {"spider": spider, "bird": bird, "strict": strict}
@@ -76,13 +87,24 @@ def parted(contract: Contract, gold: Result, columns: int, rows: Sequence[Row], 
         return True
     if contract == "bird":
         return not all(map(gold.bag.__contains__, rows))
-    return count > len(gold.rows) or not all(map(gold.cells.__contains__, map(frozenset, rows)))
+    if count > len(gold.rows):
+        return True
+    if all(map(gold.cells.__contains__, map(frozenset, rows))):
+        return False
+    return contract == "spider" or not all(map(gold.rounded.cells.__contains__, map(frozenset, map(rounded_row, rows))))
 
 
 def digest(result: Result) -> str:
     """Hex sha256 of the bag of rows: equal for results that differ only in the order of rows, or in 1 for 1.0."""
     rows = sorted(repr(_integral(row)) for row in result.rows)
     return sha256("\n".join([str(result.columns), *rows]).encode()).hexdigest()
+
+
+def rounded_row(row: Row) -> Row:
+    """A row with its floats rounded to 12 significant digits."""
+    if float not in map(type, row):
+        return row
+    return tuple(float(f"{cell:.12g}") if isinstance(cell, float) else cell for cell in row)
 
 
 def _integral(row: Row) -> Row:

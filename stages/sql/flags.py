@@ -2,7 +2,7 @@
 
 import argparse
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -41,13 +41,14 @@ def engine_of(args: argparse.Namespace) -> Engine[Any]:
 
 
 def check_paths(
-    files: Mapping[str, Path], folders: Mapping[str, Path | None], outputs: Mapping[str, Path | None]
+    files: Mapping[str, Path], folders: Mapping[str, Sequence[Path]], outputs: Mapping[str, Path | None]
 ) -> None:
     """Raises UserError naming every path that is not what its flag needs: files and folders that must be there, and
     files to write, none of them another one. The folders of the latter are made."""
     fix = "give the path of one"
     wrong = [f"{flag} {path} is no file; {fix}" for flag, path in files.items() if not path.is_file()]
-    wrong += [f"{flag} {path} is no folder; {fix}" for flag, path in folders.items() if path and not path.is_dir()]
+    named = [(flag, path) for flag, paths in folders.items() for path in paths]
+    wrong += [f"{flag} {path} is no folder; {fix}" for flag, path in named if not path.is_dir()]
     taken = {os.path.realpath(path): flag for flag, path in files.items()}  # pathlib's own has an odd error for a loop
     for flag, path in outputs.items():
         if path and (reason := _unwritable(path, taken)):

@@ -1,7 +1,8 @@
 """Predictions as a table, one row each, and as what is judged."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from filecmp import cmp
 from functools import cache
 from pathlib import Path
 
@@ -19,14 +20,36 @@ Predicted = tuple[int, Gold, list[str]]
 """The position of a question in the gold file, the question, and its predictions."""
 
 
-def with_databases(given: Sequence[Predicted], databases: Path, suite: Path | None, leave_out: bool) -> list[Predicted]:
+Places = Mapping[str, Sequence[Path]]
+"""db_id to the files of the database, all the same; where there is none, to where one might be."""
+
+
+def find_databases(db_ids: Iterable[str], folders: Sequence[Path]) -> Places:
+    """Where the databases lie. Raises UserError naming each one of which two folders have different files."""
+    places: dict[str, list[Path]] = {}
+    wrong: list[str] = []
+    for db_id in sorted(set(db_ids)):
+        paths = [database_path(folder, db_id) for folder in folders]
+        places[db_id] = first, *others = [path for path in paths if path.is_file()] or paths
+        wrong += [
+            f"the database `{db_id}` is another one in {path} than in {first}; score the questions of each folder alone"
+            for path in others if path.is_file() and not (path.samefile(first) or cmp(first, path, shallow=False))
+        ]
+    if wrong:
+        raise UserError(*wrong)
+    return places
+
+
+def with_databases(
+    given: Sequence[Predicted], databases: Places, suite: Path | None, leave_out: bool
+) -> list[Predicted]:
     """The questions whose databases are there. Raises UserError naming every missing one, unless their questions are to
     be left out, and every file that is no database; also where no question is left."""
     counts = Counter(gold.db_id for _, gold, _ in given)
     missing: dict[str, list[str]] = {}
     wrong: list[str] = []
     for db_id in sorted(counts):
-        needed = {str(database_path(databases, db_id)): [database_path(databases, db_id)]}
+        needed = {" or ".join(map(str, databases[db_id])): databases[db_id][:1]}
         if suite:
             needed[f"{suite / db_id}/*.sqlite"] = [Path(path) for path in suite_paths(suite, db_id)]
         absent = [name for name, paths in needed.items() if not any(path.is_file() for path in paths)]
@@ -39,17 +62,18 @@ def with_databases(given: Sequence[Predicted], databases: Path, suite: Path | No
         for db_id, names in missing.items():
             wrong += [f"{name} does not exist (questions: {counts[db_id]}); {fix}" for name in names]
     elif len(missing) == len(counts):
-        folders = " and ".join(map(str, filter(None, (databases, suite))))
+        places = [path.parent.parent for paths in databases.values() for path in paths]
+        folders = " and ".join(dict.fromkeys(map(str, [*places, *([suite] if suite else [])])))
         wrong.append(f"--allow-missing leaves no question: {folders} has none of the databases; give another folder")
     if wrong:
         raise UserError(*wrong)
     return [each for each in given if each[1].db_id not in missing]
 
 
-def table_of_predictions(predicted: Sequence[Predicted], databases: Path) -> pl.DataFrame:
+def table_of_predictions(predicted: Sequence[Predicted], databases: Places) -> pl.DataFrame:
     """One row a prediction, in the order of the questions: index (of the question), sample, database (its file), db_id,
     source, difficulty, gold_sql, sql."""
-    path = cache(lambda db_id: str(database_path(databases, db_id).absolute()))  # as a cluster needs it
+    path = cache(lambda db_id: str(databases[db_id][0].absolute()))  # as a cluster needs it
     golds = [gold for _, gold, texts in predicted for _ in texts]
     columns = {  # column by column: polars takes ten times as long for rows
         "index": [index for index, _, texts in predicted for _ in texts],

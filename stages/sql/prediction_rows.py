@@ -1,7 +1,13 @@
-"""JSONL and Parquet of the `candidates` dataset, a row a prediction: read whole, or refused with what does not fit."""
+"""Predictions as a table, a row or object each: Parquet, CSV, TSV, JSONL and JSON lists of objects; read whole, or
+refused with what does not fit.
+
+The prediction stands in `sql`, as in the `candidates` dataset, or in one of the names that other systems give it. The
+question is named by `question_id`, or by `index`, its position in the gold file; a table that names none has a row for
+each question, in the gold's order. A `db_id` must be the gold's.
+"""
 
 from collections import Counter
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
 from pathlib import Path
@@ -10,12 +16,20 @@ from typing import Any
 import polars as pl
 
 from stages.errors import UserError
-from stages.sql.reading import JSONL, is_unicode, json_lines, parquet, refuse, short
+from stages.sql.reading import DELIMITERS, JSONL, csv_rows, is_unicode, json_lines, parquet, refuse, short
 
-ROWS = (*JSONL, ".parquet")
-_CANDIDATE_FIELDS = {
+ROWS = (*JSONL, ".parquet", *DELIMITERS)
+NO_PREDICTION = (None, 0)
+"""What stands for a prediction where there is none: BIRD's baselines write 0."""
+
+_FIELDS = {
     "question_id": "a text", "index": "a whole number", "sample": "a whole number", "sql": "a text, or null for no SQL",
-}
+    "db_id": "a text",
+}  # fmt: skip
+_PREDICTED = ("sql", "prediction", "predicted_sql", "predict_sql", "pred_sql", "pred", "generated_sql")
+_PREDICTED_OR_GOLD = ("query", "SQL")  # what Spider and BIRD call the gold query too
+_OTHER_IDS = ("id", "idx", "qid", "instance_id", "question_idx", "question_index")
+_UNITS = {".parquet": "row", ".csv": "row", ".tsv": "row", ".json": "entry"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,61 +41,118 @@ class Asked:
     db_id: str
 
 
-def read_rows(path: Path) -> pl.DataFrame:
-    """place (a line or row), question_id or index (text), sql, and `sample` where the file has it."""
-    return _parquet_candidates(path) if path.suffix.lower() == ".parquet" else _jsonl_candidates(path)
-
-
-def _jsonl_candidates(path: Path) -> pl.DataFrame:
-    """place (a line), question_id or index (text), sql, and sample where the first row has it."""
+def read_rows(path: Path, count: int) -> pl.DataFrame:
+    """place (a line, row or entry), question_id or index (text), sql, and of `sample` and `db_id` those that the file
+    has. `count`: the number of questions that a table without question_id and index must have a row for."""
+    if path.suffix.lower() == ".parquet":
+        return _parquet_rows(path, count)
     wrong: list[str] = []
+    if path.suffix.lower() in DELIMITERS:
+        return rows_of(path, enumerate(_typed(csv_rows(path, lambda there: _columns(path, there)))), count, wrong)
+    return rows_of(path, json_lines(path, wrong), count, wrong)
+
+
+def rows_of(path: Path, objects: Iterable[tuple[int, Mapping[str, Any]]], count: int, wrong: list[str]) -> pl.DataFrame:
+    """As `read_rows`, of objects with their places; the columns are those of the first one."""
+    names: dict[str, str] = {}
     places: list[int] = []
     columns: dict[str, list[Any]] = {}
-    for place, row in json_lines(path, wrong):
-        columns = columns or {name: [] for name in _candidate_columns(path, row)}
+    for place, row in objects:
+        names = names or _columns(path, row)
+        columns = columns or {name: [] for name in names}
         places.append(place)
         for name, values in columns.items():
-            value = row.get(name)
-            if not _fits(name, value) or name not in row:
-                what = short(value) if name in row else "not there"
-                wrong.append(f"{path}, line {place}: `{name}` is {what}; give {_CANDIDATE_FIELDS[name]}")
-            values.append(str(value) if name in ("question_id", "index") else value)
+            value = row.get(names[name])
+            if not _fits(name, value) or names[name] not in row:
+                what = short(value) if names[name] in row else "not there"
+                wrong.append(f"{path}, {_unit(path)} {place}: `{names[name]}` is {what}; give {_FIELDS[name]}")
+            values.append(_value(name, value))
     refuse(path, wrong)
     if not places:
         raise UserError(f"{path} is empty; give one object a line, with question_id and sql")
     types = {name: pl.Int64() if name == "sample" else pl.String() for name in columns}
-    return pl.DataFrame({"place": places, **columns}, schema={"place": pl.Int64(), **types})
+    return _with_index(path, pl.DataFrame({"place": places, **columns}, schema={"place": pl.Int64(), **types}), count)
+
+
+def _typed(rows: Iterable[Mapping[str, str | None]]) -> Iterator[dict[str, str | int | None]]:
+    """The rows of a text, with whole numbers for the digits of `index` and `sample`."""
+    for row in rows:
+        yield {
+            name: int(cell) if cell and name in ("index", "sample") and cell.isdecimal() and len(cell) < 19 else cell
+            for name, cell in row.items()
+        }
 
 
 def _fits(name: str, value: object) -> bool:
     if isinstance(value, str):
-        return name in ("question_id", "sql") and is_unicode(value)
-    if value is None:
-        return name == "sql"
-    return name != "sql" and type(value) is int and value.bit_length() < 64
+        return name not in ("index", "sample") and is_unicode(value)
+    if name == "sql":
+        return value in NO_PREDICTION
+    return name != "db_id" and type(value) is int and value.bit_length() < 64
 
 
-def _parquet_candidates(path: Path) -> pl.DataFrame:
-    """place (a row), question_id or index (text), sql, and sample where the file has it."""
-    frame = parquet(path, lambda there: _candidate_columns(path, there))
+def _value(name: str, value: object) -> object:
+    if name == "sql":
+        return value or None
+    return value if name == "sample" else str(value)
+
+
+def _parquet_rows(path: Path, count: int) -> pl.DataFrame:
+    names: dict[str, str] = {}
+
+    def chosen(there: list[str]) -> list[str]:
+        names.update(_columns(path, there))
+        return list(names.values())
+
+    frame = parquet(path, chosen).select(pl.col(actual).alias(name) for name, actual in names.items())
     wrong: list[str] = []
     for name, dtype in frame.schema.items():
         fits = dtype.is_integer() if name in ("index", "sample") else dtype in (pl.String, pl.Null)
         if not fits and not (name == "question_id" and dtype.is_integer()):
-            wrong.append(f"{path}: column `{name}` is {dtype}; give {_CANDIDATE_FIELDS[name]}")
+            wrong.append(f"{path}: column `{names[name]}` is {dtype}; give {_FIELDS[name]}")
         elif name != "sql" and frame[name].null_count():
             row = frame[name].is_null().arg_true()[0]
-            wrong.append(f"{path}, row {row}: `{name}` is null; give {_CANDIDATE_FIELDS[name]}")
+            wrong.append(f"{path}, row {row}: `{names[name]}` is null; give {_FIELDS[name]}")
     refuse(path, wrong)
     texts = [name for name in frame.columns if name != "sample"]
-    return frame.with_columns(pl.col(texts).cast(pl.String)).with_row_index("place")
+    return _with_index(path, frame.with_columns(pl.col(texts).cast(pl.String)).with_row_index("place"), count)
 
 
-def _candidate_columns(path: Path, there: Collection[str]) -> list[str]:
-    key = "question_id" if "question_id" in there else "index"
-    if key not in there or "sql" not in there:
-        raise UserError(f"{path} needs the columns question_id (or index) and sql; it has {', '.join(there)}")
-    return [key, "sql", "sample"] if "sample" in there else [key, "sql"]
+def _columns(path: Path, there: Collection[str]) -> dict[str, str]:
+    """What is read of a table: question_id or index, if it has one, sql, and sample and db_id, each with the column's
+    own name. Raises UserError where it cannot be told which column holds the prediction or names the question."""
+    if len(set(there)) < len(there):
+        raise UserError(f"{path} has a column twice, of {', '.join(there)}; name them apart")
+    found = [name for name in _PREDICTED if name in there] or [name for name in _PREDICTED_OR_GOLD if name in there]
+    key = next((name for name in ("question_id", "index") if name in there), None)
+    if not found or (key is None and any(name in there for name in _OTHER_IDS)):
+        raise UserError(
+            f"{path} needs the columns question_id (or index) and sql; it has {', '.join(there)}; call the prediction "
+            f"one of {', '.join((*_PREDICTED, *_PREDICTED_OR_GOLD))}, and the question question_id (the gold's) or "
+            "index (its position in the gold file, from 0)"
+        )
+    if len(found) > 1:
+        raise UserError(f"{path} has {' and '.join(found)}, each of which may be the prediction; leave one of them")
+    named = {key: key} if key else {}
+    others = {name: name for name in ("sample", "db_id") if name in there and (key or name != "sample")}
+    return {**named, "sql": found[0], **others}
+
+
+def _with_index(path: Path, rows: pl.DataFrame, count: int) -> pl.DataFrame:
+    """The rows, numbered as the questions are where they name none."""
+    if rows.columns[1] in ("question_id", "index"):
+        return rows
+    if rows.height != count:
+        raise UserError(
+            f"{path} has {rows.height} {_unit(path)}s without question_id or index, but there are {count} gold "
+            "questions; give one each, in the gold's order, or add `index`, the position in the gold file"
+        )
+    index = pl.Series("index", map(str, range(count)), dtype=pl.String)
+    return rows.insert_column(1, index)
+
+
+def _unit(path: Path) -> str:
+    return _UNITS.get(path.suffix.lower(), "line")
 
 
 def keys(rows: pl.DataFrame, asked: Sequence[Asked]) -> list[str]:
@@ -101,9 +172,9 @@ def by_question(path: Path, rows: pl.DataFrame, asked: Sequence[Asked]) -> list[
     rows = rows.join(order, on=key, how="left", maintain_order="left")
     answered = set(rows["position"].unique())
     unanswered = [name for position, name in enumerate(ids) if position not in answered]
-    unit = "row" if path.suffix.lower() == ".parquet" else "line"
+    unit = _unit(path)
     wrong = [*_strangers(path, unit, rows, key), *missing(path, unanswered, len(ids)), *_twins(path, unit, rows)]
-    refuse(path, wrong)
+    refuse(path, [*wrong, *_other_databases(path, unit, rows, asked)])
     rows = rows.sort("position", *(["sample"] if "sample" in rows.columns else []), maintain_order=True)
     sqls = rows["sql"].fill_null("").str.strip_chars().to_list()
     ends = accumulate(rows.group_by("position", maintain_order=True).len()["len"])
@@ -125,6 +196,17 @@ def _twins(path: Path, unit: str, rows: pl.DataFrame) -> Iterator[str]:
     twice = rows.group_by(key, "sample", maintain_order=True).agg(places).filter(pl.col("len") > 1)
     for name, sample, place, again, _ in twice.rows():
         yield f"{path}, {unit} {again}: {key} {short(name)} has a sample {sample} at {unit} {place}; number them apart"
+
+
+def _other_databases(path: Path, unit: str, rows: pl.DataFrame, asked: Sequence[Asked]) -> Iterator[str]:
+    if "db_id" not in rows.columns:
+        return
+    for place, position, db_id in rows.drop_nulls("position").select("place", "position", "db_id").iter_rows():
+        if (own := asked[position].db_id) != db_id:
+            yield (
+                f"{path}, {unit} {place}: the db_id is {short(db_id)}, but the gold's is {own!r}; "
+                "name the question that is meant, or give the rows in the gold's order"
+            )
 
 
 def missing(path: Path, names: list[str], count: int) -> list[str]:

@@ -1,75 +1,69 @@
 """Prediction files as their authors ship them: read whole, or refused with the lines that do not fit.
 
-The suffix says how a file is read: `.json`, `.jsonl` (or `.ndjson`), `.parquet`; any other is text, one query a line.
-All text is UTF-8, with or without a byte order mark; lines end with LF or CRLF, the last one may lack it. Space around
-a query is dropped.
-
-What cannot be told apart is refused, never guessed. In text and JSON a prediction may be followed by its db_id, after
-a tab or after BIRD's separator, and SQL that holds a tab itself can look the same. So the larger part of a file decides
-whether db_ids follow, and each prediction of the smaller part that can be read both ways is refused.
+The suffix says how a file is read: `.json`, `.jsonl` (or `.ndjson`), `.csv`, `.tsv`, `.parquet`; any other is text, one
+query a line. All text is UTF-8, with or without a byte order mark; lines end with LF or CRLF, the last one may lack it.
+Space around a query is dropped. What cannot be told apart is refused, never guessed. In text and JSON a prediction may
+be followed by its db_id: see `stages.sql.prediction_db_ids`.
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Sequence
 from itertools import groupby
 from pathlib import Path
 
 import polars as pl
 
 from stages.errors import UserError
+from stages.files import decode_json
 from stages.sql.golds import Gold
-from stages.sql.prediction_rows import ROWS, Asked, by_question, keys, missing, read_rows
-from stages.sql.reading import is_unicode, json_value, refuse, short, text_lines
+from stages.sql.prediction_db_ids import Text, without_db_ids
+from stages.sql.prediction_rows import NO_PREDICTION, ROWS, Asked, by_question, keys, missing, read_rows, rows_of
+from stages.sql.reading import json_value, refuse, short, text_lines
 
-_BIRD_MARK = "----- bird -----"
-_DB_ID = re.compile(r"[\w.\-]+")
+_FENCE = re.compile(r"\s*```\w*\s*")
 
-_Text = tuple[str, str]  # where it stands, and a prediction with what follows it
-_Items = Mapping[int, tuple[str, object]]  # position to where it stands, and what should be predictions
+_Texts = dict[int, list[Text]]  # position to the predictions for it
 
 
-def read_predictions(path: Path, golds: Sequence[Gold]) -> list[list[str]]:
+def read_predictions(path: Path, golds: Sequence[Gold], seen: Counter[str] | None = None) -> list[list[str]]:
     """The predictions of each question, one or more texts, in the order of `golds`; `""` where there is no SQL.
 
     Text with one prediction a line (an empty line: no SQL), or several lines a question, questions parted by blank
     lines; BIRD's JSON object `{"0": "SQL\\t----- bird -----\\tdb_id"}`, its keys positions in the gold file, a value
-    perhaps a list; a JSON list of texts or of lists of texts; JSONL and Parquet of the `candidates` dataset:
-    question_id (or `index`, a position in the gold file; it must be that where the gold has a question_id twice), sql,
-    and `sample`, by which they are sorted where it is there (else they stay in the file's order). Raises UserError
-    naming every mistake.
+    perhaps a list, or 0 or null for no SQL; a JSON list of texts or of lists of texts; JSONL, CSV, TSV, Parquet and
+    JSON lists of objects, as `stages.sql.prediction_rows` tells: by question_id (or `index`, a position in the gold
+    file; it must be that where the gold has a question_id twice), sorted by `sample` where it is there (else they stay
+    in the file's order). `seen`: see `without_db_ids`. Raises UserError naming every mistake.
     """
     asked = [Asked(position, gold.question_id, gold.db_id) for position, gold in enumerate(golds)]
-    kind = path.suffix.lower()
-    if kind in ROWS:
-        return by_question(path, read_rows(path), asked)
-    texts = _json_texts(path, len(golds)) if kind == ".json" else _line_texts(path, len(golds))
-    return _without_db_ids(path, texts, asked)
+    content, wrong = _content(path, len(golds))
+    if isinstance(content, pl.DataFrame):
+        return by_question(path, content, asked)
+    wrong += missing(path, [str(one.position) for one in asked if one.position not in content], len(asked))
+    refuse(path, wrong)
+    return without_db_ids(path, [content[one.position] for one in asked], asked, seen)
 
 
-def read_predictions_of(path: Path, asked: Sequence[Asked], count: int) -> tuple[list[list[str]], int]:
+def read_predictions_of(
+    path: Path, asked: Sequence[Asked], count: int, seen: Counter[str] | None = None
+) -> tuple[list[list[str]], int]:
     """The predictions of the questions asked, in their order, and how many of other questions the file has.
 
-    As `read_predictions`, where only some of the `count` questions of the source's file are asked. Text and JSON lists
-    hold a prediction for every one of them, so that a file of another length is refused; a JSON object, JSONL and
-    Parquet may leave out what is not asked. Raises UserError naming every mistake.
+    As `read_predictions`, where only some of the `count` questions of the source's file are asked. Text, JSON lists,
+    and tables without question_id and index hold a prediction for every one of them, so that a file of another length
+    is refused; the others may leave out what is not asked. Raises UserError naming every mistake.
     """
-    kind = path.suffix.lower()
-    if kind in ROWS:
-        rows = read_rows(path)
-        _refuse_strangers(path, rows, asked[0].question_id.rpartition("/")[0], count)
-        known = rows.filter(pl.nth(1).is_in(keys(rows, asked)))
-        return by_question(path, known, asked), rows.height - known.height
-    wrong: list[str] = []
-    if kind == ".json":
-        items = _json_items(path, count, wrong)
-        wrong += missing(path, [one.question_id for one in asked if one.position not in items], len(asked))
-        texts = {position: _texts(path, *item, wrong) for position, item in items.items()}
-    else:
-        texts = dict(enumerate(_line_texts(path, count)))
+    content, wrong = _content(path, count)
+    if isinstance(content, pl.DataFrame):
+        _refuse_strangers(path, content, asked[0].question_id.rpartition("/")[0], count)
+        known = content.filter(pl.nth(1).is_in(keys(content, asked)))
+        return by_question(path, known, asked), content.height - known.height
+    wrong += missing(path, [one.question_id for one in asked if one.position not in content], len(asked))
     refuse(path, wrong)
-    chosen = [texts[one.position] for one in asked]
-    others = sum(map(len, texts.values())) - sum(map(len, chosen))
-    return _without_db_ids(path, chosen, asked), others
+    chosen = [content[one.position] for one in asked]
+    others = sum(map(len, content.values())) - sum(map(len, chosen))
+    return without_db_ids(path, chosen, asked, seen), others
 
 
 def _refuse_strangers(path: Path, rows: pl.DataFrame, test_set: str, count: int) -> None:
@@ -81,16 +75,34 @@ def _refuse_strangers(path: Path, rows: pl.DataFrame, test_set: str, count: int)
         raise UserError(
             f"{path}: {name} {short(strange[name][0])} is none of the {count} questions of {test_set}, nor are "
             f"{strange.height - 1} more; give {there[0]} to {there[-1]}"
+            + (f", or `index`, 0 to {count - 1}, in its place" if name == "question_id" else "")
         )
 
 
-def _line_texts(path: Path, count: int) -> list[list[_Text]]:
+def _content(path: Path, count: int) -> tuple[pl.DataFrame | _Texts, list[str]]:
+    """The rows of a table, or the texts for each of `count` questions, and what is wrong with them."""
+    wrong: list[str] = []
+    kind = path.suffix.lower()
+    if kind in ROWS:
+        return read_rows(path, count), wrong
+    if kind != ".json":
+        return dict(enumerate(_line_texts(path, count))), wrong
+    value = json_value(path)
+    if isinstance(value, list) and value and all(isinstance(item, dict) for item in value):
+        return rows_of(path, enumerate(value), count, wrong), wrong
+    return _json_texts(path, value, count, wrong), wrong
+
+
+def _line_texts(path: Path, count: int) -> list[list[Text]]:
     lines = [(f"line {number}", line) for number, line in enumerate(text_lines(path), 1)]
     groups = [list(group) for blank, group in groupby(lines, key=lambda line: not line[1].strip()) if not blank]
     solid = next((number for number in range(len(lines), 0, -1) if lines[number - 1][1].strip()), 0)
+    _refuse_objects(path, groups)
     if len(lines) == count:
         return [[line] for line in lines]
     if len(groups) == count:
+        if fence := next((place for group in groups for place, line in group if _FENCE.fullmatch(line)), None):
+            raise UserError(f"{path}, {fence}: this is a code fence, but each line is a prediction; give the SQL alone")
         return groups
     if solid == count:
         return [[line] for line in lines[:solid]]
@@ -101,22 +113,23 @@ def _line_texts(path: Path, count: int) -> list[list[_Text]]:
     )
 
 
-def _json_texts(path: Path, count: int) -> list[list[_Text]]:
-    wrong: list[str] = []
-    items = _json_items(path, count, wrong)
-    wrong += missing(path, [str(position) for position in range(count) if position not in items], count)
-    texts = [_texts(path, *items[position], wrong) for position in range(count) if position in items]
-    refuse(path, wrong)
-    return texts
+def _refuse_objects(path: Path, groups: list[list[Text]]) -> None:
+    """Refuses JSONL under another name: as text, no line of it would run."""
+    place, line = groups[0][0] if groups else ("", "")
+    try:
+        value = decode_json(line) if line.lstrip().startswith("{") else None
+    except ValueError:
+        return
+    if isinstance(value, dict) and {"question_id", "index"} & value.keys():
+        raise UserError(f"{path}, {place}: this is JSON; name the file .jsonl, as it has an object a line")
 
 
-def _json_items(path: Path, count: int, wrong: list[str]) -> _Items:
+def _json_texts(path: Path, value: object, count: int, wrong: list[str]) -> _Texts:
     """What stands for each of `count` questions; a list must have as many entries, an object may have fewer."""
-    value = json_value(path)
     if isinstance(value, list):
         if len(value) != count:
             wrong.append(f"{path} has {len(value)} entries, but there are {count} gold questions; give one each")
-        return {position: (f"entry {position}", item) for position, item in enumerate(value)}
+        return {position: _texts(path, f"entry {position}", item, wrong) for position, item in enumerate(value)}
     if not isinstance(value, dict):
         raise UserError(f"{path} holds {short(value)}; give an object of predictions by position, or a list of them")
     known = {str(position): position for position in range(count)}
@@ -126,61 +139,13 @@ def _json_items(path: Path, count: int, wrong: list[str]) -> _Items:
         wrong.append(
             f"{path}, key {short(strange[0])}: this is no position{more}; give the keys \"0\" to \"{count - 1}\""
         )
-    return {known[key]: (f'key "{key}"', item) for key, item in value.items() if key in known}
+    return {known[key]: _texts(path, f'key "{key}"', item, wrong) for key, item in value.items() if key in known}
 
 
-def _texts(path: Path, place: str, value: object, wrong: list[str]) -> list[_Text]:
-    if value is None or isinstance(value, str):
-        return [(place, value or "")]
-    if isinstance(value, list) and value and all(text is None or isinstance(text, str) for text in value):
+def _texts(path: Path, place: str, value: object, wrong: list[str]) -> list[Text]:
+    if value in NO_PREDICTION or isinstance(value, str):
+        return [(place, str(value or ""))]
+    if isinstance(value, list) and value and all(text in NO_PREDICTION or isinstance(text, str) for text in value):
         return [(f"{place}, text {number}", text or "") for number, text in enumerate(value)]
     wrong.append(f"{path}, {place}: {short(value)} is no prediction; give a text, a list of texts, or null for no SQL")
     return []
-
-
-def _without_db_ids(path: Path, texts: list[list[_Text]], asked: Sequence[Asked]) -> list[list[str]]:
-    known = {question.db_id for question in asked}
-    split = [[(place, text, *_split(text)) for place, text in group] for group in texts]
-    db_ids = [db_id for group in split for _, text, _, db_id, _ in group if text.strip()]
-    with_db_ids = 2 * sum(map(bool, db_ids)) > len(db_ids)
-    wrong: list[str] = []
-    read: list[list[str]] = []
-    for question, group in zip(asked, split, strict=True):
-        read.append([])
-        for place, text, sql, db_id, marked in group:
-            if not (with_db_ids or marked):
-                sql, fault = text.strip(), _tab_fault(db_id) if db_id in known else ""
-            else:
-                fault = "" if db_id == question.db_id or not (sql or db_id) else _db_fault(sql, db_id, question)
-            if fault or not is_unicode(sql):
-                wrong.append(f"{path}, {place}: {fault or 'half a surrogate pair is no text; give UTF-8'}")
-            read[-1].append(sql)
-    refuse(path, wrong)
-    return read
-
-
-def _split(text: str) -> tuple[str, str, bool]:
-    """A prediction's SQL, the word after it that stands where a db_id would, and whether BIRD's mark says it is one."""
-    if "\t" not in text and _BIRD_MARK not in text:  # what nearly every prediction is
-        return text.strip(), "", False
-    sql, mark, db_id = text.rpartition(_BIRD_MARK)
-    if mark:
-        return sql.strip(), db_id.strip(), True
-    head, tab, word = text.rstrip().rpartition("\t")
-    if not tab or head[-1:].isspace() or not _DB_ID.fullmatch(word.strip()):  # a tab after space indents SQL
-        return text.strip(), "", False
-    return head.strip(), word.strip(), False
-
-
-def _tab_fault(db_id: str) -> str:
-    return (
-        f"this ends with a tab and {short(db_id)}, which may be SQL or a db_id, as most others have none; "
-        "give all predictions a db_id, or write the tab as a space"
-    )
-
-
-def _db_fault(sql: str, db_id: str, question: Asked) -> str:
-    own = repr(question.db_id)
-    if not db_id:
-        return f"no db_id follows {short(sql)}, as one follows most; give {own} after a tab, or none to any"
-    return f"the db_id is {short(db_id)}, but the gold's is {own}; give the predictions in the gold's order"

@@ -1,7 +1,9 @@
 """Files of users read strictly: what is wrong with one is said with its line, and all of it at once."""
 
+import csv
 from collections import Counter
 from collections.abc import Callable, Iterator
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ from stages.files import HALF_PAIR, decode_json, is_text
 from stages.parquet import parquet_errors
 
 JSONL = (".jsonl", ".ndjson")
+DELIMITERS = {".csv": ",", ".tsv": "\t"}
 _BOM = b"\xef\xbb\xbf"
 _LISTED = 10
 
@@ -46,6 +49,33 @@ def json_lines(path: Path, wrong: list[str]) -> Iterator[tuple[int, dict[str, An
                 wrong.append(f"{path}, line {number}: {short(value)} is no object; give one JSON object a line")
 
 
+CsvRow = dict[str, str | None]
+
+
+def csv_rows(path: Path, choose: Callable[[list[str]], object]) -> list[CsvRow]:
+    """The rows of a CSV or TSV file by the names in its head; an empty cell is None. Lines may end as on any system.
+
+    `choose` is given the head, and may refuse it. Raises UserError where the file is no CSV.
+    """
+    csv.field_size_limit(1_000_000_000)
+    delimiter = DELIMITERS[path.suffix.lower()]
+    reader = csv.reader(StringIO(whole_text(path), newline=""), strict=True, delimiter=delimiter)
+    try:
+        rows = [row for row in reader if row]
+    except csv.Error as error:
+        kind = path.suffix[1:].upper()
+        raise UserError(f"{path}, line {reader.line_num}: this is not {kind} ({error}); correct it") from None
+    head = rows.pop(0) if rows else []
+    choose(head)
+    for number, row in enumerate(rows):
+        if len(row) != len(head):
+            raise UserError(
+                f"{path}, row {number} has {len(row)} cells, but the head has {len(head)}; "
+                f"quote {'commas' if delimiter == ',' else 'tabs'}"
+            )
+    return [dict(zip(head, (cell or None for cell in row), strict=True)) for row in rows]
+
+
 def json_value(path: Path) -> object:
     """The value of a JSON file. Raises UserError where it is no JSON, names a key twice, or holds half a surrogate
     pair."""
@@ -77,8 +107,10 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def text_lines(path: Path) -> list[str]:
-    """Lines end at a line feed only: other separators that Unicode knows stand inside SQL strings."""
-    lines = whole_text(path).split("\n")
+    """Lines end at a line feed only: other separators that Unicode knows stand inside SQL strings. A text without one
+    is an old Mac's, whose lines end with a carriage return."""
+    text = whole_text(path)
+    lines = text.split("\n" if "\n" in text else "\r")
     return lines if lines[-1] else lines[:-1]
 
 

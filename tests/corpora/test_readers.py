@@ -1,5 +1,6 @@
 """Each source, in the layout in which its authors ship it."""
 
+import csv
 import json
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import pytest
 from stages.corpora.bird import descriptions
 from stages.corpora.entries import Entry
 from stages.corpora.readers import KNOWN, LAYOUTS, Reader
+from stages.errors import UserError
 from tests.corpora.world import bird_row, make_bird, make_database, make_spider, spider_row, write_json
 
 BAD = json.loads((Path(__file__).parents[1] / "fixtures" / "corpora" / "bad.json").read_text(encoding="utf-8"))
@@ -144,6 +146,34 @@ def test_column_descriptions_are_read_with_a_byte_order_mark_and_in_windows_1252
         "singer": {"name": {"name": "full name", "description": "the name"}},
         "album": {"title": {"description": "Café", "values": "a – b"}},
     }
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "cp1252"])
+@pytest.mark.parametrize("line", ["\r", "\n", "\r\n"])
+@pytest.mark.parametrize("comma", [",", ";", "\t"])
+def test_column_descriptions_are_read_as_any_excel_writes_them(
+    comma: str, line: str, encoding: str, tmp_path: Path
+) -> None:
+    database = make_database(tmp_path / "music" / "music.sqlite")
+    folder = database.with_name("database_description")
+    folder.mkdir()
+    rows = ["original_column_name,column_name,column_description", f'name,,"the{line}naïve name"', "age,\0,in years\0"]
+    text = "".join(row.replace(",", comma) + line for row in rows)
+    (folder / "singer.csv").write_bytes(text.encode(encoding))
+    (folder / "._singer.csv").write_bytes(b"\0\x05\x16\x07\0")
+    assert descriptions(database) == {
+        "singer": {"name": {"description": "the naïve name"}, "age": {"description": "in years"}}
+    }
+
+
+def test_a_description_that_is_no_csv_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    database = make_database(tmp_path / "music" / "music.sqlite")
+    path = database.with_name("database_description") / "singer.csv"
+    path.parent.mkdir()
+    path.write_text(f"original_column_name,column_name\nname,{'x' * 2000}\n")
+    monkeypatch.setattr("csv.field_size_limit", lambda size, limit=csv.field_size_limit: limit(1000))
+    with pytest.raises(UserError, match=f"{path}, line 2: this is not CSV .field larger than field limit"):
+        descriptions(database)
 
 
 # ---- a folder of one's own ----

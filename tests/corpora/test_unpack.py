@@ -22,7 +22,7 @@ def toy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Toy]:
 
 
 def test_nested_zips_are_unpacked_and_removed(toy: Toy) -> None:
-    inner = zipped({"database/b/b.sqlite": b"b", "__MACOSX/x": b""})
+    inner = zipped({"database/b/b.sqlite": b"b", "__MACOSX/x": b"", "database/b/._b.sqlite": b"", "Thumbs.db": b""})
     toy.serve(zipped({"toy_1/dev.json": b"[1, 2]", "toy_1/database.zip": inner}))
     toy.file["unpack"]["nested"] = ["database.zip"]
     toy.file["into"] = "dev"

@@ -1,4 +1,5 @@
 import json
+import math
 import random
 from collections.abc import Callable
 from pathlib import Path
@@ -8,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stages.sql.compare import CONTRACTS, Cell, Contract, Result, Row, digest, strict
+from stages.sql.compare import CONTRACTS, Cell, Contract, Result, Row, digest, parted, strict
 
 CASES = json.loads((Path(__file__).parents[1] / "fixtures" / "sql" / "compare.json").read_text(encoding="utf-8"))
 CELL = st.sampled_from([None, 0, 1, 1.0, 2.5, "", "1", "a", b"a"])
@@ -75,6 +76,31 @@ def by_permutations(one: list[Row], other: list[Row]) -> bool:
     return len(other[0]) == width and any(
         bag == Counter(tuple(row[i] for i in places) for row in other) for places in permutations(range(width))
     )
+
+
+FLOATS = st.floats(allow_nan=False).flatmap(lambda value: st.sampled_from([value, math.nextafter(value, 0), -value]))
+
+
+@given(one=FLOATS, other=FLOATS)
+def test_strict_takes_two_floats_for_one_that_agree_in_twelve_significant_digits(one: float, other: float) -> None:
+    agree = f"{one:.11e}".lstrip("-") == f"{other:.11e}".lstrip("-") and (one == other or one * other > 0)
+    assert strict(result([(one,)]), result([(other,)]), False) is agree
+
+
+@given(cells=st.lists(FLOATS, min_size=1, max_size=6), seed=st.integers(0, 9))
+def test_results_that_are_one_under_strict_are_never_told_apart_early(cells: list[float], seed: int) -> None:
+    nudged: list[Row] = [(math.nextafter(cell, 0),) for cell in random.Random(seed).sample(cells, len(cells))]
+    gold = result([(cell,) for cell in cells])
+    if strict(gold, result(nudged), False):
+        assert not parted("strict", gold, 1, nudged[:1], len(nudged))
+        assert not parted("strict", gold, 1, nudged, len(nudged))
+
+
+def test_strict_tells_results_with_floats_apart_early() -> None:
+    gold = result([(0.3, "a")])
+    assert parted("strict", gold, 2, [(0.30000000001, "a")], 1)
+    assert not parted("strict", gold, 2, [("a", 0.30000000000000004)], 1)
+    assert parted("spider", gold, 2, [("a", 0.30000000000000004)], 1)
 
 
 ROWS = 100_000

@@ -1,6 +1,7 @@
 """Each case of a file that is read or refused is data: tests/fixtures/predictions."""
 
 import json
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +53,9 @@ def fit(sentences: tuple[str, ...], beginnings: list[str]) -> bool:
 def test_predictions_are_read_in_the_order_of_the_gold(
     case: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert read_predictions(written(case, tmp_path, monkeypatch), GOLDS) == case["predictions"]
+    seen = Counter[str]()
+    assert read_predictions(written(case, tmp_path, monkeypatch), GOLDS, seen) == case["predictions"]
+    assert +seen == case.get("seen", {})
 
 
 @cases("refused")

@@ -1,18 +1,25 @@
 import hashlib
 import json
 import sqlite3
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from stages.errors import UserError
 from stages.sql import sandbox
 from stages.sql.compare import digest
+from stages.sql.judge import judge
+from stages.sql.pool import local
+from stages.sql.referee import Budget, Question, Rules
 from stages.sql.sandbox import Database, Execution, Limits, check_databases
 from stages.sql.verdicts import ERROR_CLASSES
 from tests.real import REAL
+from tests.sql.test_hostile import text_of
 from tests.sql.world import CROSS_JOIN, ENDLESS, LIMITS, counting, make_database
 
 STEPS = REAL.parent / "cases" / "steps-over-31-bits"
@@ -41,6 +48,17 @@ WRITES = [
     "EXPLAIN SELECT 1",
     "EXPLAIN QUERY PLAN SELECT 1",
 ]
+
+LIMIT_CASES = json.loads((Path(__file__).parents[1] / "fixtures" / "sql" / "limits.json").read_text(encoding="utf-8"))
+DEEPEST: dict[str, Callable[[int], str]] = {
+    "parentheses": lambda depth: f"SELECT {'(' * depth}age{')' * depth} FROM singer",
+    "functions": lambda depth: f"SELECT {'abs(' * depth}age{')' * depth} FROM singer",
+    "NOT": lambda depth: f"SELECT age FROM singer WHERE {'NOT NOT ' * (depth // 2)}1",
+    "minus": lambda depth: f"SELECT {'- - ' * (depth // 2)}age FROM singer",
+    "CASE": lambda depth: f"SELECT {'CASE WHEN age = 0 THEN 0 ELSE ' * depth}age{' END' * depth} FROM singer",
+    "CAST": lambda depth: f"SELECT {'CAST(' * depth}age{' AS INTEGER)' * depth} FROM singer",
+    "FROM": lambda depth: f"SELECT * FROM {'(SELECT * FROM ' * depth}(SELECT age FROM singer){')' * depth}",
+}
 
 
 @pytest.fixture
@@ -95,7 +113,7 @@ def test_two_statements_are_an_error_and_none_runs(sql: str, database: Database)
         ("SELECT name FROM singer WHERE count(*) > 1", "aggregate_misuse"),
         ("SELECT abs(1, 2)", "wrong_count"),
         ("SELECT 1 UNION SELECT 1, 2", "wrong_count"),
-        ("SELECT 1" + " UNION SELECT 1" * 300, "too_complex"),
+        ("SELECT 1" + " UNION SELECT 1" * 500, "too_complex"),
         ("SELECT abs(-9223372036854775808)", "other"),
     ],
 )
@@ -103,6 +121,33 @@ def test_errors_have_their_class(sql: str, error_class: str, database: Database)
     execution = run(database, sql)
     assert (execution.status, execution.error_class, execution.result) == ("exec_error", error_class, None)
     assert error_class in ERROR_CLASSES and execution.error
+
+
+@pytest.mark.parametrize("case", LIMIT_CASES, ids=lambda case: case["case"])
+def test_the_limits_on_the_form_of_a_query_are_those_of_pythons_sqlite3(
+    case: dict[str, Any], path: Path, database: Database
+) -> None:
+    sql = text_of(case["sql"])
+    execution = run(database, sql, budget=100_000_000)
+    assert (execution.status == "ok") == case["runs"], execution.error
+    with closing(sqlite3.connect(path)) as connection:
+        if not case["runs"]:
+            assert (execution.status, execution.error_class) == ("exec_error", "too_complex")
+            with pytest.raises(sqlite3.OperationalError):
+                connection.execute(sql)
+        else:
+            assert execution.result is not None
+            assert Counter(execution.result.rows) == Counter(connection.execute(sql).fetchall())
+
+
+@pytest.mark.parametrize("text", DEEPEST, ids=list(DEEPEST))
+def test_the_deepest_query_of_a_kind_ends_without_killing_its_worker(text: str, path: Path) -> None:
+    """Each kind as deep as SQLite lets it be, and beyond, in a worker process."""
+    texts = [DEEPEST[text](depth) for depth in (300, 490, 700, 990, 1100, 2490, 20_000)]
+    rules = Rules("strict", Budget(10_000_000, 10), LIMITS)
+    outcomes = judge([(Question(str(path), "SELECT age FROM singer"), sql) for sql in texts], rules, local(1))
+    assert {outcome.verdict for outcome in outcomes} <= {"match", "mismatch", "exec_error"}
+    assert [outcomes[0].verdict, outcomes[-1].verdict] == ["match", "exec_error"]
 
 
 def test_an_endless_query_goes_over_its_budget(database: Database) -> None:

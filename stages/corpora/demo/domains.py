@@ -139,7 +139,7 @@ def read_domains(folder: Path = FOLDER) -> list[Domain]:
     """All domains of a folder, by name. Raises UserError with all mistakes of all files."""
     domains: list[Domain] = []
     mistakes: list[str] = []
-    for path in sorted(folder.glob("*.yaml")):
+    for path in sorted(path for path in folder.glob("*.yaml") if not path.name.startswith(".")):
         try:
             domain = read_content(path, Domain)
         except UserError as error:
