@@ -3,6 +3,7 @@
 import html
 import json
 import re
+from collections.abc import Iterator
 from typing import Any
 
 from stages.redaction import redact
@@ -11,39 +12,40 @@ REASONS = TOO_LONG, FILTERED, REFUSED, NO_ANSWER = "longer_than_context", "filte
 """Why a question is left out. `refused`: for a reason that is not known; `no_answer`: no try gave a completion."""
 
 _ACCOUNT = (
-    r"api[ _-]?key", r"\byour account\b", r"\bbilling\b", r"\bcredits?\b(?! card)", r"insufficient[ _](balance|fund)",
-    r"\bquota\b", r"unauthori[sz]ed", r"authenticat", r"arrear", "欠费",
+    r"\b(in)?(valid|correct|missing|expired|revoked|no)\b.{0,30}api[ _-]?key",
+    r"api[ _-]?key\b.{0,30}\b(not|invalid|incorrect|missing|expired|revoked|required)\b", r"\byour account\b",
+    r"\bbilling\b", r"credit balance", r"purchase credits", r"insufficient[ _](balance|fund)", r"\bquota\b",
+    r"unauthori[sz]ed", r"authenticat", r"arrear", "欠费",
 )  # fmt: skip
+"""Patterns of what is about key or account, though it may sound like a filter, in lower case."""
+_ASKED = r"\b(prompt|content|input|output|response|completion|message|question|text|word)s?\b"
 _REASONS = {
     TOO_LONG: (
         r"context[ _-]?(length|window|size|limit)", r"(prompt|input|sequence|total)[ _]length",
-        r"(prompt|inputs?|requests?|messages?|contents?|context|text|query|body|entity|payload|string|tokens?)[ _]?"
-        r"(`|')?( is| are| was| has| have)?( been)?[ _]too[ _](long|large|big|many)",
-        r"too many( \w+){0,2} tokens", r"max_new_tokens", r"token limit", r"\blonger than\b",
-        r"string_above_max_length",
-        r"\bexceed\w*\b.{0,80}\b(tokens?|length|context|window)\b",
+        r"\b(prompt|inputs?|requests?|messages?|contents?|context|conversation|text|query|body|entity|payload|string|"
+        r"tokens?)[ _]?[`']?( is| are| was| has| have)?( been)?[ _]too[ _](long|large|big|many)",
+        r"too many( \w+){0,2} tokens", r"token limit", r"longer than", r"string_above_max_length", r"maxlength",
+        r"max_new_tokens", r"\bn_ctx\b", r"\bexceed\w*\b.{0,80}\b(tokens?|length|context|window)\b",
         r"\b(tokens?|prompt|inputs?|requests?|messages?|context|content|body)\b.{0,80}\bexceed",
         r"max(imum)?[ _](input|prompt|context|sequence|model|total)?[ _]?(len(gth)?|size|tokens)\b.{0,60}"
-        r"\b(prompt|input|messages?|question)", r"maxlength",
-        r"inputs?`? must have (less|fewer) than", r"less than \d+ (input )?tokens",
+        r"\b(prompt|input|messages?|question)", r"\bsupports? .{0,20}\b\d+ (input |prompt )?tokens",
+        r"\b(prompt|inputs?|tokens)\b.{0,60}\b(at most|no more than|less than|fewer than|maximum|limit of)\b",
         r"reduce (the |your )?(length|size|prompt|input|messages?|number)", r"shorten", "超长", "过长", "长度",
     ),
     FILTERED: (
-        r"content[ _-]?(filter|polic|moderat|management|safety|security|violation|block|censor)", r"filtered\b",
-        r"responsible[ _]?ai", r"content exists risk", r"data_?inspection_?failed", r"inappropriate",
-        r"safety[ _](system|filter|setting|reason|polic|check|guideline|guard|block|violation)",
-        r"(reason|due to|because of|for|:)\W*(content )?safety\b",
-        r"(?<!account )(was|is|been|were|are) flagged", r"moderat(ed|ion)", r"(usage|use|acceptable[ _]use) polic",
-        r"polic(y|ies)[ _]violat", r"violat\w+ .{0,60}(polic|guideline|terms|rule)",
-        r"(prompt|content|input|output|response|completion|message|question|text)s?\b.{0,60}\bblocked",
-        r"\bblocked\b.{0,60}\b(prompt|content|input|output|response|safety)", r"(prompt|input|output)_blocked",
-        r"block_?reason", r"prohibited[ _](content|use)", r"(content|prompt|input)\b.{0,60}\bprohibited",
-        r"censor", r"(?<!case[ -])sensitive", r"unsafe", r"guardrail",
-        r"\bharmful\b", r"high[ _-]risk", r"risk[ _-]?control", r"invalid_prompt", r"jailbreak", r"recitation",
+        r"content[ _-]?(filter|polic|moderat|management|security|violation|block|censor)", r"filtered\b",
+        r"\bsafety(?!_identifier)", r"unsafe", r"responsible[ _]?ai", r"content exists risk", r"high[ _-]risk",
+        r"risk[ _-]?control", r"\binspection", r"data_?inspection", r"inappropriate", r"harmful",
+        r"moderat(ed|ion)", r"(was|is|been|were|are) flagged", r"(usage|use|cyber)[ _]polic", r"polic(y|ies)[ _]violat",
+        r"violat\w+ .{0,60}(polic|guideline|terms|rule)", r"(prompt|input|output)_blocked", r"block_?reason",
+        r"prohibited[ _](content|use)", r"censor", r"(?<!case[ -])sensitive", r"guardrail", r"invalid_prompt",
+        r"jailbreak", r"prompt[ _]injection", r"recitation",
+        rf"{_ASKED}.{{0,60}}\b(blocked|prohibited|rejected|refused|denied|illegal|toxic\w*|disallowed|not allowed)\b",
+        rf"\b(blocked|rejected|refused|denied|illegal|toxic\w*|offensive|disallowed|explicit)\b.{{0,60}}{_ASKED}",
         "敏感", "违规", "不安全", "违法", "不合规", "风险",
     ),
 }  # fmt: skip
-"""Reason to patterns of what endpoints say, in lower case; the first reason with one that is found."""
+"""Reason to patterns of what endpoints say of one question, in lower case; the first reason with one counts."""
 _MESSAGES = (
     "error", "message", "detail", "errors", "error_message", "error_msg", "msg", "description", "title", "code",
 )  # fmt: skip
@@ -58,7 +60,7 @@ _SHOWN = 300  # characters of it that are shown
 
 def left_out_reason(status: int, text: str) -> str | None:
     """Why the question alone is refused by an answer with this status and text; None where that is not known."""
-    words = " ".join((text[:_READ] if text.lstrip()[:1] in ("{", "[") else message_of(text)).lower().split())
+    words = _all_words(text)
     if status in _ABOUT_ALL or _is_found(_ACCOUNT, words):
         return None
     if status == 429:
@@ -68,11 +70,30 @@ def left_out_reason(status: int, text: str) -> str | None:
 
 def is_about_the_account(text: str) -> bool:
     """Whether what an endpoint says is about key or account, and so about all questions."""
-    return _is_found(_ACCOUNT, text[:_READ].lower())
+    return _is_found(_ACCOUNT, _all_words(text))
 
 
 def _is_found(marks: tuple[str, ...], words: str) -> bool:
     return any(re.search(mark, words) for mark in marks)
+
+
+def _all_words(text: str) -> str:
+    """All that the body of an error says, codes too, in one line of lower case; not the prompt, where it is echoed."""
+    try:
+        words = " ".join(_strings(json.loads(text)))
+    except (ValueError, RecursionError):
+        words = message_of(text)
+    return " ".join(words[:_READ].lower().split())
+
+
+def _strings(body: Any) -> Iterator[str]:
+    if isinstance(body, str):
+        yield body
+    for part in body if isinstance(body, list) else ():
+        yield from _strings(part)
+    for name, part in body.items() if isinstance(body, dict) else ():
+        if name not in ("input", "flagged_input", "prompt", "messages"):
+            yield from _strings(part)
 
 
 def error_of(text: str) -> object:
@@ -118,5 +139,6 @@ def _message(body: Any) -> str:
     metadata = body.get("metadata")  # what a router was told by the provider behind it
     raw = metadata.get("raw") if isinstance(metadata, dict) else None
     param = body.get("param")
-    said += f" (`{param}`)" if said and isinstance(param, str) and param not in said else ""
+    if said and isinstance(param, str) and not re.search(rf"(?<!\w){re.escape(param)}(?!\w)", said):
+        said += f" (`{param}`)"
     return f"{said}: {raw}" if said and isinstance(raw, str) else said
