@@ -208,7 +208,7 @@ def test_what_was_answered_before_a_failure_is_kept(
 ) -> None:
     monkeypatch.setenv("SENSE_OPENAI_CONCURRENCY", "2")  # one batch of 8
     last = ASKS[-1].prompt
-    endpoint.refuse = lambda body: (500, {}, b"{}") if body["prompt"] == last else None
+    endpoint.refuse = lambda body: (503, {}, b"{}") if body["prompt"] == last else None
     cache = Cache(tmp_path / "cache")
     with pytest.raises(UserError, match="earlier answers are kept"):
         list(sample_all(opens(), ASKS, DECODING, cache))

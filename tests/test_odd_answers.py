@@ -60,6 +60,8 @@ def test_a_question_that_the_filter_refuses_has_no_samples_and_all_others_have(
         (UNKNOWN, 400, "refused"), (UNKNOWN, 422, "refused"), (FILTERED, 200, "filtered"),
         ({"choices": []}, 200, "no_answer"), ({"choices": None}, 200, "no_answer"), ({}, 200, "no_answer"),
         ({"choices": [{"message": None}]}, 200, "no_answer"), (b"<html>", 200, "no_answer"),
+        ({"detail": "a defect"}, 500, "no_answer"), ({"promptFeedback": {"blockReason": "SAFETY"}}, 200, "filtered"),
+        ({"error": {"message": "prompt is too long"}, "choices": []}, 200, "longer_than_context"),
     ],
 )  # fmt: skip
 def test_why_a_question_is_left_out_is_known_and_told(

@@ -14,8 +14,8 @@ from stages.lm.endpoint_answers import Answer, read_answer, samples_of
 from stages.lm.endpoint_errors import (
     NO_ANSWER,
     REFUSED,
-    error_of,
     is_about_the_account,
+    is_error,
     left_out_reason,
     message_of,
     one_line,
@@ -43,8 +43,8 @@ class _LeftOut(Exception):
 
 
 class _Again(Exception):
-    """A try failed, and another may not. `odd`: there was an answer, with no completion that can be read; `seconds`:
-    how long the endpoint says to wait; `holds`: others are to wait too."""
+    """A try failed, and another may not. `odd`: the question may be why, not the endpoint; `seconds`: how
+    long the endpoint says to wait; `holds`: others are to wait too."""
 
     def __init__(self, message: str, odd: bool = False, seconds: float | None = None, holds: bool = False) -> None:
         super().__init__(message)
@@ -98,7 +98,10 @@ async def _answer(client: "AsyncOpenAI", line: Line, request: dict[str, Any]) ->
 
 async def _try(client: "AsyncOpenAI", line: Line, request: dict[str, Any]) -> Answer | None:
     """One try: more than one request only where the form of requests changes. Raises _Again too."""
+    from httpx2 import ReadTimeout
     from openai import APIConnectionError, APIStatusError
+
+    from stages.lm.bounded_answers import TooLarge
 
     while True:
         async with line.places:
@@ -114,7 +117,11 @@ async def _try(client: "AsyncOpenAI", line: Line, request: dict[str, Any]) -> An
                     raise _failure(line.form, error, request["model"]) from None
             except APIConnectionError as error:
                 reason = str(error.__cause__ or "") or type(error.__cause__ or error).__name__
-                raise _Again(f"no answer: {one_line(reason)}") from None
+                slow = isinstance(error.__cause__, ReadTimeout)
+                raise _Again(f"no answer: {one_line(reason)}", odd=slow) from None
+            except TooLarge as error:  # it is not paid for again
+                _note(line.form, f"the endpoint cannot be read ({error}); set `samples_per_request` in its file")
+                raise _LeftOut(NO_ANSWER, str(error)) from None
             except TimeoutError:
                 raise _Again(f"no whole answer in {LONGEST_ANSWER:g} seconds", odd=True) from None
             except ValueError as error:
@@ -129,7 +136,7 @@ async def _once(client: "AsyncOpenAI", line: Line, body: dict[str, Any]) -> Answ
     try:
         answer = read_answer(text)
     except ValueError as error:
-        reason = left_out_reason(200, text) if error_of(text) else None
+        reason = left_out_reason(200, text) if is_error(text) else None
         if reason:
             raise _LeftOut(reason, one_line(str(error))) from None
         raise
@@ -159,7 +166,8 @@ def _failure(form: Form, error: "APIStatusError", model: str) -> Exception:
     if reason:
         return _LeftOut(reason, told)
     if (status in (408, 409, 429) or status >= 500) and error.code != "insufficient_quota":
-        return _Again(told, seconds=_told_wait(error.response.headers.get("retry-after")), holds=status == 429)
+        seconds = _told_wait(error.response.headers.get("retry-after"))
+        return _Again(told, odd=status == 500, seconds=seconds, holds=status == 429)
     about_request = status in (400, 422)
     fix = (form.fix(message) if about_request else None) or _FIX
     sentence = f"the endpoint refuses to be asked for `{model}` ({told}); {fix}"

@@ -11,8 +11,12 @@ ENCODINGS = "gzip, deflate"
 """How an answer may be packed, as requests say it."""
 
 
+class TooLarge(Exception):
+    """An answer is larger than is read."""
+
+
 class _Bounded(httpx2.AsyncByteStream):
-    """The unpacked bytes of a stream. Raises ValueError where they are too many, or are not packed as is said."""
+    """The unpacked bytes of a stream. Raises TooLarge, and ValueError where they are not packed as is said."""
 
     def __init__(self, packed: httpx2.AsyncByteStream, encoding: str) -> None:
         self.packed, self.encoding = packed, encoding
@@ -29,7 +33,7 @@ class _Bounded(httpx2.AsyncByteStream):
                     raise ValueError(f"its answer is not packed as `{self.encoding}`, as it says") from None
             room -= len(data)
             if room < 0:
-                raise ValueError(f"its answer is larger than {LARGEST // 2**20} MiB")
+                raise TooLarge(f"its answer is larger than {LARGEST // 2**20} MiB")
             yield data
 
     async def aclose(self) -> None:

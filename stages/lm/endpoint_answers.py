@@ -5,7 +5,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, Field, ValidationError
 
-from stages.lm.endpoint_errors import error_of, message_of
+from stages.lm.endpoint_errors import is_error, message_of
 from stages.lm.samples import Sample
 from stages.redaction import holds_key
 
@@ -85,7 +85,7 @@ def read_answer(text: str) -> Answer:
     except (ValueError, RecursionError):  # RecursionError: brackets, thousands deep
         answer = None
     if answer is None or not all(choice.is_completion() for choice in answer.choices):
-        said = f"an error: {message_of(text)}" if error_of(text) else f"no completion: {text}"
+        said = f"an error: {message_of(text)}" if is_error(text) else f"no completion: {text}"
         raise ValueError(f"it answers {said}" if text.strip() else "it answers nothing")
     return answer
 

@@ -96,14 +96,14 @@ def _strings(body: Any) -> Iterator[str]:
             yield from _strings(part)
 
 
-def error_of(text: str) -> object:
-    """What stands under `error` in an answer; None where nothing does."""
+def is_error(text: str) -> bool:
+    """Whether an answer with status 200 is JSON without choices, which may say why."""
     try:
         body = json.loads(text)
     except (ValueError, RecursionError):
-        return None
+        return False
     body = body[0] if isinstance(body, list) and body else body
-    return body.get("error") if isinstance(body, dict) else None
+    return isinstance(body, dict) and not body.get("choices")
 
 
 def message_of(text: str) -> str:
