@@ -95,18 +95,19 @@ def report_of(questions: int, dropped: Mapping[str, int], candidates: pl.DataFra
 def sample_candidates(
     asked: pl.DataFrame, engine: Engine, decoding: Decoding, cache: Cache
 ) -> tuple[pl.DataFrame, dict[str, int]]:
-    """The rows of `candidates` for `asked` (columns question_id, db_id, prompt), and how many of them are left out for
-    each reason: the prompt is longer than the model's context, or an endpoint refuses it. Raises UserError where all
-    are."""
+    """The rows of `candidates` for `asked` (columns question_id, db_id, prompt), and how many are left out for each
+    reason: a prompt longer than the model's context, or what an endpoint says. Raises UserError where all are."""
     asks = [Ask(*row) for row in asked.select("question_id", "db_id", "prompt").iter_rows()]
-    reasons = engine.left_out if isinstance(engine, OpenaiEngine) else None
-    frames, left_out = [], dict.fromkeys([TOO_LONG] if reasons is None else REASONS, 0)
+    reasons: dict[str, str] = {}
+    frames, left_out = [], {TOO_LONG: 0}
+    if isinstance(engine, OpenaiEngine):
+        reasons, left_out = engine.left_out, dict.fromkeys(REASONS, 0)
     for positions, samples in sample_all(engine, asks, decoding, cache):
         batch = [asks[position] for position in positions]
         frames.append(candidate_rows(batch, samples, decoding, engine.name, engine.version))
         for ask, row in zip(batch, samples, strict=True):
             if not row:
-                left_out[(reasons or {}).get(ask.question_id, TOO_LONG)] += 1
+                left_out[reasons.get(ask.question_id, TOO_LONG)] += 1
     if sum(left_out.values()) == len(asks) > left_out[TOO_LONG]:
         counts = ", ".join(f"{reason} {count}" for reason, count in left_out.items() if count)
         raise UserError(

@@ -169,6 +169,12 @@ def test_what_an_endpoint_does_not_take_is_sent_to_it_once(
     assert ["seed" in body for body in endpoint.asked] == [True] + [False] * 6
 
 
+def test_a_refusal_that_quotes_a_question_changes_no_form(endpoint: Endpoint, opens: Opens) -> None:
+    endpoint.refuse = refusing({"error": {"message": "flagged by our content filter: 'temperature' of n rivers"}}, 1)
+    opens().sample(ASKS, replace(DECODING, temperature=1.0), 0, 2)
+    assert {(body["n"], body["temperature"]) for body in endpoint.asked} == {(2, 1.0)}
+
+
 def test_samples_of_a_request_are_at_most_those_that_its_file_allows(endpoint: Endpoint, opens: Opens) -> None:
     (row,) = opens(samples_per_request=3).sample(ASKS[:1], DECODING, 0, 7)
     seed = first_seed(3, ASKS[0].question_id)

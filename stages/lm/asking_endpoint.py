@@ -12,6 +12,7 @@ from stages.display import show
 from stages.errors import UserError
 from stages.lm.endpoint_answers import Answer, read_answer, samples_of
 from stages.lm.endpoint_errors import (
+    FILTERED,
     NO_ANSWER,
     REFUSED,
     is_about_the_account,
@@ -149,11 +150,13 @@ async def _once(client: "AsyncOpenAI", line: Line, body: dict[str, Any]) -> Answ
 
 def _adapts(form: Form, body: dict[str, Any], error: "APIStatusError") -> bool:
     """Whether a refusal is about a field that can be sent otherwise: the form is changed to that, and told once."""
-    message = message_of(error.response.text)
-    changed = form.adapt(body, message) if error.status_code in (400, 422) else None
+    status, text = error.status_code, error.response.text
+    message = message_of(text)
+    about_request = status in (400, 422) and left_out_reason(status, text) != FILTERED  # which may quote a question
+    changed = form.adapt(body, message) if about_request else None
     if changed and changed not in form.changes:
         form.changes.append(changed)
-        show(f"endpoint: {changed} (it answers {error.status_code}: {message})", sys.stderr)
+        show(f"endpoint: {changed} (it answers {status}: {message})", sys.stderr)
     return changed is not None
 
 

@@ -29,7 +29,8 @@ _REASONS = {
         r"\b(tokens?|prompt|inputs?|requests?|messages?|context|content|body)\b.{0,80}\bexceed",
         r"max(imum)?[ _](input|prompt|context|sequence|model|total)?[ _]?(len(gth)?|size|tokens)\b.{0,60}"
         r"\b(prompt|input|messages?|question)", r"\bsupports? .{0,20}\b\d+ (input |prompt )?tokens",
-        r"\b(prompt|inputs?|tokens)\b.{0,60}\b(at most|no more than|less than|fewer than|maximum|limit of)\b",
+        r"\b(prompt|inputs|tokens)\b.{0,60}\b(at most|no more than|less than|fewer than|maximum|limit of)\b",
+        r"\b(at most|no more than|less than|fewer than|maximum( of)?|limit of) \d+ (input |prompt )?(tokens|char)",
         r"reduce (the |your )?(length|size|prompt|input|messages?|number)", r"shorten", "超长", "过长", "长度",
     ),
     FILTERED: (
