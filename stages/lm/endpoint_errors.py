@@ -56,6 +56,8 @@ _BY_STATUS = {413: TOO_LONG, 451: FILTERED}
 _ABOUT_ALL = (401, 402, 404, 408, 409)
 
 _READ = 10_000  # characters of what an endpoint says that are looked at
+_PARSED = 100_000  # characters of it that are read as JSON: an answer that is an error is no larger
+_LEVELS = 10  # of lists and objects in each other that are read
 _SHOWN = 300  # characters of it that are shown
 
 
@@ -80,39 +82,38 @@ def _is_found(marks: tuple[str, ...], words: str) -> bool:
 
 def _all_words(text: str) -> str:
     """All that the body of an error says, codes too, in one line of lower case; not the prompt, where it is echoed."""
-    try:
-        words = " ".join(_strings(json.loads(text)))
-    except (ValueError, RecursionError):
-        words = message_of(text)
+    words = " ".join(_strings(_parsed(text))) or message_of(text)
     return " ".join(words[:_READ].lower().split())
 
 
-def _strings(body: Any) -> Iterator[str]:
+def _parsed(text: str) -> Any:
+    """What JSON of a moderate size holds; None where it is none."""
+    try:
+        return json.loads(text) if len(text) <= _PARSED else None
+    except (ValueError, RecursionError):
+        return None
+
+
+def _strings(body: Any, levels: int = _LEVELS) -> Iterator[str]:
     if isinstance(body, str):
         yield body
-    for part in body if isinstance(body, list) else ():
-        yield from _strings(part)
-    for name, part in body.items() if isinstance(body, dict) else ():
-        if name not in ("input", "flagged_input", "prompt", "messages"):
-            yield from _strings(part)
+    parts = body if isinstance(body, list) else []
+    if isinstance(body, dict):
+        parts = [part for name, part in body.items() if name not in ("input", "flagged_input", "prompt", "messages")]
+    for part in parts if levels else ():
+        yield from _strings(part, levels - 1)
 
 
 def is_error(text: str) -> bool:
     """Whether an answer with status 200 is JSON without choices, which may say why."""
-    try:
-        body = json.loads(text)
-    except (ValueError, RecursionError):
-        return False
+    body = _parsed(text)
     body = body[0] if isinstance(body, list) and body else body
     return isinstance(body, dict) and not body.get("choices")
 
 
 def message_of(text: str) -> str:
     """The words for a person in the body of an error: JSON of one of the usual forms, HTML, or plain text."""
-    try:
-        found = _message(json.loads(text))
-    except (ValueError, RecursionError):
-        found = ""
+    found = _message(_parsed(text))
     title = re.search(r"<title[^>]*>([^<]+)</title>", text[:_READ], re.IGNORECASE)
     if not found and title:
         found = html.unescape(title[1])
@@ -126,17 +127,17 @@ def one_line(text: str) -> str:
     return " ".join(redact(text[:_READ]).split())[:_SHOWN]
 
 
-def _message(body: Any) -> str:
+def _message(body: Any, levels: int = _LEVELS) -> str:
     """The message in parsed JSON; empty where it has none of the usual forms."""
     if isinstance(body, str):
         return body
-    if isinstance(body, list):
-        return "; ".join(filter(None, map(_message, body)))
-    if not isinstance(body, dict):
+    if not isinstance(body, list | dict) or not levels:
         return ""
+    if isinstance(body, list):
+        return "; ".join(filter(None, (_message(part, levels - 1) for part in body)))
     if isinstance(place := body.get("loc"), list):  # a mistake that FastAPI found
         return f"{'.'.join(map(str, place))}: {body.get('msg')}"
-    said = next((words for name in _MESSAGES if (words := _message(body.get(name)))), "")
+    said = next((words for name in _MESSAGES if (words := _message(body.get(name), levels - 1))), "")
     metadata = body.get("metadata")  # what a router was told by the provider behind it
     raw = metadata.get("raw") if isinstance(metadata, dict) else None
     param = body.get("param")
