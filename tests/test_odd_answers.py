@@ -207,13 +207,13 @@ def test_what_cannot_be_asked_in_another_form_is_told_with_what_to_set(
     ],
 )  # fmt: skip
 def test_a_pause_that_an_endpoint_asks_for_is_bounded(header: str, seconds: float | None) -> None:
-    assert asking_endpoint._told_wait(header) == seconds
+    assert asking_endpoint._retry_after(header) == seconds
 
 
 def test_a_pause_may_be_a_date() -> None:
     later = format_datetime(datetime.now(UTC) + timedelta(seconds=60), usegmt=True)
-    told = asking_endpoint._told_wait(later)
-    assert told is not None and 30 < told <= 60
+    seconds = asking_endpoint._retry_after(later)
+    assert seconds is not None and 30 < seconds <= 60
 
 
 @pytest.mark.parametrize("header", ["nan", "-1", "-inf", "garbage"])

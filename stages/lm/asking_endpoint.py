@@ -89,8 +89,8 @@ async def _answer(client: "AsyncOpenAI", line: Line, request: dict[str, Any]) ->
             line.counts["retries"] += 1
             await line.pause(wait)
     tries = len(PAUSES) + 1
-    told = f"the endpoint gave no answer in {tries} tries ({failure.message})"
-    sentence = f"{told}; run it again: earlier answers are kept"
+    problem = f"the endpoint gave no answer in {tries} tries ({failure.message})"
+    sentence = f"{problem}; run it again: earlier answers are kept"
     if not failure.odd:
         raise UserError(sentence)
     _note(line.form, sentence)
@@ -164,20 +164,20 @@ def _failure(form: Form, error: "APIStatusError", model: str) -> Exception:
     """What an answer that is an error says: of the question, of all questions, or that another try may help."""
     status, text = error.status_code, error.response.text
     message = message_of(text)
-    told = f"it answers {status}: {message}"
+    answer = f"it answers {status}: {message}"
     reason = left_out_reason(status, text)
     if reason:
-        return _LeftOut(reason, told)
+        return _LeftOut(reason, answer)
     if (status in (408, 409, 429) or status >= 500) and error.code != "insufficient_quota":
-        seconds = _told_wait(error.response.headers.get("retry-after"))
-        return _Again(told, odd=status == 500, seconds=seconds, holds=status == 429)
+        seconds = _retry_after(error.response.headers.get("retry-after"))
+        return _Again(answer, odd=status == 500, seconds=seconds, holds=status == 429)
     about_request = status in (400, 422)
     fix = (form.fix(message) if about_request else None) or _FIX
-    sentence = f"the endpoint refuses to be asked for `{model}` ({told}); {fix}"
+    sentence = f"the endpoint refuses to be asked for `{model}` ({answer}); {fix}"
     if not about_request or is_about_the_account(text):
         return UserError(sentence)
     _note(form, sentence)
-    return _LeftOut(REFUSED, told)
+    return _LeftOut(REFUSED, answer)
 
 
 def _note(form: Form, sentence: str) -> None:
@@ -188,7 +188,7 @@ def _note(form: Form, sentence: str) -> None:
         raise UserError(form.unexplained[0])
 
 
-def _told_wait(header: str | None) -> float | None:
+def _retry_after(header: str | None) -> float | None:
     """The seconds that the header Retry-After asks for, as a number or a date, within bounds; None where it does not
     say."""
     if not header:

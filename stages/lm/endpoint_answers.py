@@ -85,8 +85,8 @@ def read_answer(text: str) -> Answer:
     except (ValueError, RecursionError):  # RecursionError: brackets, thousands deep
         answer = None
     if answer is None or not all(choice.is_completion() for choice in answer.choices):
-        said = f"an error: {message_of(text)}" if is_error(text) else f"no completion: {text}"
-        raise ValueError(f"it answers {said}" if text.strip() else "it answers nothing")
+        answered = f"an error: {message_of(text)}" if is_error(text) else f"no completion: {text}"
+        raise ValueError(f"it answers {answered}" if text.strip() else "it answers nothing")
     return answer
 
 
@@ -99,8 +99,8 @@ def _sample(choice: _Choice, answer: Answer) -> Sample:
     """A choice as a sample. An empty answer is one too. What holds the key is kept without its text, so that it is
     counted and not paid for again."""
     text = _text(choice.message.content if choice.message else choice.text)
-    told = _read(_Scores, choice.logprobs)
-    scores = [token.logprob for token in told.content] if told.content else told.token_logprobs or []
+    logprobs = _read(_Scores, choice.logprobs)
+    scores = [token.logprob for token in logprobs.content] if logprobs.content else logprobs.token_logprobs or []
     known = [score for score in scores if score is not None and score > _UNKNOWN]
     tokens = len(scores) or None
     if tokens is None and len(answer.choices) == 1:

@@ -113,13 +113,13 @@ def is_error(text: str) -> bool:
 
 def message_of(text: str) -> str:
     """The words for a person in the body of an error: JSON of one of the usual forms, HTML, or plain text."""
-    found = _message(_parsed(text))
+    message = _message(_parsed(text))
     title = re.search(r"<title[^>]*>([^<]+)</title>", text[:_READ], re.IGNORECASE)
-    if not found and title:
-        found = html.unescape(title[1])
-    if not found and re.match(r"\s*<(!doctype|html|head|body|\?xml|h\d|p|center)\b", text[:_READ], re.IGNORECASE):
-        found = html.unescape(re.sub(r"<[^>]*>", " ", re.sub(r"(?is)<(script|style)\b.*?</\1>", " ", text[:_READ])))
-    return one_line(found or text)
+    if not message and title:
+        message = html.unescape(title[1])
+    if not message and re.match(r"\s*<(!doctype|html|head|body|\?xml|h\d|p|center)\b", text[:_READ], re.IGNORECASE):
+        message = html.unescape(re.sub(r"<[^>]*>", " ", re.sub(r"(?is)<(script|style)\b.*?</\1>", " ", text[:_READ])))
+    return one_line(message or text)
 
 
 def one_line(text: str) -> str:
@@ -137,10 +137,10 @@ def _message(body: Any, levels: int = _LEVELS) -> str:
         return "; ".join(filter(None, (_message(part, levels - 1) for part in body)))
     if isinstance(place := body.get("loc"), list):  # a mistake that FastAPI found
         return f"{'.'.join(map(str, place))}: {body.get('msg')}"
-    said = next((words for name in _MESSAGES if (words := _message(body.get(name), levels - 1))), "")
+    message = next((words for name in _MESSAGES if (words := _message(body.get(name), levels - 1))), "")
     metadata = body.get("metadata")  # what a router was told by the provider behind it
     raw = metadata.get("raw") if isinstance(metadata, dict) else None
     param = body.get("param")
-    if said and isinstance(param, str) and not re.search(rf"(?<!\w){re.escape(param)}(?!\w)", said):
-        said += f" (`{param}`)"
-    return f"{said}: {raw}" if said and isinstance(raw, str) else said
+    if message and isinstance(param, str) and not re.search(rf"(?<!\w){re.escape(param)}(?!\w)", message):
+        message += f" (`{param}`)"
+    return f"{message}: {raw}" if message and isinstance(raw, str) else message
