@@ -15,7 +15,9 @@ from stages.asking import drawn, with_prompts
 from stages.errors import UserError, run_stage
 from stages.files import fingerprint, read_json, write_json
 from stages.imported import imported_rows, read_imported, systems_of
+from stages.lm.endpoint_errors import REASONS, TOO_LONG
 from stages.lm.engines import open_engine
+from stages.lm.openai_engine import OpenaiEngine
 from stages.lm.samples import Ask, Decoding, Engine, Sample, sample_all
 from stages.params import Params, read_params
 from stages.prompting.extract import extract_sql
@@ -92,21 +94,31 @@ def report_of(questions: int, dropped: Mapping[str, int], candidates: pl.DataFra
 
 def sample_candidates(
     asked: pl.DataFrame, engine: Engine, decoding: Decoding, cache: Cache
-) -> tuple[pl.DataFrame, int]:
-    """The rows of `candidates` for `asked` (columns question_id, db_id, prompt), and for how many of them the prompt is
-    longer than the model's context. Raises UserError where it is for all."""
+) -> tuple[pl.DataFrame, dict[str, int]]:
+    """The rows of `candidates` for `asked` (columns question_id, db_id, prompt), and how many are left out for each
+    reason: a prompt longer than the model's context, or what an endpoint says. Raises UserError where all are."""
     asks = [Ask(*row) for row in asked.select("question_id", "db_id", "prompt").iter_rows()]
-    frames, too_long = [], 0
+    reasons: dict[str, str] = {}
+    frames, left_out = [], {TOO_LONG: 0}
+    if isinstance(engine, OpenaiEngine):
+        reasons, left_out = engine.left_out, dict.fromkeys(REASONS, 0)
     for positions, samples in sample_all(engine, asks, decoding, cache):
         batch = [asks[position] for position in positions]
         frames.append(candidate_rows(batch, samples, decoding, engine.name, engine.version))
-        too_long += samples.count([])
-    if too_long == len(asks):
+        for ask, row in zip(batch, samples, strict=True):
+            if not row:
+                left_out[reasons.get(ask.question_id, TOO_LONG)] += 1
+    if sum(left_out.values()) == len(asks) > left_out[TOO_LONG]:
+        counts = ", ".join(f"{reason} {count}" for reason, count in left_out.items() if count)
+        raise UserError(
+            f"the endpoint gives no samples of `{engine.name}` for any question ({counts}); ask another model"
+        )
+    if left_out[TOO_LONG] == len(asks):
         raise UserError(
             f"no prompt fits the context of the model `{engine.name}` with {decoding.max_tokens} more tokens; lower "
             "`candidates.max_tokens` or `prompts.max_tokens`"
         )
-    return pl.concat(frames), too_long
+    return pl.concat(frames), left_out
 
 
 def main() -> None:
@@ -139,10 +151,9 @@ def main() -> None:
     asked = with_prompts(asked, read_table(args.prompts, "prompts"))
     cache = Cache(args.cache)  # before a model is loaded in vain
     engine = open_engine(params.engine, args.model, params.batch_size)
-    candidates, too_long = sample_candidates(asked, engine, params.decoding(), cache)
-    dropped["longer_than_context"] = too_long
+    candidates, left_out = sample_candidates(asked, engine, params.decoding(), cache)
     write_table(candidates, args.candidates, "candidates")
-    write_json(args.report, report_of(questions.height, dropped, candidates) | engine.report())
+    write_json(args.report, report_of(questions.height, dropped | left_out, candidates) | engine.report())
 
 
 if __name__ == "__main__":

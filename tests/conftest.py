@@ -15,6 +15,7 @@ from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
 from stages.lm.scratch import new_model, train_tokenizer
 from stages.tables import COLUMNS
+from tests.fake_endpoint import endpoint, opens  # noqa: F401 (fixtures)
 from tests.real import REAL
 
 collect_ignore = [] if find_spec("vllm") else ["vllm"]  # it has an environment of its own: `make test-vllm`

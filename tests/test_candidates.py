@@ -18,6 +18,7 @@ from stages.files import read_json
 from stages.lm.samples import Ask, Decoding, Sample
 from stages.lm.sampling import TransformersEngine
 from stages.tables import COLUMNS, read_table
+from tests.fake_endpoint import Endpoint, Fault
 from tests.sql.world import write_dataset, write_prompts, write_questions
 
 PARAMS: dict[str, Any] = {
@@ -106,6 +107,16 @@ def folder(
 def write_params(**changed: Any) -> None:
     with Path("params.yaml").open("w") as file:
         YAML().dump({"candidates": PARAMS | changed}, file)
+
+
+def write_endpoint() -> None:
+    """An endpoint's file in place of the model, and params that name it."""
+    shutil.rmtree("weak")
+    told = {"model": "weak", "version": "1", "api": "chat", "logprobs": False}
+    told |= {"input_price": None, "output_price": None}
+    with Path("weak").open("w") as file:
+        YAML().dump({"endpoint": told}, file)
+    write_params(engine="openai", model="endpoints/weak.yaml")
 
 
 def made() -> tuple[bytes, bytes]:
@@ -233,6 +244,37 @@ def test_other_engines_make_the_same_columns(
     write_params(engine=engine, model=named)
     main()
     assert read_table(folder / "candidates.parquet", "candidates").height == 18
+
+
+def test_questions_that_an_endpoint_refuses_are_counted_by_reason(folder: Path, endpoint: Endpoint) -> None:
+    prompts = dict(pl.read_parquet("prompts.parquet").select("prompt", "question_id").rows())
+    refusals = {"demo/train/0001": "flagged by our content filter", "demo/train/0004": "prompt is too long"}
+    refusals |= {"demo/train/0005": "not this one", "demo/train/0006": "was blocked for its content"}
+
+    def refuse(body: dict[str, Any]) -> Fault | None:
+        message = refusals.get(prompts[body["messages"][0]["content"]])
+        return (400, {}, f'{{"error": {{"message": "{message}"}}}}'.encode()) if message else None
+
+    endpoint.refuse = refuse
+    write_endpoint()
+    for _ in range(2):
+        main()
+        report = read_json(folder / "report.json")
+        assert report["dropped"] == {
+            "not_train": 1, "over_max_questions": 0, "longer_than_context": 1, "filtered": 2, "refused": 1,
+            "no_answer": 0,
+        }  # fmt: skip
+        assert (report["asked"], report["out"]) == (5, 10)
+    asked = read_table(folder / "candidates.parquet", "candidates")["question_id"]
+    assert not set(asked) & set(refusals)
+
+
+def test_an_endpoint_that_refuses_every_question_is_told(folder: Path, endpoint: Endpoint) -> None:
+    endpoint.refuse = lambda body: (400, {}, b'{"error": {"code": "content_filter"}}')
+    write_endpoint()
+    with pytest.raises(UserError, match=r"gives no samples of `weak` for any question \(filtered 9\)"):
+        main()
+    assert not list(folder.glob("candidates*"))
 
 
 def test_another_split_is_asked_where_the_params_say_so(folder: Path) -> None:

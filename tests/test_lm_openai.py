@@ -1,18 +1,15 @@
-"""The engine `openai` against an endpoint on loopback that misbehaves to order."""
+"""The engine `openai`: what it asks, keeps and counts."""
 
 import json
 import os
 import signal
-import threading
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
-from http.server import BaseHTTPRequestHandler
+from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from ruamel.yaml import YAML
 
 from stages.errors import UserError
 from stages.lm import asking_endpoint
@@ -22,100 +19,9 @@ from stages.lm.samples import Ask, Decoding, Sample, sample_all
 from stages.lm.seeds import first_seed
 from stages.sql.cache import Cache
 from tests.cached import records_in
-from tests.web import running
+from tests.fake_endpoint import ASKS, DECODING, KEY, Endpoint, Fault, Opens
 
 ROOT = Path(__file__).parents[1]
-KEY = "sk-secret-of-this-test"
-ASKS = [Ask(f"demo/train/{number:04}", "db", f"question {number}\nsql:\n") for number in range(6)]
-DECODING = Decoding(n=2, temperature=0.7, top_p=0.9, max_tokens=16, seed=3)
-Fault = tuple[int, dict[str, str], bytes]
-
-
-@dataclass
-class Endpoint:
-    """`faults`: the status, headers and body of the next answers, in place of the right ones; status 0 cuts the
-    connection. `then`: the same, by how many requests came before. `choices`: the most choices of an answer. `asked`:
-    the requests so far; `busiest`: how many of them were there at once."""
-
-    address: str = ""
-    faults: list[Fault] = field(default_factory=list)
-    then: dict[int, Fault] = field(default_factory=dict)
-    choices: int = 100
-    text: str = "SELECT {}"
-    reason: str = "stop"
-    pause: float = 0.0
-    asked: list[dict[str, Any]] = field(default_factory=list)
-    keys: set[str] = field(default_factory=set)
-    times: list[float] = field(default_factory=list)
-    busy: int = 0
-    busiest: int = 0
-    lock: threading.Lock = field(default_factory=threading.Lock)
-
-    def answer(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
-        texts = [self.text.format(body["seed"] + number) for number in range(min(body["n"], self.choices))]
-        chat = path.endswith("/chat/completions")
-        score = {"content": [{"token": "a", "logprob": -0.25}] * 3} if chat else {"token_logprobs": [-0.5, -0.5]}
-        if "logprobs" not in body:
-            score = {}
-        told = [{"message": {"content": text}} if chat else {"text": text} for text in texts]
-        choices = [one | {"finish_reason": self.reason, "logprobs": score or None} for one in told]
-        return {"choices": choices, "usage": {"prompt_tokens": 10, "completion_tokens": 4 * len(texts)}}
-
-
-class Handler(BaseHTTPRequestHandler):
-    endpoint: Endpoint
-
-    def do_POST(self) -> None:
-        end = self.endpoint
-        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        with end.lock:
-            end.asked.append(body)
-            end.keys.add(self.headers["Authorization"])
-            end.times.append(time.monotonic())
-            end.busy += 1
-            end.busiest = max(end.busy, end.busiest)
-            fault = end.faults.pop(0) if end.faults else end.then.get(len(end.asked) - 1)
-        time.sleep(end.pause)
-        status, headers, data = fault or (200, {}, json.dumps(end.answer(self.path, body)).encode())
-        with end.lock:
-            end.busy -= 1
-        if status:
-            self.send_response(status)
-            kind = {"Content-Length": str(len(data)), "Content-Type": "application/json"}
-            for name, value in (kind | headers).items():
-                self.send_header(name, value)
-            self.end_headers()
-            self.wfile.write(data)
-        self.close_connection = True
-
-    def log_message(self, format: str, *args: object) -> None:
-        pass
-
-
-@pytest.fixture
-def endpoint(monkeypatch: pytest.MonkeyPatch) -> Iterator[Endpoint]:
-    end = Endpoint()
-    with running(type("Own", (Handler,), {"endpoint": end})) as end.address:
-        monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-        monkeypatch.setenv("OPENAI_BASE_URL", f"{end.address}/v1")
-        monkeypatch.setenv("OPENAI_API_KEY", KEY)
-        monkeypatch.setattr(asking_endpoint, "PAUSES", (0.0, 0.0, 0.0))
-        yield end
-
-
-@pytest.fixture
-def opens(tmp_path: Path) -> Callable[..., OpenaiEngine]:
-    def open_it(**changed: Any) -> OpenaiEngine:
-        told = {"model": "weak", "version": "1", "api": "completions", "logprobs": True} | changed
-        told = {"input_price": 2.0, "output_price": 8.0} | told
-        with (tmp_path / "own.yaml").open("w") as file:
-            YAML().dump({"endpoint": told}, file)
-        return OpenaiEngine(tmp_path / "own.yaml")
-
-    return open_it
-
-
-Opens = Callable[..., OpenaiEngine]
 
 
 def told_by(engine: OpenaiEngine, asks: list[Ask] = ASKS) -> str:
@@ -149,8 +55,8 @@ def test_each_sample_is_a_choice_with_its_own_seed(
         (503, {}, b""), (200, {}, b'{"choices": [{"te'), (200, {}, b""), (200, {}, b"[]"),
         (200, {}, b'{"choices": []}'), (200, {}, b'{"choices": [null]}'), (200, {}, b'{"choices": [{}]}'),
         (200, {}, b'{"choices": "SELECT"}'), (200, {}, b'{"choices": [{"text": 5}]}'),
-        (200, {}, b'{"choices": [{"text": "a", "logprobs": {"content": [{}]}}]}'),
-        (200, {}, b'{"choices": [{"text": "a"}], "usage": {"completion_tokens": "many"}}'),
+        (200, {}, b'{"choices": null}'), (200, {}, b'{"choices": [{"message": null}]}'), (200, {}, b"9" * 5000),
+        (200, {}, b'{"choices": [{"text": "", "error": {"message": "overloaded"}, "finish_reason": "error"}]}'),
         (200, {}, b"[" * 200_000), (200, {}, b'{"choices":' * 200_000), (500, {}, b'{"error":' * 200_000),
         (200, {}, b'{"error": {"message": "overloaded"}}'), (200, {"Content-Length": "99"}, b'{"choices"'),
         (0, {}, b""),
@@ -188,7 +94,7 @@ def test_an_account_without_money_is_not_asked_again(endpoint: Endpoint, opens: 
 
 def test_what_an_endpoint_says_instead_of_an_answer_is_told(endpoint: Endpoint, opens: Opens) -> None:
     endpoint.faults = [(200, {}, b'{"error": {"message": "overloaded, ' + KEY.encode() + b'"}}')] * 4
-    assert '"overloaded, …"' in told_by(opens(), ASKS[:1])
+    assert "it answers an error: overloaded, …)" in told_by(opens(), ASKS[:1])
 
 
 def test_an_endpoint_that_is_not_there_is_told(
@@ -262,8 +168,9 @@ def test_cost_is_counted_and_told_and_the_key_is_not(
 ) -> None:
     engine = opens()
     engine.sample(ASKS, DECODING, 0, 2)
-    expected = {"requests": 6, "retries": 0, "prompt_tokens": 60, "completion_tokens": 48, "cost": 0.000504}
-    assert engine.report() == {"endpoint": expected}  # 60 x 2 and 48 x 8, of a million
+    tokens = {"prompt_tokens": 60, "completion_tokens": 48, "without_usage": 0}
+    expected = {"requests": 6, "retries": 0, **tokens, "cost": 0.000504}  # 60 x 2 and 48 x 8, of a million
+    assert engine.report() == {"endpoint": expected}
     told = capsys.readouterr()
     assert "cost 0.000504" in told.err and KEY not in told.err + told.out
     assert opens(input_price=None).report()["endpoint"]["cost"] is None
@@ -301,12 +208,12 @@ def test_what_was_answered_before_a_failure_is_kept(
     endpoint: Endpoint, opens: Opens, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SENSE_OPENAI_CONCURRENCY", "2")  # one batch of 8
-    real, last = endpoint.answer, ASKS[-1].prompt
-    monkeypatch.setattr(endpoint, "answer", lambda path, body: {} if body["prompt"] == last else real(path, body))
+    last = ASKS[-1].prompt
+    endpoint.refuse = lambda body: (503, {}, b"{}") if body["prompt"] == last else None
     cache = Cache(tmp_path / "cache")
     with pytest.raises(UserError, match="earlier answers are kept"):
         list(sample_all(opens(), ASKS, DECODING, cache))
-    monkeypatch.setattr(endpoint, "answer", real)
+    endpoint.refuse = lambda body: None
     asked = len(endpoint.asked)
     list(sample_all(opens(), ASKS, DECODING, cache))
     assert [body["prompt"] for body in endpoint.asked[asked:]] == [last]
@@ -334,13 +241,20 @@ def test_an_answer_is_kept_when_it_comes(
     endpoint: Endpoint, opens: Opens, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SENSE_OPENAI_CONCURRENCY", "2")
-    cache, real, seen = Cache(tmp_path / "cache"), endpoint.answer, list[int]()
+    cache, real, seen, kept = Cache(tmp_path / "cache"), endpoint.answer, list[int](), list[object]()
+    put = cache.put
 
     def answer(path: str, body: dict[str, Any]) -> dict[str, Any]:
-        seen.append(len(records_in(cache.file.parent)))
+        seen.append(len(kept))  # not `records_in`: a second SQLite library beside a writing one can end a process
         return real(path, body)
 
+    def counted_put(records: Iterable[tuple[bytes, Any]]) -> None:
+        records = list(records)
+        put(records)
+        kept.extend(records)
+
     monkeypatch.setattr(endpoint, "answer", answer)
+    monkeypatch.setattr(cache, "put", counted_put)
     list(sample_all(opens(), ASKS, DECODING, cache))
     assert seen[-1] >= 8  # all but the two questions that are being asked
 

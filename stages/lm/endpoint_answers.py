@@ -1,9 +1,11 @@
-"""What an OpenAI-compatible endpoint answers, read strictly where samples come from, and not where they do not."""
+"""What an OpenAI-compatible endpoint answers: strict about what is a completion, lenient about all beside it."""
 
 import json
+from typing import Any, TypeVar
 
 from pydantic import BaseModel, Field, ValidationError
 
+from stages.lm.endpoint_errors import is_error, message_of
 from stages.lm.samples import Sample
 from stages.redaction import holds_key
 
@@ -11,6 +13,16 @@ HOLDS_KEY = "holds_key"
 """Why a sample has no text: the completion repeated the key that the endpoint was asked with."""
 
 _UNKNOWN = -9999.0  # what some endpoints say where they do not know a log-probability
+_ENDS = {
+    "stop": "stop", "eos": "stop", "eos_token": "stop", "end_turn": "stop", "stop_sequence": "stop",
+    "length": "length", "max_tokens": "length", "model_length": "length",
+    "content_filter": "content_filter", "safety": "content_filter", "recitation": "content_filter",
+    "prohibited_content": "content_filter", "blocklist": "content_filter", "spii": "content_filter",
+    "sensitive": "content_filter", "refusal": "content_filter",
+}  # fmt: skip
+"""What endpoints call the end of a completion, in lower case, to `finish_reason`; all else is `other`."""
+
+M = TypeVar("M", bound=BaseModel)
 
 
 class _Scored(BaseModel):
@@ -23,28 +35,45 @@ class _Scores(BaseModel):
 
 
 class _Message(BaseModel):
-    content: str | None = None
+    content: str | dict[str, Any] | list[str | dict[str, Any] | None] | None = None
+    refusal: Any = None
 
 
 class _Choice(BaseModel):
     text: str | None = None
     message: _Message | None = None
-    finish_reason: str | None = None
-    logprobs: _Scores | None = None
+    finish_reason: Any = None
+    logprobs: Any = None
+    error: Any = None  # in place of the completion
+
+    def is_completion(self) -> bool:
+        """An empty one, too, if it has ended."""
+        return not self.error and not (self.text is None and self.message is None and self.finish_reason is None)
 
 
 class Usage(BaseModel):
-    """The tokens that an endpoint counted."""
+    """The tokens that an endpoint counted; None where it does not tell."""
 
-    prompt_tokens: int = Field(default=0, ge=0)
-    completion_tokens: int | None = Field(default=None, ge=0)
+    prompt_tokens: int | None = Field(default=None, ge=0, le=10**12)
+    completion_tokens: int | None = Field(default=None, ge=0, le=10**12)
 
 
 class Answer(BaseModel):
     """An answer with a choice at least."""
 
     choices: list[_Choice] = Field(min_length=1)
-    usage: Usage | None = None
+    usage: Any = None
+
+    def tokens(self) -> Usage:
+        return _read(Usage, self.usage)
+
+
+def _read(model: type[M], value: object) -> M:
+    """`value` as `model`, which is empty where it is none: a completion is paid for, whatever stands beside it."""
+    try:
+        return model.model_validate(value)
+    except ValidationError:
+        return model()
 
 
 def read_answer(text: str) -> Answer:
@@ -53,10 +82,11 @@ def read_answer(text: str) -> Answer:
         # Half a character, where a token ended within one, is no text that can be kept.
         whole = json.dumps(json.loads(text), ensure_ascii=False).encode("utf-16", "surrogatepass")
         answer = Answer.model_validate_json(whole.decode("utf-16", "replace"))
-    except (json.JSONDecodeError, RecursionError, ValidationError):  # RecursionError: brackets, thousands deep
+    except (ValueError, RecursionError):  # RecursionError: brackets, thousands deep
         answer = None
-    if answer is None or any(choice.text is None and choice.message is None for choice in answer.choices):
-        raise ValueError(f"it answers no completion: {text}" if text.strip() else "it answers nothing")
+    if answer is None or not all(choice.is_completion() for choice in answer.choices):
+        answered = f"an error: {message_of(text)}" if is_error(text) else f"no completion: {text}"
+        raise ValueError(f"it answers {answered}" if text.strip() else "it answers nothing")
     return answer
 
 
@@ -66,17 +96,33 @@ def samples_of(answer: Answer) -> list[Sample]:
 
 
 def _sample(choice: _Choice, answer: Answer) -> Sample:
-    """A choice as a sample. An empty answer is one too; a reason to end that is no API's counts as `other`. What holds
-    the key is kept without its text, so that it is counted and not paid for again."""
-    text = choice.message.content if choice.message else choice.text
-    told = choice.logprobs or _Scores()
-    scores = [token.logprob for token in told.content] if told.content else told.token_logprobs or []
+    """A choice as a sample. An empty answer is one too. What holds the key is kept without its text, so that it is
+    counted and not paid for again."""
+    text = _text(choice.message.content if choice.message else choice.text)
+    logprobs = _read(_Scores, choice.logprobs)
+    scores = [token.logprob for token in logprobs.content] if logprobs.content else logprobs.token_logprobs or []
     known = [score for score in scores if score is not None and score > _UNKNOWN]
     tokens = len(scores) or None
-    if tokens is None and len(answer.choices) == 1 and answer.usage:
-        tokens = answer.usage.completion_tokens
-    reason = choice.finish_reason if choice.finish_reason in ("stop", "length", "content_filter") else "other"
+    if tokens is None and len(answer.choices) == 1:
+        tokens = answer.tokens().completion_tokens
+    reason = _ENDS.get(str(choice.finish_reason).lower().partition(":")[0], "other")
     whole = bool(known) and len(known) == len(scores)
-    if holds_key(text or ""):
+    if not text and choice.message and choice.message.refusal:
+        reason = "content_filter"
+    if holds_key(text):
         text, reason = "", HOLDS_KEY
-    return Sample(text or "", reason, tokens, round(min(sum(known), 0.0), 6) if whole else None)
+    return Sample(text, reason, tokens, round(min(sum(known), 0.0), 6) if whole else None)
+
+
+def _text(content: str | dict[str, Any] | list[str | dict[str, Any] | None] | None) -> str:
+    """A message's content, which may come in parts: those of text, joined; not thoughts, refusals and references."""
+    parts = content if isinstance(content, list) else [content]
+    return "".join(part if isinstance(part, str) else _text_of_part(part or {}) for part in parts)
+
+
+def _text_of_part(part: dict[str, Any]) -> str:
+    if part.get("type", "text") not in ("text", "output_text") or part.get("thought"):
+        return ""
+    text = part.get("text")
+    text = text.get("value") if isinstance(text, dict) else text
+    return text if isinstance(text, str) else ""

@@ -15,13 +15,16 @@ from pydantic import Field
 
 from stages.display import show
 from stages.errors import UserError
-from stages.lm.asking_endpoint import Line, all_of, ask_endpoint
+from stages.lm.asking_endpoint import ask_endpoint
+from stages.lm.endpoint_form import Form
+from stages.lm.request_line import Line, all_of
 from stages.lm.samples import Ask, Decoding, Keep, Sample
 from stages.lm.seeds import first_seed
 from stages.params import Params, read_params
 
 _CODE = 1  # raised by hand where what is asked changes: an edit must not pay for everything again
 _PRICED = ("prompt_tokens", "completion_tokens")
+_MOST = 10_000  # samples in one request
 _BATCH = 4  # times as many questions as there are requests at once: few wait for the slowest
 
 
@@ -34,13 +37,14 @@ class Endpoint(Params):
     logprobs: bool
     input_price: float | None = Field(ge=0)
     output_price: float | None = Field(ge=0)
+    samples_per_request: int | None = Field(default=None, gt=0, le=10_000)
 
 
 class OpenaiEngine:
     """The model that an endpoint file names. Address and key come from OPENAI_BASE_URL and OPENAI_API_KEY.
 
-    What it answers cannot be made again, and is paid for: it is kept, whatever else is asked. Raises UserError for each
-    mistake in the file and in the environment.
+    What it answers cannot be made again, and is paid for: it is kept, whatever else is asked. `left_out`: question_id
+    to the reason why it gave no samples for it. Raises UserError for each mistake in the file and in the environment.
     """
 
     together = 1
@@ -60,6 +64,8 @@ class OpenaiEngine:
         self.concurrency, self.per_minute = concurrency, per_minute
         self.counts: Counter[str] = Counter()
         self.next_start = time.monotonic()
+        self.form = Form(self.endpoint.samples_per_request or _MOST)
+        self.left_out: dict[str, str] = {}
 
     def batches(self, asks: Sequence[Ask]) -> list[list[int]]:
         """A few times as many questions as are asked at once."""
@@ -72,10 +78,8 @@ class OpenaiEngine:
         return ["openai", asked, _CODE]
 
     def sample(self, asks: Sequence[Ask], decoding: Decoding, first: int, count: int) -> list[list[Sample]]:
-        """Samples number `first` to `first + count` of each; none where the endpoint says that the prompt is too long.
-
-        Raises UserError where it refuses what is asked, or goes on failing.
-        """
+        """Samples number `first` to `first + count` of each; none of a question that the endpoint gives none for, see
+        `left_out`. Raises UserError where it refuses what is asked, or goes on failing."""
         made: list[list[Sample]] = [[] for _ in asks]
         numbers = [range(first, first + count)] * len(asks)
         self.sample_live(asks, decoding, numbers, lambda position, samples: made[position].extend(samples))
@@ -86,19 +90,33 @@ class OpenaiEngine:
         asyncio.run(self._sample(asks, decoding, numbers, keep))
 
     async def _sample(self, asks: Sequence[Ask], decoding: Decoding, numbers: Sequence[range], keep: Keep) -> None:
-        from openai import AsyncOpenAI
+        from openai import AsyncOpenAI, DefaultAsyncHttpxClient
 
-        async with AsyncOpenAI(max_retries=0, timeout=600) as client:
-            line = Line(self.concurrency, self.per_minute, self.counts, self.next_start)
+        from stages.lm.bounded_answers import ENCODINGS, bound
+
+        self.form.proven |= any(own.start for own in numbers)
+        bounded = DefaultAsyncHttpxClient(event_hooks={"response": [bound]})
+        headers = {"Accept-Encoding": ENCODINGS}
+        async with AsyncOpenAI(max_retries=0, timeout=600, http_client=bounded, default_headers=headers) as client:
+            line = Line(self.concurrency, self.per_minute, self.counts, self.form, self.next_start)
             jobs = []
             for position, (ask, own) in enumerate(zip(asks, numbers, strict=True)):
                 request = self._request(ask, decoding, own.start)
-                job = ask_endpoint(client, line, request, len(own), partial(keep, position))
+                leave_out = partial(self._leave_out, ask.question_id)
+                job = ask_endpoint(client, line, request, len(own), partial(keep, position), leave_out)
                 jobs.append(asyncio.create_task(job))
             try:
                 await all_of(line, jobs)
             finally:
                 self.next_start = line.next
+        if self.form.unexplained and not self.form.proven:
+            raise UserError(self.form.unexplained[0])
+
+    def _leave_out(self, question_id: str, reason: str, message: str) -> None:
+        """Notes why the endpoint gives no samples for a question. The first of each reason is shown."""
+        if reason not in self.left_out.values():
+            show(f"endpoint: {question_id} is left out as {reason} ({message}); others are counted", sys.stderr)
+        self.left_out[question_id] = reason
 
     def _request(self, ask: Ask, decoding: Decoding, first: int) -> dict[str, Any]:
         request: dict[str, Any] = {
@@ -112,11 +130,11 @@ class OpenaiEngine:
 
     def report(self) -> dict[str, Any]:
         """What this run asked for and what that costs, also told on stderr; not what an earlier run paid for."""
-        asked: dict[str, Any] = {name: self.counts[name] for name in ("requests", "retries", *_PRICED)}
+        asked: dict[str, Any] = {name: self.counts[name] for name in ("requests", "retries", *_PRICED, "without_usage")}
         prices = [self.endpoint.input_price, self.endpoint.output_price]
         known = [price for price in prices if price is not None]
         costs = [asked[name] * price / 1e6 for name, price in zip(_PRICED, known, strict=False)]
-        asked["cost"] = round(sum(costs), 6) if known == prices else None
+        asked["cost"] = round(sum(costs), 6) if known == prices and not self.counts["without_usage"] else None
         show("endpoint: " + ", ".join(f"{name} {value}" for name, value in asked.items()), sys.stderr)
         return {"endpoint": asked}
 

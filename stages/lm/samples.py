@@ -75,7 +75,8 @@ class Live(Protocol):
     """An engine whose samples come one by one. Each is kept at once: it is paid for, and cannot be made again."""
 
     def sample_live(self, asks: Sequence[Ask], decoding: Decoding, numbers: Sequence[range], keep: Keep) -> None:
-        """Gives `keep` each question's samples of its `numbers`, in their order; none where the prompt does not fit."""
+        """Gives `keep` each question's samples of its `numbers`, in their order; none where the prompt does not fit.
+        A range that starts above 0, empty ones too, says that the samples before it are there."""
 
 
 def sample_all(
@@ -130,16 +131,14 @@ def _ask(
 ) -> list[list[Sample]]:
     """The samples of `keys`, each kept as it comes. What is in the cache counts: another run may have been faster."""
     there = [len(_kept(cache, own)) for own in keys]
-    missing = [position for position, own in enumerate(keys) if there[position] < len(own)]
 
-    def keep(number: int, samples: list[Sample]) -> None:
-        position = missing[number]
+    def keep(position: int, samples: list[Sample]) -> None:
         _keep(cache, keys[position][there[position] :], samples)
         there[position] += len(samples)
 
-    if missing:
-        numbers = [range(there[position], len(keys[position])) for position in missing]
-        engine.sample_live([asks[position] for position in missing], decoding, numbers, keep)
+    numbers = [range(count, len(own)) for count, own in zip(there, keys, strict=True)]
+    if any(numbers):
+        engine.sample_live(asks, decoding, numbers, keep)
     rows = [_kept(cache, own) for own in keys]
     return [row if len(row) == len(own) else [] for row, own in zip(rows, keys, strict=True)]
 
