@@ -1,6 +1,7 @@
 """What several tests share: a tiny SFT set, and a model and tokenizer small enough to make anew."""
 
 import os
+import signal
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
@@ -70,3 +71,12 @@ def model(tokenizer: PreTrainedTokenizerFast) -> LlamaForCausalLM:
     made = new_model(tokenizer, hidden_size=32, layers=2, heads=2, seed=7)
     made.eval()
     return made
+
+
+@pytest.fixture
+def heeded_interrupts() -> Iterator[None]:
+    """Ctrl-C does in this process and its children what it does on a terminal: in the background of a shell it is
+    ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)

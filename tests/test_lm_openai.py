@@ -259,6 +259,7 @@ def test_an_answer_is_kept_when_it_comes(
     assert seen[-1] >= 8  # all but the two questions that are being asked
 
 
+@pytest.mark.usefixtures("heeded_interrupts")
 def test_answers_that_came_before_an_interrupt_are_kept(
     endpoint: Endpoint, opens: Opens, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -542,6 +542,7 @@ def test_a_reader_that_goes_away_is_no_error() -> None:
     assert Path("metrics.json").exists()
 
 
+@pytest.mark.usefixtures("heeded_interrupts")
 def test_ctrl_c_ends_it_at_once_and_the_same_command_goes_on(cache_folder: Path) -> None:
     golds = [f"SELECT {number}" for number in range(60)]  # what has one gold comes back together
     write(golds, [counting(200_000 + number) for number in range(60)])
