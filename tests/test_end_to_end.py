@@ -289,7 +289,7 @@ def test_pairs_are_made_of_own_databases_and_predictions_as_the_readme_says(tmp_
     (own / "questions").write_text("\n".join(map(json.dumps, questions)))
     (own / "predictions" / "one.txt").write_text(f"{golds[0]}\nSELECT 1\n")
     (own / "predictions" / "two.txt").write_text(f"SELECT name FROM animal\n{golds[1]}\n")
-    [block] = [block for block in blocks("bash") if "recipes/own.yaml" in block]
+    [block] = [block for block in blocks("bash") if "cp PREDICTIONS" in block]
     for name in ("DATABASES", "QUESTIONS", "PREDICTIONS"):
         block = block.replace(f" {name}", f" {own / name.lower()}")
     run(folder, "bash", "-ec", block)
