@@ -12,12 +12,16 @@ os.environ["OMP_NUM_THREADS"] = "1"  # on busy cores, threads of such small mode
 
 import polars as pl
 import pytest
+from hypothesis import settings
 from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
 from stages.lm.scratch import new_model, train_tokenizer
 from stages.tables import COLUMNS
 from tests.fake_endpoint import endpoint, opens  # noqa: F401 (fixtures)
 from tests.real import REAL
+
+settings.register_profile("busy", deadline=None)  # a busy machine takes its time
+settings.load_profile("busy")
 
 collect_ignore = [] if find_spec("vllm") else ["vllm"]  # it has an environment of its own: `make test-vllm`
 

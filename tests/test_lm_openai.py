@@ -189,19 +189,19 @@ def test_so_many_are_asked_a_minute_and_no_more(
     endpoint: Endpoint, opens: Opens, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SENSE_OPENAI_REQUESTS_PER_MINUTE", "600")
+    start = time.monotonic()
     opens().sample(ASKS, DECODING, 0, 1)
-    gaps = [later - earlier for earlier, later in zip(endpoint.times, endpoint.times[2:], strict=False)]
-    assert min(gaps) > 0.15  # of 0.1 s each, with some room
+    assert time.monotonic() - start >= 0.1 * (len(ASKS) - 1)
 
 
 def test_that_bound_holds_from_batch_to_batch(
     endpoint: Endpoint, opens: Opens, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SENSE_OPENAI_REQUESTS_PER_MINUTE", "300")
-    engine = opens()
+    start, engine = time.monotonic(), opens()
     for ask in ASKS[:3]:
         engine.sample([ask], DECODING, 0, 1)
-    assert endpoint.times[2] - endpoint.times[0] > 0.35  # twice 0.2 s, with some room
+    assert time.monotonic() - start >= 2 * 0.2
 
 
 def test_what_was_answered_before_a_failure_is_kept(

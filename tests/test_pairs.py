@@ -200,7 +200,7 @@ any_params = st.fixed_dictionaries({
 
 
 @given(question_tables, any_params)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_what_is_chosen_is_right_and_what_is_rejected_is_surely_wrong(
     questions: dict[str, list[Candidate]], drawn: dict[str, Any]
 ) -> None:
@@ -216,7 +216,7 @@ def test_what_is_chosen_is_right_and_what_is_rejected_is_surely_wrong(
 
 
 @given(question_tables, any_params)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_the_counts_add_up(questions: dict[str, list[Candidate]], drawn: dict[str, Any]) -> None:
     counts: Counter[str] = Counter()
     made = make_pairs(*tables_of(questions), params(**drawn), counts)
@@ -231,7 +231,7 @@ def test_the_counts_add_up(questions: dict[str, list[Candidate]], drawn: dict[st
 
 
 @given(question_tables, any_params, st.randoms(use_true_random=False))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_the_order_of_the_rows_does_not_matter(
     questions: dict[str, list[Candidate]], drawn: dict[str, Any], shuffler: Any
 ) -> None:
@@ -244,7 +244,7 @@ def test_the_order_of_the_rows_does_not_matter(
 
 
 @given(question_tables, any_params)
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_a_question_more_changes_no_pair_of_the_others(
     questions: dict[str, list[Candidate]], drawn: dict[str, Any]
 ) -> None:

@@ -118,7 +118,7 @@ def test_a_dataset_in_several_files_is_one(tmp_path: Path) -> None:
     assert counts(found) == (1, 0, 0)
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(old=ROWS, new=ROWS)
 def test_counts_keys_and_mirror_hold_for_any_rows(
     old: dict[str, tuple[str | None, float | None]], new: dict[str, tuple[str | None, float | None]]
@@ -139,7 +139,7 @@ def _one_zero(values: tuple[str | None, float | None]) -> tuple[str | None, floa
     return values[0], values[1] + 0.0 if values[1] is not None else None
 
 
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 @given(rows=ROWS)
 def test_nothing_differs_from_itself_nor_from_a_copy(rows: dict[str, tuple[str | None, float | None]]) -> None:
     one = pairs(rows)
