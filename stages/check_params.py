@@ -10,6 +10,7 @@ from typing import Any
 
 from stages.candidates import CandidatesParams
 from stages.commands import noted
+from stages.corpora.demo.domains import read_domains
 from stages.corpus import DEMO, CorpusParams
 from stages.errors import UserError, run_stage
 from stages.evaluate import EvaluateParams
@@ -79,6 +80,16 @@ def _strange_test_sets(sections: Mapping[str, Any]) -> list[str]:
     ]
 
 
+def _strange_domains(sections: Mapping[str, Any]) -> list[str]:
+    """Domains of the demo corpus that are none."""
+    demo = sections["corpus"].demo
+    known = [domain.domain for domain in read_domains()] if demo and demo.domains else []
+    return [
+        f"`corpus.demo.domains` has {name}, which is no domain; there are: {', '.join(known)}"
+        for name in (demo.domains or [] if demo else []) if name not in known
+    ]
+
+
 def _beyond_context(sections: Mapping[str, Any]) -> list[str]:
     """What else would show only after the strong model is trained: that it does not see as far as the pairs go."""
     strong, dpo = sections["train_sft.strong"], sections["train_dpo"]
@@ -115,6 +126,7 @@ def _without_adapters(sections: Mapping[str, Any]) -> list[str]:
 _TRAINED = {"train_sft.strong", "train_sft.weak"}
 ACROSS: list[tuple[set[str], Callable[[Mapping[str, Any]], list[str]]]] = [
     ({"corpus", "evaluate"}, _strange_test_sets),
+    ({"corpus"}, _strange_domains),
     ({"train_sft.strong", "train_dpo"}, _beyond_context),
     ({"candidates", "evaluate", *_TRAINED}, _no_room),
     ({"publish", "train_dpo", *_TRAINED}, _without_adapters),

@@ -17,6 +17,7 @@ from stages.files import fingerprint, sha256_file
 from stages.prompting.extract import extract_sql
 from stages.sql.prediction_rows import ROWS, Asked
 from stages.sql.predictions import read_predictions_of
+from stages.sql.reading import is_unicode
 from stages.tables import COLUMNS
 
 FORMATS = (".txt", ".sql", ".json", *ROWS)
@@ -97,8 +98,13 @@ def _visible(folder: Path) -> list[Path]:
 def _faults(folder: Path, paths: Sequence[Path]) -> list[str]:
     if not paths:
         return [f"{folder} is empty; put one prediction file a system into it ({', '.join(FORMATS)})"]
-    known = [path for path in paths if path.suffix.lower() in FORMATS and path.is_file()]
+    known = [path for path in paths if path.suffix.lower() in FORMATS and path.is_file() and is_unicode(path.name)]
     wrong = [
+        f"{folder} has a file whose name is not UTF-8 ({path.name!a}); rename it"
+        for path in paths if not is_unicode(path.name)
+    ]
+    paths = [path for path in paths if is_unicode(path.name)]
+    wrong += [
         f"{path} is no prediction file; take it out of {folder}, or name it by what it is ({', '.join(FORMATS)})"
         for path in paths if path not in known
     ]

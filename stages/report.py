@@ -60,7 +60,9 @@ def _csv(header: str, rows: Iterator[tuple[object, ...]]) -> str:
 
 def table(pairs: int, evaluations: Evaluations) -> str:
     """The figures for people, in per cent, with the 95 % interval of EX."""
-    lines = [f"{pairs:,} pairs; EX in per cent, with its 95 % interval:"] if evaluations else [f"{pairs:,} pairs"]
+    if not evaluations:
+        return f"{pairs:,} pairs; `evaluate.test_sets` is empty, so no model was evaluated"
+    lines = [f"{pairs:,} pairs; EX in per cent, with its 95 % interval:"]
     for (test_set, model), report in evaluations.items():
         ex, low, high = (100 * report[name] for name in ("ex", "ex_low", "ex_high"))
         n = max(report["pass_at"], key=int)

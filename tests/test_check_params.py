@@ -95,6 +95,12 @@ def test_a_test_set_that_no_source_gives_is_named_beside_the_other_mistakes(para
     )
 
 
+def test_a_domain_that_is_none_is_named(params: dict[str, Any]) -> None:
+    params["corpus"]["demo"]["domains"] = ["music", "musik"]
+    (sentence,) = sentences(params)
+    assert sentence.startswith("params.yaml: `corpus.demo.domains` has musik, which is no domain; there are: ")
+
+
 def test_pairs_that_are_longer_than_a_scratch_model_sees_are_named(params: dict[str, Any]) -> None:
     params["train_sft"]["strong"]["max_length"], params["train_dpo"]["max_length"] = 300, 301
     (told,) = sentences(params)

@@ -1,6 +1,7 @@
 """Predictions in files as candidates. Each case of a file that is read or refused: tests/fixtures/predictions."""
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -238,6 +239,12 @@ def test_a_file_that_cannot_be_a_systems_predictions_is_named(name: str, sentenc
     write(name, "[]")
     assert fit(refusal(main), [sentence])
     assert not list(folder.glob("candidates*"))
+
+
+def test_a_file_whose_name_is_no_text_is_named(folder: Path) -> None:
+    (Path("models/imported/spider-dev") / os.fsdecode(b"a\xff.txt")).write_text("SELECT 1\n")
+    told = "models/imported/spider-dev has a file whose name is not UTF-8 ('a\\udcff.txt'); rename it"
+    assert fit(refusal(main), [told])
 
 
 def test_a_folder_without_any_of_the_test_sets_says_which_it_needs(folder: Path) -> None:

@@ -23,9 +23,19 @@ SUFFIXES = (".sqlite", ".db", ".sqlite3")
 def find_database(folders: Iterable[Path], db_id: str) -> Path | None:
     """The file of a database in the first of `folders` that has it: `<db_id>/<db_id>.sqlite`, or without a folder of
     its own; `.db` and `.sqlite3` will do."""
+    return next((path for folder in folders for path in _files(folder, db_id)), None)
+
+
+def _files(folder: Path, db_id: str) -> list[Path]:
     names = [name for suffix in SUFFIXES for name in (f"{db_id}/{db_id}{suffix}", f"{db_id}{suffix}")]
-    paths = (folder / name for folder in folders for name in names)
-    return next((path for path in paths if path.is_file()), None)
+    return [folder / name for name in names if (folder / name).is_file()]
+
+
+def doubles(folders: Iterable[Path], db_ids: Iterable[str]) -> list[str]:
+    """A sentence for each database that a folder has twice, in files that are not the same."""
+    places = ((folder, db_id) for folder in folders for db_id in db_ids)
+    found = {(folder, db_id): _files(folder, db_id) for folder, db_id in places}
+    return [sentence for (_, db_id), paths in found.items() if paths for sentence in conflicts({db_id: paths})]
 
 
 def conflicts(found: Mapping[str, Sequence[Path]]) -> list[str]:

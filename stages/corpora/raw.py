@@ -15,7 +15,7 @@ from pydantic_core import PydanticCustomError
 
 from stages.asking import drawn
 from stages.corpora.entries import Entry
-from stages.corpora.placing import find_database
+from stages.corpora.placing import doubles, find_database
 from stages.corpora.readers import KNOWN, LAYOUTS, Layout, Reader
 from stages.params import Params
 from stages.sql.hardness import hardness
@@ -105,6 +105,7 @@ def _part(source: str, split: str, params: SplitParams, folder: Path, reader: Re
     entries = reader.read(folder, split, wrong)
     folders = reader.databases(folder, split)
     db_ids = sorted({entry.db_id for entry in entries})
+    wrong += doubles(folders, db_ids)
     databases = {db_id: find_database(folders, db_id) for db_id in db_ids}
     return Part(source, split, params, reader.origin, entries, databases)
 

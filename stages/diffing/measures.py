@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from stages.diffing.versions import Version
 
+_MISSING = object()
 INTERVAL = ("ex", "ex_low", "ex_high")
 """What a metrics file has that is the evaluation of a model: EX and its interval."""
 
@@ -38,6 +39,6 @@ def diff_params(old: Version, new: Version) -> dict[str, dict[str, object]] | No
     before, after = old.params, new.params
     if before is None or after is None:
         return None
-    differ = [name for name in {**before, **after} if before.get(name) != after.get(name)]
+    differ = [name for name in {**before, **after} if before.get(name, _MISSING) != after.get(name, _MISSING)]
     sides = {"old": before, "new": after}
     return {name: {side: of[name] for side, of in sides.items() if name in of} for name in differ}

@@ -76,13 +76,17 @@ def _items(definition: Mapping[str, Any], current: Params) -> set[str] | None:
 
 
 def params_of(entries: Entries, current: Params | None) -> dict[str, object]:
-    """The params that data was made with. A section is that of the stage of its name; of several values, that of a
-    stage that ran with `current`, the params of params.yaml, and else that of the first stage in the pipeline."""
+    """The params that data was made with. A section is that of the stage of its name, where that recorded all of it. Of
+    several values, the one counts that a stage ran with which ran with `current`, the params of params.yaml, and else
+    that of the first stage in the pipeline."""
     records: dict[str, list[tuple[bool, bool, object]]] = defaultdict(list)
+    whole = {stage for stage, entry in entries.items() if stage in entry.get("params", {}).get(str(PARAMS_FILE), {})}
     for stage, entry in entries.items():
         for name, value in _recorded(entry).items():
-            other = stage.partition("@")[0] != name.partition(".")[0]
-            records[name].append((other, current is not None and current.get(name, _MISSING) != value, value))
+            section = name.partition(".")[0]
+            other = stage.partition("@")[0] != section
+            if not (other and section in whole):
+                records[name].append((other, current is not None and current.get(name, _MISSING) != value, value))
     return {name: min(found, key=lambda record: record[:2])[2] for name, found in records.items()}
 
 

@@ -19,9 +19,6 @@ from stages.errors import UserError
 from stages.sql.reading import DELIMITERS, JSONL, csv_rows, is_unicode, json_lines, parquet, refuse, short
 
 ROWS = (*JSONL, ".parquet", *DELIMITERS)
-NO_PREDICTION = (None, 0)
-"""What stands for a prediction where there is none: BIRD's baselines write 0."""
-
 _FIELDS = {
     "question_id": "a text", "index": "a whole number", "sample": "a whole number", "sql": "a text, or null for no SQL",
     "db_id": "a text",
@@ -83,11 +80,16 @@ def _typed(rows: Iterable[Mapping[str, str | None]]) -> Iterator[dict[str, str |
         }
 
 
+def is_none(value: object) -> bool:
+    """Whether a value stands for a prediction where there is none: BIRD's baselines write 0."""
+    return value is None or (type(value) is int and value == 0)
+
+
 def _fits(name: str, value: object) -> bool:
     if isinstance(value, str):
         return name not in ("index", "sample") and is_unicode(value)
     if name == "sql":
-        return value in NO_PREDICTION
+        return is_none(value)
     return name != "db_id" and type(value) is int and value.bit_length() < 64
 
 

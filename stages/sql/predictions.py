@@ -18,10 +18,15 @@ from stages.errors import UserError
 from stages.files import decode_json
 from stages.sql.golds import Gold
 from stages.sql.prediction_db_ids import Text, without_db_ids
-from stages.sql.prediction_rows import NO_PREDICTION, ROWS, Asked, by_question, keys, missing, read_rows, rows_of
+from stages.sql.prediction_rows import ROWS, Asked, by_question, is_none, keys, missing, read_rows, rows_of
 from stages.sql.reading import json_value, refuse, short, text_lines
 
 _FENCE = re.compile(r"\s*```\w*\s*")
+_GOES_ON = re.compile(
+    r"\s*(?:from|where|join|(?:inner|left|right|full|cross|natural)\s+(?:outer\s+)?join|on|group\s+by|having|order\s+by|"
+    r"limit|and|or|union|intersect|except)\b|\s*[),]",
+    re.IGNORECASE,
+)
 
 _Texts = dict[int, list[Text]]  # position to the predictions for it
 
@@ -103,6 +108,11 @@ def _line_texts(path: Path, count: int) -> list[list[Text]]:
     if len(groups) == count:
         if fence := next((place for group in groups for place, line in group if _FENCE.fullmatch(line)), None):
             raise UserError(f"{path}, {fence}: this is a code fence, but each line is a prediction; give the SQL alone")
+        if part := next((place for group in groups for place, line in group[1:] if _GOES_ON.match(line)), None):
+            raise UserError(
+                f"{path}, {part}: this goes on with the statement before it, but each line is a prediction; write each "
+                "query on one line, or give JSON"
+            )
         return groups
     if solid == count:
         return [[line] for line in lines[:solid]]
@@ -143,9 +153,9 @@ def _json_texts(path: Path, value: object, count: int, wrong: list[str]) -> _Tex
 
 
 def _texts(path: Path, place: str, value: object, wrong: list[str]) -> list[Text]:
-    if value in NO_PREDICTION or isinstance(value, str):
+    if is_none(value) or isinstance(value, str):
         return [(place, str(value or ""))]
-    if isinstance(value, list) and value and all(text in NO_PREDICTION or isinstance(text, str) for text in value):
+    if isinstance(value, list) and value and all(is_none(text) or isinstance(text, str) for text in value):
         return [(f"{place}, text {number}", text or "") for number, text in enumerate(value)]
     wrong.append(f"{path}, {place}: {short(value)} is no prediction; give a text, a list of texts, or null for no SQL")
     return []

@@ -36,7 +36,7 @@ def json_lines(path: Path, wrong: list[str]) -> Iterator[tuple[int, dict[str, An
             solid = line.removeprefix(_BOM if number == 1 else b"").strip()
             try:
                 text = solid.decode()
-                value = decode_json(text) if text else None
+                value = decode_json(text, object_pairs_hook=_object) if text else None
             except ValueError as error:
                 what = "UTF-8" if isinstance(error, UnicodeDecodeError) else "JSON"
                 wrong.append(f"{path}, line {number}: this is not {what} ({error}); give one JSON object a line")

@@ -376,8 +376,23 @@ def database_problem(path: Path, fix: str = "replace it") -> str | None:
     try:
         Database(path).close()
         reason = "" if path.stat().st_size else "it is empty"  # SQLite takes that for a database without tables
+        reason = reason or _missing_bytes(path)
     except UserError as error:
         return str(error)
     except apsw.Error as error:
         reason = str(error)
     return f"{path} is not an SQLite database ({reason}); {fix}" if reason else None
+
+
+def _missing_bytes(path: Path) -> str:
+    """What a file lacks of the pages that its header tells of; empty where nothing. SQLite reads zeros in their place.
+    The header is SQLite's (https://www.sqlite.org/fileformat.html#the_database_header)."""
+    with path.open("rb") as file:
+        header = file.read(100)
+    page_size, changes, pages, told_by = (
+        int.from_bytes(header[start:end], "big") for start, end in ((16, 18), (24, 28), (28, 32), (92, 96))
+    )
+    size = pages * (65_536 if page_size == 1 else page_size)
+    if changes != told_by or size <= path.stat().st_size:  # an old SQLite wrote no number of pages
+        return ""
+    return f"it is cut off: it has {path.stat().st_size:,} of {size:,} bytes"

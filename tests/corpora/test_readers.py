@@ -10,6 +10,7 @@ import pytest
 
 from stages.corpora.bird import descriptions
 from stages.corpora.entries import Entry
+from stages.corpora.placing import doubles
 from stages.corpora.readers import KNOWN, LAYOUTS, Reader
 from stages.errors import UserError
 from tests.corpora.world import bird_row, make_bird, make_database, make_spider, spider_row, write_json
@@ -219,6 +220,18 @@ def test_a_byte_order_mark_and_crlf_change_nothing(kind: str, tmp_path: Path) ->
 def test_versions_of_a_gold_may_be_an_object_or_its_json_text(versions: Any, tmp_path: Path) -> None:
     write_json(tmp_path / "train.json", [{**OWN[0], "other_golds": versions}])
     assert read(FOLDER, tmp_path, "train")[0].other_golds == {"2023": "SELECT 1"}
+
+
+def test_two_databases_of_one_name_are_refused_where_they_differ(tmp_path: Path) -> None:
+    (tmp_path / "zoo").mkdir()
+    for place, text in (("zoo.sqlite", "a"), ("zoo/zoo.sqlite", "b")):
+        (tmp_path / place).write_text(text)
+    assert doubles([tmp_path], ["zoo", "music"]) == [
+        f"the database `zoo` is another one in {tmp_path}/zoo.sqlite than in {tmp_path}/zoo/zoo.sqlite; rename one of "
+        "them, in its questions too"
+    ]
+    (tmp_path / "zoo.sqlite").write_text("b")
+    assert doubles([tmp_path], ["zoo", "music"]) == []
 
 
 def test_two_tables_for_one_split_are_refused(tmp_path: Path) -> None:

@@ -101,6 +101,14 @@ def test_a_section_comes_from_its_own_stage_and_what_repeats_it_is_stale() -> No
     }  # fmt: skip
 
 
+def test_what_a_section_no_longer_has_is_not_taken_from_what_repeats_it() -> None:
+    lock, params = whole(), changed("pairs", draw=None)
+    lock["publish"]["params"]["params.yaml"]["pairs"] = PARAMS["pairs"] | {"draw": {"seed": 1}}
+    lock["pairs"] = entry({"models/sft/weak": "w.dir"}, {"data/pairs.parquet": "p2"}, pairs=params["pairs"])
+    found = contents(lock, params).params
+    assert found["pairs.draw"] is None and "pairs.draw.seed" not in found
+
+
 def test_a_section_of_a_role_comes_from_the_stage_of_that_role() -> None:
     lock, strong = whole(), {"seed": 9, "lora": {"rank": 8}}
     lock["train_sft@strong"] = entry(

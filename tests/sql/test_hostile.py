@@ -23,7 +23,7 @@ from stages.sql.compare import Contract
 from stages.sql.judge import judge
 from stages.sql.pool import local
 from stages.sql.referee import Budget, Question, Rules
-from stages.sql.sandbox import Database, Execution
+from stages.sql.sandbox import Database, Execution, database_problem
 from stages.sql.verdicts import Verdict
 from tests.sql.world import LIMITS, make_database
 
@@ -281,6 +281,16 @@ def test_a_truncated_database_is_never_a_result(share: float, path: Path, tmp_pa
     cut.write_bytes(content[: int(len(content) * share)])
     with suppress(apsw.CorruptError, apsw.NotADBError):  # it is not even opened
         assert run(Database(cut), "SELECT * FROM boxes_node").error_class == "file"
+
+
+@pytest.mark.parametrize("missing", [1, 3000])
+def test_a_database_that_is_cut_off_within_a_page_is_none(missing: int, tmp_path: Path) -> None:
+    path = make_database(tmp_path)
+    content = path.read_bytes()
+    assert database_problem(path) is None
+    path.write_bytes(content[:-missing])  # SQLite reads zeros in place of the rest of a page
+    told = f"it is cut off: it has {len(content) - missing:,} of {len(content):,} bytes"
+    assert database_problem(path) == f"{path} is not an SQLite database ({told}); replace it"
 
 
 def test_a_database_with_a_broken_page_is_undecided(tmp_path: Path) -> None:
