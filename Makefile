@@ -27,8 +27,8 @@ repro: $(SETUP)
 	dvc repro
 	@python -m stages.report
 
-# Back to the last commit, after any run or experiment: params.yaml, dvc.lock, reports/ and what DVC makes; the README says
-# what that discards. `git read-tree` empties the index of what DVC staged, and of the sizes and times by which git may take
+# Back to the last commit, after any run or experiment: params.yaml, dvc.lock, reports/ and what DVC makes
+# (docs/experiments.md says what that discards). `git read-tree` empties the index of what DVC staged, and of the sizes and times by which git may take
 # a changed file for the old one. A killed experiment leaves HEAD detached: that is undone if no commit came since.
 back:
 	git symbolic-ref --quiet HEAD > /dev/null || \

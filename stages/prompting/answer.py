@@ -37,10 +37,9 @@ TURNS = (
 )
 """How a repeated prompt begins in each family of chat templates, and what begins the turn of the model in it."""
 
-SQL_KEYS = (
-    "sql", "sqlite", "sql_query", "sqlquery", "query", "final_sql", "answer", "final_answer", "response", "output",
-)  # fmt: skip
-"""Keys of a JSON object that are looked at first; then all others."""
+FINAL_KEYS = ("final_sql", "final_query", "final_answer")
+SQL_KEYS = ("sql", "sqlite", "sql_query", "sqlquery", "query", "answer", "response", "output")
+"""Keys of JSON objects that are looked at first: those of FINAL_KEYS, then these, then all others."""
 
 
 _MOST_ANSWERS = 8  # marked answers that are looked at, from the last one, and JSON objects, from the first
@@ -145,28 +144,40 @@ def _in_braces(text: str, start: int) -> str:
 
 
 def json_strings(text: str) -> Iterator[str]:
-    """The strings in the JSON that a text holds, those of SQL_KEYS first: of objects, lists, and a text that is one
-    string. Of JSON that is cut or broken, the strings of its objects."""
-    order = {key: place for place, key in enumerate(SQL_KEYS)}
-    for _, string in sorted(_strings_in(text, _DEEPEST), key=lambda pair: order.get(pair[0].lower(), len(order))):
+    """The strings in the JSON that a text holds: of objects, lists, and a text that is one string. Those under
+    FINAL_KEYS come first, then those under SQL_KEYS, of outer objects before inner ones, then all others. Of JSON that
+    is cut or broken, the strings of its objects."""
+    for _, _, string in sorted(_strings_in(text, _DEEPEST), key=_rank):
         yield string.encode("utf-8", "replace").decode()  # JSON can write half a surrogate pair
 
 
-def _strings_in(text: str, deepest: int) -> Iterator[tuple[str, str]]:
-    """Each string in the JSON in `text`, with the key that it stands under; then those in strings that are JSON."""
-    pairs, end = [], 0
+_Found = tuple[int, str, str]
+"""A string in JSON: how deep it lies, the key that it stands under, the string."""
+
+
+def _rank(found: _Found) -> tuple[int, int, int]:
+    depth, key, _ = found
+    if key.lower() in FINAL_KEYS:
+        return 0, 0, 0
+    return (1, depth, SQL_KEYS.index(key.lower())) if key.lower() in SQL_KEYS else (2, depth, 0)
+
+
+def _strings_in(text: str, deepest: int) -> Iterator[_Found]:
+    """Each string in the JSON in `text`; then those in strings that are JSON."""
+    strings: list[_Found] = []
+    end = 0
     for begin in islice(_JSON_BEGINS.finditer(text), _MOST_ANSWERS):
         if begin.start() < end:
             continue
         try:
             value, end = json.JSONDecoder(strict=False).raw_decode(text, begin.start())
-            pairs += list(_strings("", value))
+            strings += list(_strings(0, "", value))
         except (ValueError, RecursionError):
             broken = _JSON_PAIR.finditer(text, begin.start())
-            pairs += [(pair["key"], _unescaped(pair["string"])) for pair in broken]
+            strings += [(0, pair["key"], _unescaped(pair["string"])) for pair in broken]
             break
-    yield from pairs
-    for _, string in pairs:
+    yield from strings
+    for _, _, string in strings:
         if deepest and string.startswith("{"):
             yield from _strings_in(string, deepest - 1)
 
@@ -179,13 +190,13 @@ def _unescaped(string: str) -> str:
         return ""
 
 
-def _strings(key: str, value: object) -> Iterator[tuple[str, str]]:
-    """Each string in a JSON value with the key that it stands under."""
+def _strings(depth: int, key: str, value: object) -> Iterator[_Found]:
+    """Each string in a JSON value that lies at a depth, under a key."""
     if isinstance(value, str):
-        yield key, value
+        yield depth, key, value
     elif isinstance(value, list):
         for part in value:
-            yield from _strings(key, part)
+            yield from _strings(depth + 1, key, part)
     elif isinstance(value, dict):
         for name, part in value.items():
-            yield from _strings(name, part)
+            yield from _strings(depth + 1, name, part)

@@ -5,7 +5,8 @@ r"""The SQL in a completion: cut out of what a model wrote around it, never repa
 - A text that begins with a statement is that statement, unless it is prose that leads to one in a code fence ("select
   all names: ```sql"). Else the first code fence that begins with one counts, closed or cut at max_tokens; else
   the first statement that stands in prose: after a label, a sentence, a blank line, the mark of a list or a quotation.
-- Of several fences the last counts whose heading says "final" or "corrected", else the first.
+- Of several fences, or several statements in prose, the last counts whose heading calls it the final, corrected or full
+  query, else the first. A heading that begins with "if", "for" or "to" tells of another case.
 - One that stands in quotes, inline code or bold type ends with them.
 - Of several statements the first counts, with its `;`: two in one text run nowhere. A schema that is repeated before
   the query (CREATE TABLE) is passed over.
@@ -25,8 +26,9 @@ _QUOTED = "|".join(
     for start, end, double in (("'", "'", "''|"), ('"', '"', '""|'), ("`", "`", "``|"), (r"\[", r"\]", ""))
 )
 _STOP = (
-    rf"{_FENCE}|</\w|<\||<｜|<(?:end_of_turn|start_of_turn|eos|turn\||(?i:br)\s?/?)>|\[INST\]|\[/(?i:inst|sql)\]"
-    rf"|<(?:\w{{1,20}}[:_])?(?i:{THOUGHTS}|{ANSWERS})>"
+    rf"{_FENCE}|</\w|<\||<｜|\[INST\]|\[/(?i:inst|sql)\]"
+    r"|<(?:end_of_\w{1,20}|start_of_turn|turn\||eos|eot|im_end|pad|unk|file_sep|fim_\w{1,20}|jupyter_\w{1,20}|extra_id_\d+)>"
+    rf"|<(?i:br)\s?/?>|<(?:\w{{1,20}}[:_])?(?i:{THOUGHTS}|{ANSWERS})>"
 )
 _STATEMENT = re.compile(
     rf"(?:[^;'\"`\[</~-]++|(?!{_STOP})(?:{_QUOTED}|--[^\n]*+|/\*(?:(?!\*/)(?:[^\n]|{_LINE}))*+|[^;]))*+;?+"
@@ -41,12 +43,14 @@ _OTHER = (
     r"attach\s+database|pragma\s+\w+)\b)"
 )
 _BEGINS = re.compile(rf"{_SPACE}(?:\(\s*)*+(?:(?:SELECT|select|WITH|with)\b|{_CTE}|{_OTHER})")
+_OTHER_BEGINS = re.compile(rf"{_SPACE}{_OTHER}")
 _BEGINS_IN_FENCE = re.compile(rf"{_SPACE}(?:\(\s*)*+(?:(?i:select|with)\b|{_OTHER})")
 _OPENING = re.compile(r"(?:`{3,}+|~{3,}+)[ \t]*+(?:(?:sql(?:ite)?|mysql|postgres(?:ql)?)\b)?+", re.IGNORECASE)
 _INFO = re.compile(r"[^\n`~]*+\n")
 
 _IN_PROSE = re.compile(rf"(?<![\w.])(?:(?:SELECT|select)\b|{_CTE}|{_OTHER})")
 _SEEN = 200  # characters before a statement that tell whether it stands in prose
+_MOST_IN_PROSE = 50  # statements in prose that are looked at
 _HEADED = 100  # characters before a fence that hold its heading
 _SAID = 150  # of them: enough for what says that one follows
 _ENDED = re.compile(
@@ -61,6 +65,7 @@ _IN_CODE = re.compile(
 _LIST = re.compile(r"(?:\A|(?<=\n))[ \t]*(?:[-+*•>]|\d+[.)])[ \t]+\Z")
 _ENGLISH = re.compile(r"\b(?:the|this|these|that|we|each|every)\b")
 # In a list, or in bold type, also the words of a query are explained one by one, and the steps to it.
+_LEAD = re.compile(r"(?i:select|with)\b[^\n;]{0,300}[:：]\s*\n\s*")
 _WHOLE = re.compile(rf"(?:SELECT|select|WITH|with)\b(?:(?!\*\*|:\s|{_ENGLISH.pattern})[^\n])*?\b(?:FROM|from)\b")
 # What stands in quotes. In it a mark behind a space or a sign, before a letter, begins a string that another ends.
 _INNER = {
@@ -73,11 +78,14 @@ _CONNECTIVE = re.compile(
 )
 
 
+_OF_QUERY = r"(?:sql|sqlite|query|version|answer|statement|code|solution)"
+_CORRECTED = r"(?:final|corrected|revised|fixed|improved|updated|complete|correct|full|right|whole)"
 _FINAL = re.compile(
-    r"\b(?:final|corrected|revised|fixed|improved|updated|correct (?:query|sql|version|answer|statement))\b"
-    r"|最终|修正|更正|改正|正确的",
+    rf"\A(?:final|corrected|revised|fixed|updated)(?:\s+{_OF_QUERY}){{0,2}}\Z|\b{_CORRECTED}\s+(?:{_OF_QUERY}\s+)?{_OF_QUERY}\b"
+    r"|\bputting it (?:all )?together\b|\blet me (?:fix|correct)\b|最终|修正|更正|改正|正确的",
     re.IGNORECASE,
 )
+_ON_CONDITION = re.compile(r"(?:if|for|to|alternatively|optionally|when|in case|note)\b", re.IGNORECASE)
 _SCHEMA = re.compile(rf"{_SPACE}(?i:create\s+(?:temp\w*\s+|unique\s+)?(?:table|view|index))\b")
 _NEXT_QUERY = re.compile(r"(?:(?<=\n)|(?<=;))[ \t]*(?=(?:select|with)\b)", re.IGNORECASE)
 
@@ -100,31 +108,30 @@ def _sql_in(text: str) -> str:
     if sql := _in_fences(text) or next(filter(None, map(_sql_in_json, json_strings(text))), ""):
         return sql
     if re.match(r"(?i:select)\b", text):
-        return _statement(text, 0)
-    for begin in _IN_PROSE.finditer(text):
-        if _stands_in_prose(text, begin):
-            return _query(text, begin.start())
+        return _led_to(text) or _statement(text, 0)
+    begins = [begin.start() for begin in _IN_PROSE.finditer(text) if _stands_in_prose(text, begin)][:_MOST_IN_PROSE]
+    if begins:
+        return _query(text, next((start for start in begins[1:] if _is_final(text, start)), begins[0]))
     return text if re.search(r"\bFROM\b", text) else ""  # a part of a query is an attempt, though a wrong one
 
 
 def _in_fences(text: str) -> str:
     """The statement of the fence that counts; empty where none begins with one."""
-    chosen, headed = "", bool(_FINAL.search(text))
+    chosen = ""
     for opening in _OPENING.finditer(text):
-        if chosen and not headed:
-            return chosen
-        if chosen and not _FINAL.search(_heading(text, opening.start())):
+        if chosen and not _is_final(text, opening.start()):
             continue
         if (start := _begin_in_fence(text, opening)) is not None:
-            chosen = _query(text, start)
+            chosen = chosen if chosen and _OTHER_BEGINS.match(text, start) else _query(text, start)
         else:
             chosen = next(filter(None, map(_sql_in_json, json_strings(_inside(text, opening)))), chosen)
     return chosen
 
 
-def _heading(text: str, end: int) -> str:
-    """The last line before a fence that is not empty."""
-    return text[max(0, end - _HEADED) : end].rstrip().rpartition("\n")[2]
+def _is_final(text: str, start: int) -> bool:
+    """Whether the last line before a fence or a statement, which is not empty, says that it is the final one."""
+    line = text[max(0, start - _HEADED) : start].rstrip().rpartition("\n")[2].strip(" \t#*_>:：`.")
+    return bool(_FINAL.search(line)) and not _ON_CONDITION.match(line)
 
 
 def _inside(text: str, opening: re.Match[str]) -> str:
@@ -156,7 +163,10 @@ def _begin_in_fence(text: str, opening: re.Match[str]) -> int | None:
 
 
 def _led_to(text: str) -> str:
-    """The statement in the fence to which prose leads that begins with the word select or with; empty: none does."""
+    """The statement in the fence, or on the next lines, to which prose leads that begins with the word select or with;
+    empty: none does."""
+    if (line := _LEAD.match(text)) and _ENGLISH.search(line.group()) and _BEGINS.match(text, line.end()):
+        return _query(text, line.end())
     lead = _STATEMENT.match(text) if text[0].islower() else None
     opening = _OPENING.match(text, lead.end()) if lead else None
     if not lead or not opening:

@@ -12,7 +12,9 @@ strings, quoted names, comments and parentheses:
 - at a sentence. It begins with `This`, `The`, `It`, `Here` or the like and two words that are no keywords of SQL (at
   the beginning of a line one is enough), or with `该查询` or the like. On a line of its own it may also begin with
   another capitalised word, if it has three such words in a row, or a blank line before it, and words such as "the";
-  behind a blank line, with three words of any language; or with a number, as in a list.
+  behind a blank line, with three words of any language; or with a number, as in a list. Behind a blank line also a
+  keyword may begin it, where the query writes none so: `In the query above, …`, `As you can see`;
+- at a CREATE on a line of its own, and at a line of a schema as prompts show it, behind a blank line.
 
 A comment right before such a place goes too.
 """
@@ -37,9 +39,13 @@ _LABEL = re.compile(
 _LABEL_WITHIN = re.compile(rf"(?<=\s)(?:\*\*|__)?(?:{LABELS})(?:\*\*|__)?(?:：|[ \t]?:(?=[\s*_]|\Z))")
 _HEADING = re.compile(
     r"[ \t]*(?:#{1,6}[ \t]*\S|(?:\*{3,}|={3,}|_{3,})[ \t\r]*(?:\n|\Z)|[-*•][ \t]+\*\*"
-    r"|\|(?!\|)[^\n]*\|[ \t\r]*\n[ \t]*\|[ :|]*-|[\u2190-\u21ff\u2600-\u27bf\U0001f000-\U0001faff])"
+    r"|\|(?!\|)[^\n]*\|[ \t\r]*\n[ \t]*\|[ :|]*-|\+-{3,}[-+]*\+|\(\d+ rows?\)|\[\(|//|\\\w"
+    r"|[\u2190-\u21ff\u2600-\u27bf\U0001f000-\U0001faff])"
 )
-_TITLE = re.compile(rf"[ \t]*(?:{LABELS})[ \t\r]*(?:\n|\Z)")
+_TITLE = re.compile(
+    rf"[ \t]*(?:\*\*)?(?:(?:{LABELS})|(?:Q|Example) ?\d{{1,3}})(?:\*\*)?[ \t\r]*(?:\n|\Z)"
+    r"|[ \t]*\[(?:Question|Answer|SQL|Explanation|Output|Result|Schema)\]"
+)
 _STARTERS = (
     "this|these|that|it|its|here|note|we|i|you|the|there|since|because|however|please|let|hope|thus|explanation|"
     "alternatively|in this|to get|to find|if you"
@@ -50,9 +56,13 @@ _CLAUSES = (
 )
 _NO_KEYWORD = rf"(?!(?i:{_CLAUSES}|by|null|asc|desc|glob|collate|escape|nulls)\b)"
 _WORD = rf"{_NO_KEYWORD}[a-z]+(?:'[a-z]+)?\b"
+_SCHEMA_LINE = re.compile(  # as a prompt shows a table
+    rf"[ \t]*{_NO_KEYWORD}\w+\(\w+(?: -> \w+)?(?:, \w+(?: -> \w+)?)*\)[ \t\r]*(?:\n|\Z)"
+)
 _ANY_WORD = rf"{_NO_KEYWORD}[^\W\d_]+(?:['’][^\W\d_]+)?\b"
 _CAPITALISED = (
-    "This|These|That|It|Its|It's|Here|Here's|Note|We|I|I'm|You|The|There|Since|Because|However|Please|Let|In this"
+    "This|These|That|That's|It|Its|It's|Here|Here's|Note|We|I|I'm|You|The|There|Since|Because|However|Please|Let|"
+    "In this"
 )
 _EAST_ASIAN_SENTENCE = (
     r"(?:这[个条段里]|该|此(?:查询|语句)|上述|以上|解释|说明|注意|其中|我们|この|その|これ|上記|以下)[\u3040-\u30ff\u4e00-\u9fff]{3}"
@@ -65,6 +75,14 @@ _SENTENCE_ON_LINE = re.compile(
 _STARTS_SENTENCE = re.compile(rf"{_MARK_OF_LINE}(?!(?i:{_CLAUSES})\b)(?:(?i:{_STARTERS})|[A-Z][a-z]+|I)\b")
 _THREE_WORDS = re.compile(rf"\b{_WORD}[ ,]+{_WORD}[ ,]+{_WORD}")
 _IN_ANY_LANGUAGE = re.compile(rf"{_MARK_OF_LINE}(?P<first>{_ANY_WORD})[ ,]+{_ANY_WORD}[ ,]+{_ANY_WORD}")
+_KEYWORD_IN_TITLE_CASE = re.compile(rf"\b(?=[A-Z][a-z])(?i:{_CLAUSES})\b")
+_KEYWORD_BEGINS_LINE = re.compile(rf"[ \t]*(?=[A-Z][a-z])(?i:{_CLAUSES})\b")
+_FUNCTION_WORD = re.compile(
+    r"\b(?:the|this|that|these|we|you|it|are|a|an|of|to|can|will|was|be|here|above|means|all|if)\b"
+)
+_KEYWORD_SENTENCE = re.compile(
+    r"[ \t]*(?:In (?:this|the|other)|As (?:requested|you|we|a)|Using the|From (?:this|the)|On the)\b"
+)
 _NUMBERED = re.compile(r"[ \t]*\d{1,2}[.)][ \t]+\S")
 _ENGLISH = re.compile(r"\b(?:the|this|these|that|we|you|it|are|was|will|would|each|every|returns?|which|of)\b")
 _QUOTED = re.compile(r"(?<!\w)'[^']*+'|\"[^\"]*+\"|--.*")
@@ -131,6 +149,9 @@ def _line_is_no_sql(statement: str, token: str, place: _Place) -> bool:
     return bool(
         (place.blank and _TITLE.match(statement, place.line))
         or _NUMBERED.match(statement, place.line)
+        or token.lower() == "create"
+        or (place.blank and _SCHEMA_LINE.match(statement, place.line))
+        or _begins_with_keyword_of_prose(statement, place)
         or _SENTENCE_ON_LINE.match(statement, place.line)
         or _is_sentence(statement, place)
     )
@@ -141,6 +162,17 @@ def _begins_with_label(statement: str, token: str, line: int) -> bool:
     label = _LABEL.match(statement, line)
     is_quoted = len(token) > 1 and token[0] in "'\"" and token[-1] == token[0]
     return bool(label) and not (is_quoted and ":" in token)
+
+
+def _begins_with_keyword_of_prose(statement: str, place: _Place) -> bool:
+    """Whether a line begins with a capitalised keyword as an English sentence does: `In the query above, …`. The query
+    itself writes no keyword so."""
+    line = statement[place.line :].partition("\n")[0]
+    if not _KEYWORD_BEGINS_LINE.match(line) or _KEYWORD_IN_TITLE_CASE.search(statement, 0, place.line):
+        return False
+    if not place.blank:
+        return bool(_KEYWORD_SENTENCE.match(line))
+    return bool(_FUNCTION_WORD.search(_QUOTED.sub("", line)))
 
 
 def _is_said_within_line(statement: str, token: str, at: int, place: _Place) -> bool:

@@ -24,7 +24,8 @@ HOSTILE = [
     "[SQL] ", "is \"SELECT 'a", "`SELECT `a", "[INST]", "[/SQL]", "select a: ```", "select the ```sql\n",
     "<answer>", "\\boxed{", "```{", "[THINK]", "{\"a\":", "{\"a\": \"", "\"a\": \"b\" ", "<|im_start|>user ",
     "Explanation: ", "This the ", "\nThis the", "1 This the one ", "\nThe Of the", "，", "甲，", "该查询",
-    "assistantfinal", "<|channel>thought", "{\"",
+    "assistantfinal", "\n\nIn the", "\n\nAs ", "\n\na(b, c)", "Select a:\n", "```\nFinal query:\n",
+    "Final query: SELECT 1;", "<|channel>thought", "{\"",
 ]  # fmt: skip
 
 
