@@ -136,6 +136,7 @@ def main() -> None:
         show("\n".join(told or ["params.yaml has these values already"]))
         if args.apply:
             made.replace(PARAMS_FILE)
+            show(f"written to {PARAMS_FILE}")
     finally:
         made.unlink(missing_ok=True)
 

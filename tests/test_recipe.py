@@ -56,10 +56,11 @@ def test_without_apply_it_tells_the_changes_and_writes_nothing(
 
 
 def test_with_apply_only_the_named_values_change_and_every_comment_stays(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     before = Path("params.yaml").read_text().splitlines()
     call(monkeypatch, "pairs: {neg_limit: 3}\n", "--apply")
+    assert capsys.readouterr().out.splitlines()[-1] == "written to params.yaml"
     after = Path("params.yaml").read_text().splitlines()
     assert [(old, new) for old, new in zip(before, after, strict=True) if old != new] == [
         ("  neg_limit: 1", "  neg_limit: 3")
