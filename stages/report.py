@@ -10,14 +10,24 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from pydantic import ConfigDict
+
 from stages.commands import fill_in
 from stages.display import show
 from stages.errors import UserError, run_stage
 from stages.files import read_json, write_json, write_text
-from stages.params import read_sections
+from stages.params import Params, read_params
 
 READ = ("evaluations", "pairs-report")
 MODELS = ("sft/weak", "sft/strong", "dpo")
+
+class ReportParams(Params):
+    """What the stage reads of section `evaluate`; the rest is that stage's."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    test_sets: list[str]
+
 
 Evaluations = dict[tuple[str, str], dict[str, Any]]
 """What `evaluate` reported, by test set and model."""
@@ -82,9 +92,8 @@ def arguments() -> argparse.Namespace:
 
 
 def main() -> None:
-    args, sections = arguments(), read_sections()
-    test_sets: list[str] = sections["evaluate"]["test_sets"]  # type: ignore[index]  # `check_params` has seen it
-    evaluations = read_evaluations(args.evaluations, test_sets)
+    args, params = arguments(), read_params("evaluate", ReportParams)
+    evaluations = read_evaluations(args.evaluations, params.test_sets)
     pairs = read_json(args.pairs_report)["out"]
     if args.metrics:
         write_json(args.metrics, metrics_of(pairs, evaluations))

@@ -101,7 +101,7 @@ def score(args: argparse.Namespace) -> str:
     given = [(index, gold, some) for index, (gold, some) in enumerate(zip(golds, texts, strict=True))]
     databases = find_databases((gold.db_id for gold in golds), args.databases)
     predicted = with_databases(given, databases, args.suite, args.allow_missing)
-    seen[FENCED] = sum("```" in text for _, _, some in predicted for text in some)
+    seen[FENCED] = sum("```" in text for _, _, sqls in predicted for text in sqls)
     several = max(len(some) for _, _, some in predicted) > 1
     budget = Budget(args.budget, BUDGET_FACTOR, max(args.budget, GOLD_BUDGET))
     rules = Rules(args.contract, budget, LIMITS, DIGEST_ROWS if several else 0)

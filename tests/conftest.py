@@ -17,7 +17,8 @@ from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
 from stages.lm.scratch import new_model, train_tokenizer
 from stages.tables import COLUMNS
-from tests.fake_endpoint import endpoint, opens  # noqa: F401 (fixtures)
+from tests.fake_endpoint import endpoint as endpoint  # fixtures, for all tests
+from tests.fake_endpoint import opens as opens
 from tests.real import REAL
 
 settings.register_profile("busy", deadline=None)  # a busy machine takes its time

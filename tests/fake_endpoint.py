@@ -51,8 +51,8 @@ class Endpoint:
         score = {"content": [{"token": "a", "logprob": -0.25}] * 3} if chat else {"token_logprobs": [-0.5, -0.5]}
         if "logprobs" not in body:
             score = {}
-        told = [{"message": {"content": text}} if chat else {"text": text} for text in texts]
-        choices = [one | {"finish_reason": self.reason, "logprobs": score or None} for one in told]
+        contents = [{"message": {"content": text}} if chat else {"text": text} for text in texts]
+        choices = [content | {"finish_reason": self.reason, "logprobs": score or None} for content in contents]
         return {"choices": choices, "usage": {"prompt_tokens": 10, "completion_tokens": 4 * len(texts)}}
 
 
@@ -104,10 +104,10 @@ Opens = Callable[..., OpenaiEngine]
 @pytest.fixture
 def opens(tmp_path: Path) -> Opens:
     def open_it(**changed: Any) -> OpenaiEngine:
-        told = {"model": "weak", "version": "1", "api": "completions", "logprobs": True} | changed
-        told = {"input_price": 2.0, "output_price": 8.0} | told
+        settings = {"model": "weak", "version": "1", "api": "completions", "logprobs": True}
+        settings |= {"input_price": 2.0, "output_price": 8.0} | changed
         with (tmp_path / "own.yaml").open("w") as file:
-            YAML().dump({"endpoint": told}, file)
+            YAML().dump({"endpoint": settings}, file)
         return OpenaiEngine(tmp_path / "own.yaml")
 
     return open_it

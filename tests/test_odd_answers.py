@@ -154,7 +154,7 @@ def test_what_an_endpoint_does_not_take_is_asked_for_in_another_form(
     assert "endpoint: " in capsys.readouterr().err
     if takes.get("without") not in ("seed", "n"):
         seed = first_seed(3, ASKS[0].question_id)
-        assert [one.completion for one in row] == [f"SELECT {seed + number}" for number in range(200)]
+        assert [sample.completion for sample in row] == [f"SELECT {seed + number}" for number in range(200)]
     if takes.get("without") == "max_tokens":
         assert endpoint.asked[-1]["max_completion_tokens"] == 16
 
@@ -179,7 +179,7 @@ def test_samples_of_a_request_are_at_most_those_that_its_file_allows(endpoint: E
     (row,) = opens(samples_per_request=3).sample(ASKS[:1], DECODING, 0, 7)
     seed = first_seed(3, ASKS[0].question_id)
     assert [(body["n"], body["seed"] - seed) for body in endpoint.asked] == [(3, 0), (3, 3), (1, 6)]
-    assert [one.completion for one in row] == [f"SELECT {seed + number}" for number in range(7)]
+    assert [sample.completion for sample in row] == [f"SELECT {seed + number}" for number in range(7)]
 
 
 @pytest.mark.parametrize(

@@ -100,8 +100,8 @@ def descriptions(database: Path) -> Descriptions:
     a file that is no CSV.
     """
     files = sorted((database.parent / "database_description").glob("*.csv"))
-    found = {path.stem.strip(): _columns(path) for path in files if not path.name.startswith(".")}
-    return {table: columns for table, columns in found.items() if columns}
+    tables = {path.stem.strip(): _columns(path) for path in files if not path.name.startswith(".")}
+    return {table: columns for table, columns in tables.items() if columns}
 
 
 def _text(path: Path) -> str:

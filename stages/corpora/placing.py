@@ -34,8 +34,8 @@ def _files(folder: Path, db_id: str) -> list[Path]:
 def doubles(folders: Iterable[Path], db_ids: Iterable[str]) -> list[str]:
     """A sentence for each database that a folder has twice, in files that are not the same."""
     places = ((folder, db_id) for folder in folders for db_id in db_ids)
-    found = {(folder, db_id): _files(folder, db_id) for folder, db_id in places}
-    return [sentence for (_, db_id), paths in found.items() if paths for sentence in conflicts({db_id: paths})]
+    files = {(folder, db_id): _files(folder, db_id) for folder, db_id in places}
+    return [sentence for (_, db_id), paths in files.items() if paths for sentence in conflicts({db_id: paths})]
 
 
 def conflicts(found: Mapping[str, Sequence[Path]]) -> list[str]:

@@ -149,7 +149,7 @@ async def _once(client: "AsyncOpenAI", line: Line, body: dict[str, Any]) -> Answ
 
 
 def _adapts(form: Form, body: dict[str, Any], error: "APIStatusError") -> bool:
-    """Whether a refusal is about a field that can be sent otherwise: the form is changed to that, and told once."""
+    """Whether a refusal is about a field that can be sent otherwise: the form is changed then, and shown once."""
     status, text = error.status_code, error.response.text
     message = message_of(text)
     about_request = status in (400, 422) and left_out_reason(status, text) != FILTERED  # which may quote a question

@@ -83,19 +83,19 @@ class Auditor:
         return execution.result
 
 
-def _changed(one: Sequence[Row], other: Sequence[Row], ordered: bool) -> tuple[str, str] | None:
+def _changed(rows: Sequence[Row], other_rows: Sequence[Row], ordered: bool) -> tuple[str, str] | None:
     """Where two results differ, in words: the first place if the order counts, else a row that is in one only."""
-    here, there = list(map(rounded_row, one)), list(map(rounded_row, other))
-    if here == there:
+    rows, other_rows = list(map(rounded_row, rows)), list(map(rounded_row, other_rows))
+    if rows == other_rows:
         return None
     if ordered:
-        pairs = enumerate(zip_longest(here, there), 1)
-        place, (left, right) = next((place, rows) for place, rows in pairs if rows[0] != rows[1])
+        pairs = enumerate(zip_longest(rows, other_rows), 1)
+        place, (left, right) = next((place, pair) for place, pair in pairs if pair[0] != pair[1])
         return f"as row {place} {row_text(left)}", f"as row {place} {row_text(right)}"
-    bag, other_bag = Counter(here), Counter(there)
+    bag, other_bag = Counter(rows), Counter(other_rows)
     if bag == other_bag:
         return None
-    return _first_only(here, bag - other_bag), _first_only(there, other_bag - bag)
+    return _first_only(rows, bag - other_bag), _first_only(other_rows, other_bag - bag)
 
 
 def _first_only(rows: Sequence[Row], only: Counter[Row]) -> str:

@@ -27,16 +27,16 @@ Places = Mapping[str, Sequence[Path]]
 def find_databases(db_ids: Iterable[str], folders: Sequence[Path]) -> Places:
     """Where the databases lie. Raises UserError naming each one of which two folders have different files."""
     places: dict[str, list[Path]] = {}
-    wrong: list[str] = []
+    errors: list[str] = []
     for db_id in sorted(set(db_ids)):
         paths = [database_path(folder, db_id) for folder in folders]
         places[db_id] = first, *others = [path for path in paths if path.is_file()] or paths
-        wrong += [
+        errors += [
             f"the database `{db_id}` is another one in {path} than in {first}; score the questions of each folder alone"
             for path in others if path.is_file() and not (path.samefile(first) or cmp(first, path, shallow=False))
         ]
-    if wrong:
-        raise UserError(*wrong)
+    if errors:
+        raise UserError(*errors)
     return places
 
 
@@ -47,7 +47,7 @@ def with_databases(
     be left out, and every file that is no database; also where no question is left."""
     counts = Counter(gold.db_id for _, gold, _ in given)
     missing: dict[str, list[str]] = {}
-    wrong: list[str] = []
+    errors: list[str] = []
     for db_id in sorted(counts):
         needed = {" or ".join(map(str, databases[db_id])): databases[db_id][:1]}
         if suite:
@@ -56,17 +56,17 @@ def with_databases(
         if absent:
             missing[db_id] = absent
         else:
-            wrong += filter(None, (database_problem(path) for paths in needed.values() for path in paths))
+            errors += filter(None, (database_problem(path) for paths in needed.values() for path in paths))
     if not leave_out:
         fix = "put the database there, or leave its questions out with --allow-missing"
         for db_id, names in missing.items():
-            wrong += [f"{name} does not exist (questions: {counts[db_id]}); {fix}" for name in names]
+            errors += [f"{name} does not exist (questions: {counts[db_id]}); {fix}" for name in names]
     elif len(missing) == len(counts):
         places = [path.parent.parent for paths in databases.values() for path in paths]
         folders = " and ".join(dict.fromkeys(map(str, [*places, *([suite] if suite else [])])))
-        wrong.append(f"--allow-missing leaves no question: {folders} has none of the databases; give another folder")
-    if wrong:
-        raise UserError(*wrong)
+        errors.append(f"--allow-missing leaves no question: {folders} has none of the databases; give another folder")
+    if errors:
+        raise UserError(*errors)
     return [each for each in given if each[1].db_id not in missing]
 
 

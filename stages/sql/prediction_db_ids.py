@@ -56,7 +56,7 @@ def without_db_ids(
     fitting = 2 * sum(parts.db_id == question.db_id for parts, question in pairs) > solid
     known = {question.db_id for question in asked}
     counts = Counter[str]() if seen is None else seen
-    wrong: list[str] = []
+    errors: list[str] = []
     sqls: list[str] = []
     for parts, question in pairs:
         # Where most db_ids fit, a word that is no question's db_id is the end of SQL with a tab.
@@ -70,9 +70,9 @@ def without_db_ids(
         elif parts.db_id in known:
             fault = _tab_fault(parts.db_id)
         if fault or not is_unicode(sql):
-            wrong.append(f"{path}, {parts.place}: {fault or 'half a surrogate pair is no text; give UTF-8'}")
+            errors.append(f"{path}, {parts.place}: {fault or 'half a surrogate pair is no text; give UTF-8'}")
         sqls.append(sql)
-    refuse(path, wrong)
+    refuse(path, errors)
     rest = iter(sqls)
     return [list(islice(rest, len(row))) for row in texts]
 

@@ -43,13 +43,15 @@ def read_rows(path: Path, count: int) -> pl.DataFrame:
     has. `count`: the number of questions that a table without question_id and index must have a row for."""
     if path.suffix.lower() == ".parquet":
         return _parquet_rows(path, count)
-    wrong: list[str] = []
+    errors: list[str] = []
     if path.suffix.lower() in DELIMITERS:
-        return rows_of(path, enumerate(_typed(csv_rows(path, lambda there: _columns(path, there)))), count, wrong)
-    return rows_of(path, json_lines(path, wrong), count, wrong)
+        return rows_of(path, enumerate(_typed(csv_rows(path, lambda head: _columns(path, head)))), count, errors)
+    return rows_of(path, json_lines(path, errors), count, errors)
 
 
-def rows_of(path: Path, objects: Iterable[tuple[int, Mapping[str, Any]]], count: int, wrong: list[str]) -> pl.DataFrame:
+def rows_of(
+    path: Path, objects: Iterable[tuple[int, Mapping[str, Any]]], count: int, errors: list[str]
+) -> pl.DataFrame:
     """As `read_rows`, of objects with their places; the columns are those of the first one."""
     names: dict[str, str] = {}
     places: list[int] = []
@@ -62,9 +64,9 @@ def rows_of(path: Path, objects: Iterable[tuple[int, Mapping[str, Any]]], count:
             value = row.get(names[name])
             if not _fits(name, value) or names[name] not in row:
                 what = short(value) if names[name] in row else "not there"
-                wrong.append(f"{path}, {_unit(path)} {place}: `{names[name]}` is {what}; give {_FIELDS[name]}")
+                errors.append(f"{path}, {_unit(path)} {place}: `{names[name]}` is {what}; give {_FIELDS[name]}")
             values.append(_value(name, value))
-    refuse(path, wrong)
+    refuse(path, errors)
     if not places:
         raise UserError(f"{path} is empty; give one object a line, with question_id and sql")
     types = {name: pl.Int64() if name == "sample" else pl.String() for name in columns}
@@ -102,42 +104,43 @@ def _value(name: str, value: object) -> object:
 def _parquet_rows(path: Path, count: int) -> pl.DataFrame:
     names: dict[str, str] = {}
 
-    def chosen(there: list[str]) -> list[str]:
-        names.update(_columns(path, there))
+    def chosen(columns: list[str]) -> list[str]:
+        names.update(_columns(path, columns))
         return list(names.values())
 
     frame = parquet(path, chosen).select(pl.col(actual).alias(name) for name, actual in names.items())
-    wrong: list[str] = []
+    errors: list[str] = []
     for name, dtype in frame.schema.items():
         fits = dtype.is_integer() if name in ("index", "sample") else dtype in (pl.String, pl.Null)
         if not fits and not (name == "question_id" and dtype.is_integer()):
-            wrong.append(f"{path}: column `{names[name]}` is {dtype}; give {_FIELDS[name]}")
+            errors.append(f"{path}: column `{names[name]}` is {dtype}; give {_FIELDS[name]}")
         elif name != "sql" and frame[name].null_count():
             row = frame[name].is_null().arg_true()[0]
-            wrong.append(f"{path}, row {row}: `{names[name]}` is null; give {_FIELDS[name]}")
-    refuse(path, wrong)
+            errors.append(f"{path}, row {row}: `{names[name]}` is null; give {_FIELDS[name]}")
+    refuse(path, errors)
     texts = [name for name in frame.columns if name != "sample"]
     return _with_index(path, frame.with_columns(pl.col(texts).cast(pl.String)).with_row_index("place"), count)
 
 
-def _columns(path: Path, there: Collection[str]) -> dict[str, str]:
+def _columns(path: Path, columns: Collection[str]) -> dict[str, str]:
     """What is read of a table: question_id or index, if it has one, sql, and sample and db_id, each with the column's
     own name. Raises UserError where it cannot be told which column holds the prediction or names the question."""
-    if len(set(there)) < len(there):
-        raise UserError(f"{path} has a column twice, of {', '.join(there)}; name them apart")
-    found = [name for name in _PREDICTED if name in there] or [name for name in _PREDICTED_OR_GOLD if name in there]
-    key = next((name for name in ("question_id", "index") if name in there), None)
-    if not found or (key is None and any(name in there for name in _OTHER_IDS)):
+    if len(set(columns)) < len(columns):
+        raise UserError(f"{path} has a column twice, of {', '.join(columns)}; name them apart")
+    predicted = [name for name in _PREDICTED if name in columns]
+    predicted = predicted or [name for name in _PREDICTED_OR_GOLD if name in columns]
+    key = next((name for name in ("question_id", "index") if name in columns), None)
+    if not predicted or (key is None and any(name in columns for name in _OTHER_IDS)):
         raise UserError(
-            f"{path} needs the columns question_id (or index) and sql; it has {', '.join(there)}; call the prediction "
-            f"one of {', '.join((*_PREDICTED, *_PREDICTED_OR_GOLD))}, and the question question_id (the gold's) or "
-            "index (its position in the gold file, from 0)"
+            f"{path} needs the columns question_id (or index) and sql; it has {', '.join(columns)}; call the "
+            f"prediction one of {', '.join((*_PREDICTED, *_PREDICTED_OR_GOLD))}, and the question question_id (the "
+            "gold's) or index (its position in the gold file, from 0)"
         )
-    if len(found) > 1:
-        raise UserError(f"{path} has {' and '.join(found)}, each of which may be the prediction; leave one of them")
+    if len(predicted) > 1:
+        raise UserError(f"{path} has {' and '.join(predicted)}, each of which may be the prediction; leave one of them")
     named = {key: key} if key else {}
-    others = {name: name for name in ("sample", "db_id") if name in there and (key or name != "sample")}
-    return {**named, "sql": found[0], **others}
+    others = {name: name for name in ("sample", "db_id") if name in columns and (key or name != "sample")}
+    return {**named, "sql": predicted[0], **others}
 
 
 def _with_index(path: Path, rows: pl.DataFrame, count: int) -> pl.DataFrame:
@@ -175,8 +178,8 @@ def by_question(path: Path, rows: pl.DataFrame, asked: Sequence[Asked]) -> list[
     answered = set(rows["position"].unique())
     unanswered = [name for position, name in enumerate(ids) if position not in answered]
     unit = _unit(path)
-    wrong = [*_strangers(path, unit, rows, key), *missing(path, unanswered, len(ids)), *_twins(path, unit, rows)]
-    refuse(path, [*wrong, *_other_databases(path, unit, rows, asked)])
+    errors = [*_strangers(path, unit, rows, key), *missing(path, unanswered, len(ids)), *_twins(path, unit, rows)]
+    refuse(path, [*errors, *_other_databases(path, unit, rows, asked)])
     rows = rows.sort("position", *(["sample"] if "sample" in rows.columns else []), maintain_order=True)
     sqls = rows["sql"].fill_null("").str.strip_chars().to_list()
     ends = accumulate(rows.group_by("position", maintain_order=True).len()["len"])

@@ -42,12 +42,13 @@ def read_predictions(path: Path, golds: Sequence[Gold], seen: Counter[str] | Non
     in the file's order). `seen`: see `without_db_ids`. Raises UserError naming every mistake.
     """
     asked = [Asked(position, gold.question_id, gold.db_id) for position, gold in enumerate(golds)]
-    content, wrong = _content(path, len(golds))
+    content, errors = _content(path, len(golds))
     if isinstance(content, pl.DataFrame):
         return by_question(path, content, asked)
-    wrong += missing(path, [str(one.position) for one in asked if one.position not in content], len(asked))
-    refuse(path, wrong)
-    return without_db_ids(path, [content[one.position] for one in asked], asked, seen)
+    unanswered = [str(question.position) for question in asked if question.position not in content]
+    errors += missing(path, unanswered, len(asked))
+    refuse(path, errors)
+    return without_db_ids(path, [content[question.position] for question in asked], asked, seen)
 
 
 def read_predictions_of(
@@ -59,14 +60,15 @@ def read_predictions_of(
     and tables without question_id and index hold a prediction for every one of them, so that a file of another length
     is refused; the others may leave out what is not asked. Raises UserError naming every mistake.
     """
-    content, wrong = _content(path, count)
+    content, errors = _content(path, count)
     if isinstance(content, pl.DataFrame):
         _refuse_strangers(path, content, asked[0].question_id.rpartition("/")[0], count)
         known = content.filter(pl.nth(1).is_in(keys(content, asked)))
         return by_question(path, known, asked), content.height - known.height
-    wrong += missing(path, [one.question_id for one in asked if one.position not in content], len(asked))
-    refuse(path, wrong)
-    chosen = [content[one.position] for one in asked]
+    unanswered = [question.question_id for question in asked if question.position not in content]
+    errors += missing(path, unanswered, len(asked))
+    refuse(path, errors)
+    chosen = [content[question.position] for question in asked]
     others = sum(map(len, content.values())) - sum(map(len, chosen))
     return without_db_ids(path, chosen, asked, seen), others
 
@@ -86,16 +88,16 @@ def _refuse_strangers(path: Path, rows: pl.DataFrame, test_set: str, count: int)
 
 def _content(path: Path, count: int) -> tuple[pl.DataFrame | _Texts, list[str]]:
     """The rows of a table, or the texts for each of `count` questions, and what is wrong with them."""
-    wrong: list[str] = []
+    errors: list[str] = []
     kind = path.suffix.lower()
     if kind in ROWS:
-        return read_rows(path, count), wrong
+        return read_rows(path, count), errors
     if kind != ".json":
-        return dict(enumerate(_line_texts(path, count))), wrong
+        return dict(enumerate(_line_texts(path, count))), errors
     value = json_value(path)
     if isinstance(value, list) and value and all(isinstance(item, dict) for item in value):
-        return rows_of(path, enumerate(value), count, wrong), wrong
-    return _json_texts(path, value, count, wrong), wrong
+        return rows_of(path, enumerate(value), count, errors), errors
+    return _json_texts(path, value, count, errors), errors
 
 
 def _line_texts(path: Path, count: int) -> list[list[Text]]:
@@ -134,28 +136,28 @@ def _refuse_objects(path: Path, groups: list[list[Text]]) -> None:
         raise UserError(f"{path}, {place}: this is JSON; name the file .jsonl, as it has an object a line")
 
 
-def _json_texts(path: Path, value: object, count: int, wrong: list[str]) -> _Texts:
+def _json_texts(path: Path, value: object, count: int, errors: list[str]) -> _Texts:
     """What stands for each of `count` questions; a list must have as many entries, an object may have fewer."""
     if isinstance(value, list):
         if len(value) != count:
-            wrong.append(f"{path} has {len(value)} entries, but there are {count} gold questions; give one each")
-        return {position: _texts(path, f"entry {position}", item, wrong) for position, item in enumerate(value)}
+            errors.append(f"{path} has {len(value)} entries, but there are {count} gold questions; give one each")
+        return {position: _texts(path, f"entry {position}", item, errors) for position, item in enumerate(value)}
     if not isinstance(value, dict):
         raise UserError(f"{path} holds {short(value)}; give an object of predictions by position, or a list of them")
     known = {str(position): position for position in range(count)}
     strange = [key for key in value if key not in known]
     if strange:
         more = f" (and {len(strange) - 1} more such)" if len(strange) > 1 else ""
-        wrong.append(
+        errors.append(
             f"{path}, key {short(strange[0])}: this is no position{more}; give the keys \"0\" to \"{count - 1}\""
         )
-    return {known[key]: _texts(path, f'key "{key}"', item, wrong) for key, item in value.items() if key in known}
+    return {known[key]: _texts(path, f'key "{key}"', item, errors) for key, item in value.items() if key in known}
 
 
-def _texts(path: Path, place: str, value: object, wrong: list[str]) -> list[Text]:
+def _texts(path: Path, place: str, value: object, errors: list[str]) -> list[Text]:
     if is_none(value) or isinstance(value, str):
         return [(place, str(value or ""))]
     if isinstance(value, list) and value and all(is_none(text) or isinstance(text, str) for text in value):
         return [(f"{place}, text {number}", text or "") for number, text in enumerate(value)]
-    wrong.append(f"{path}, {place}: {short(value)} is no prediction; give a text, a list of texts, or null for no SQL")
+    errors.append(f"{path}, {place}: {short(value)} is no prediction; give a text, a list of texts, or null for no SQL")
     return []

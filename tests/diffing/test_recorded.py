@@ -105,8 +105,8 @@ def test_what_a_section_no_longer_has_is_not_taken_from_what_repeats_it() -> Non
     lock, params = whole(), changed("pairs", draw=None)
     lock["publish"]["params"]["params.yaml"]["pairs"] = PARAMS["pairs"] | {"draw": {"seed": 1}}
     lock["pairs"] = entry({"models/sft/weak": "w.dir"}, {"data/pairs.parquet": "p2"}, pairs=params["pairs"])
-    found = contents(lock, params).params
-    assert found["pairs.draw"] is None and "pairs.draw.seed" not in found
+    recorded = contents(lock, params).params
+    assert recorded["pairs.draw"] is None and "pairs.draw.seed" not in recorded
 
 
 def test_a_section_of_a_role_comes_from_the_stage_of_that_role() -> None:
