@@ -11,19 +11,20 @@ import polars as pl
 from pydantic import Field, ValidationInfo, field_validator
 from pydantic_core import PydanticCustomError
 
-from stages.asking import drawn, with_prompts
-from stages.errors import UserError, run_stage
-from stages.files import fingerprint, read_json, write_json
-from stages.imported import imported_rows, read_imported, systems_of
-from stages.lm.endpoint_errors import REASONS, TOO_LONG
-from stages.lm.engines import open_engine
-from stages.lm.openai_engine import OpenaiEngine
-from stages.lm.samples import Ask, Decoding, Engine, Sample, sample_all
-from stages.params import Params, read_params
-from stages.prompting.extract import extract_sql
-from stages.receipts import require_receipts
-from stages.sql.cache import Cache, default_folder
-from stages.tables import COLUMNS, read_table, write_table
+from stages.cache.result_cache import Cache, default_folder
+from stages.core.errors import UserError, run_stage
+from stages.core.files import fingerprint, read_json, write_json
+from stages.core.params import Params, read_params
+from stages.core.receipts import require_receipts
+from stages.core.stable_draw import stable_draw
+from stages.core.tables import COLUMNS, read_table, write_table
+from stages.datasets.questions import with_prompts
+from stages.endpoints.refusals import REASONS, TOO_LONG
+from stages.extraction.extract import extract_sql
+from stages.lm.completions import Ask, Decoding, Engine, Sample, sample_all
+from stages.predictions.imported_candidates import imported_rows, read_imported, systems_of
+from stages.sampling.engines import open_engine
+from stages.sampling.openai_engine import OpenaiEngine
 
 
 class CandidatesParams(Params):
@@ -135,7 +136,8 @@ def main() -> None:
     if of_split.is_empty():
         raise UserError(f"{args.questions} has no question of split `{params.split}` to make candidates for")
     limit = params.max_questions if params.max_questions and params.engine != "file" else of_split.height
-    asked = of_split.filter(pl.col("question_id").is_in(drawn(of_split["question_id"].to_list(), limit, params.seed)))
+    drawn = stable_draw(of_split["question_id"].to_list(), limit, params.seed)
+    asked = of_split.filter(pl.col("question_id").is_in(drawn))
     dropped = {
         f"not_{params.split}": questions.height - of_split.height, "over_max_questions": of_split.height - asked.height,
     }  # fmt: skip

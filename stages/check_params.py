@@ -9,16 +9,16 @@ from pathlib import Path
 from typing import Any
 
 from stages.candidates import CandidatesParams
-from stages.commands import noted
+from stages.core.commands import noted
+from stages.core.errors import UserError, run_stage
+from stages.core.files import write_json
+from stages.core.params import PARAMS_FILE, Params, parse_section, read_sections
 from stages.corpora.demo.domains import read_domains
 from stages.corpus import DEMO, CorpusParams
-from stages.errors import UserError, run_stage
 from stages.evaluate import EvaluateParams
 from stages.exec_results import ExecResultsParams
-from stages.files import write_json
 from stages.gold import GoldParams
 from stages.pairs import PairsParams
-from stages.params import PARAMS_FILE, Params, parse_section, read_sections
 from stages.prompts import PromptsParams
 from stages.publish import PublishParams
 from stages.sft import SftParams

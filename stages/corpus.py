@@ -12,16 +12,16 @@ import polars as pl
 from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
+from stages.core.errors import UserError, run_stage
+from stages.core.files import move_folder, write_json
+from stages.core.params import Params, read_params
+from stages.core.tables import COLUMNS, write_table
 from stages.corpora.demo.corpus import DemoParams, choose_domains, make_demo, question_rows
 from stages.corpora.demo.corpus import report as demo_report
 from stages.corpora.demo.kinds import read_kinds
 from stages.corpora.placing import conflicts, fault, place
-from stages.corpora.raw import Part, SourceParams, missing, read_parts, reader_of, rows_of
-from stages.difficulties import by_difficulty
-from stages.errors import UserError, run_stage
-from stages.files import move_folder, write_json
-from stages.params import Params, read_params
-from stages.tables import COLUMNS, write_table
+from stages.corpora.sources import Part, SourceParams, missing, read_parts, reader_of, rows_of
+from stages.datasets.difficulties import by_difficulty
 
 DEMO = "demo"
 _NAME = r"[a-z0-9][a-z0-9_-]*"

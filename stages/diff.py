@@ -3,7 +3,10 @@
 import argparse
 from pathlib import Path
 
-from stages.commands import noted
+from stages.core.commands import noted
+from stages.core.display import show
+from stages.core.errors import UserError, run_stage
+from stages.core.files import write_json, write_text
 from stages.diffing.changelog import filled, item_of, read_changelog
 from stages.diffing.comparison import compare
 from stages.diffing.folders import folder_version
@@ -11,10 +14,7 @@ from stages.diffing.page import page_of
 from stages.diffing.revisions import commit_of, in_git, revision_version, similar
 from stages.diffing.terminal import text_of
 from stages.diffing.versions import WORKSPACE, Version
-from stages.display import show
-from stages.errors import UserError, run_stage
-from stages.files import write_json, write_text
-from stages.sql.flags import check_paths
+from stages.execution.cli_flags import check_paths
 
 _SIDE = "a git commit, branch or tag, the name of a DVC experiment, or a folder (a checkout, or an export as published)"
 

@@ -11,21 +11,21 @@ from typing import Any, Literal
 from pydantic import Field, field_validator
 from pydantic_core import PydanticCustomError
 
-from stages.answering import TABLES, answers_of, judge_answers, read_test_set
-from stages.commands import fill_in, noted
-from stages.display import show
-from stages.errors import UserError, run_stage
-from stages.evaluating import greedy_figures, sample_figures, table
-from stages.files import write_json
-from stages.lm.engines import open_engine
+from stages.cache.result_cache import Cache
+from stages.core.commands import fill_in, noted
+from stages.core.display import show
+from stages.core.errors import UserError, run_stage
+from stages.core.files import write_json
+from stages.core.params import Params, read_params
+from stages.execution.cli_flags import add_execution_flags, check_paths, engine_of
+from stages.execution.comparison import Contract
+from stages.execution.sandbox import Limits
+from stages.execution.worker import DIGEST_ROWS, Budget, Rules
+from stages.lm.completions import Ask, Decoding
 from stages.lm.loading import model_folder
-from stages.lm.samples import Ask, Decoding
-from stages.params import Params, read_params
-from stages.sql.cache import Cache
-from stages.sql.compare import Contract
-from stages.sql.flags import add_execution_flags, check_paths, engine_of
-from stages.sql.referee import DIGEST_ROWS, Budget, Rules
-from stages.sql.sandbox import Limits
+from stages.sampling.engines import open_engine
+from stages.scoring.model_answers import TABLES, answers_of, judge_answers, read_test_set
+from stages.scoring.model_figures import greedy_figures, sample_figures, table
 
 
 class EvaluateParams(Params):

@@ -7,19 +7,20 @@ import apsw
 import polars as pl
 from pydantic import Field
 
-from stages.errors import UserError, run_stage
-from stages.files import write_json
-from stages.params import Params, read_params
-from stages.receipts import require_receipts
-from stages.sql.cache import Cache
-from stages.sql.compare import Contract
-from stages.sql.flags import add_execution_flags, engine_of
-from stages.sql.judge import judge
-from stages.sql.questions import read_questions
-from stages.sql.referee import DIGEST_ROWS, Budget, Rules
-from stages.sql.sandbox import Limits, check_databases
-from stages.sql.summary import outcome_columns, summary
-from stages.tables import COLUMNS, read_table, write_table
+from stages.cache.result_cache import Cache
+from stages.core.errors import UserError, run_stage
+from stages.core.files import write_json
+from stages.core.params import Params, read_params
+from stages.core.receipts import require_receipts
+from stages.core.tables import COLUMNS, read_table, write_table
+from stages.databases.paths import check_databases
+from stages.execution.cli_flags import add_execution_flags, engine_of
+from stages.execution.comparison import Contract
+from stages.execution.gold_questions import read_questions
+from stages.execution.judge import judge
+from stages.execution.sandbox import Limits
+from stages.execution.summary import outcome_columns, summary
+from stages.execution.worker import DIGEST_ROWS, Budget, Rules
 
 
 class ExecResultsParams(Params):

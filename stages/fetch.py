@@ -9,16 +9,16 @@ import argparse
 import shutil
 from pathlib import Path
 
-from stages.corpora.download import disk_full_told
-from stages.corpora.hub import matching
-from stages.corpora.layout import layout_mistakes
-from stages.corpora.obtain import AGAIN, Job, check, obtain
-from stages.corpora.provenance import Part, is_of, need_repository, read_parts, record_of, unchanged, write_record
-from stages.corpora.sources import HubFiles, Source, WebFile, read_sources
-from stages.corpora.unpack import BrokenArchive, unpack, unpack_nested
-from stages.display import show
-from stages.errors import UserError, run_stage
-from stages.files import move_folder, write_text
+from stages.core.disk import disk_full_errors
+from stages.core.display import show
+from stages.core.errors import UserError, run_stage
+from stages.core.files import move_folder, write_text
+from stages.fetching.downloads import AGAIN, Job, check, obtain
+from stages.fetching.dvc_record import Part, is_of, need_repository, read_parts, record_of, unchanged, write_record
+from stages.fetching.hub_files import matching
+from stages.fetching.layout import layout_mistakes
+from stages.fetching.sources import HubFiles, Source, WebFile, read_sources
+from stages.fetching.unpack import BrokenArchive, unpack, unpack_nested
 
 
 def main() -> None:
@@ -93,7 +93,7 @@ def _put(job: Job, file: WebFile, place: Path, made: Path) -> None:
     target = made / file.into
     if file.unpack is None:
         target.parent.mkdir(parents=True, exist_ok=True)
-        with disk_full_told(target):
+        with disk_full_errors(target):
             shutil.copyfile(place, target)
         return
     try:
@@ -108,7 +108,7 @@ def _copy(files: HubFiles, place: Path, made: Path) -> None:
     for path in matching(files, place):
         target = made / files.into / path.relative_to(place / files.root)
         target.parent.mkdir(parents=True, exist_ok=True)
-        with disk_full_told(target):
+        with disk_full_errors(target):
             shutil.copyfile(path, target)
 
 
@@ -127,7 +127,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--list", action="store_true", help="show the sources: licence, size, origin")
     parser.add_argument("--raw", type=Path, default=Path("data/raw"), help="the folder to fetch into")
     parser.add_argument(
-        "--sources", type=Path, default=Path("stages/corpora/sources.yaml"), help="the file that tells of the sources"
+        "--sources", type=Path, default=Path("stages/fetching/sources.yaml"), help="the file that tells of the sources"
     )
     args = parser.parse_args()
     if not args.source and not args.list:

@@ -9,7 +9,7 @@ Each query is run in other forms too, on a connection where tables that are scan
 - `text_number_sort`: numbers that are kept as text are compared as numbers in ORDER BY, min() and max(), and the rows
   change (their order too if the query orders);
 - `null_first`: NULL comes last in every ascending ORDER BY, and the bag of rows changes (a LIMIT took a NULL).
-The findings against questions, and what leaks from train, are those of `stages.auditing`.
+The findings against questions, and what leaks from train, are those of `stages.audit.question_checks`.
 
 Not found: ties in the ORDER BY or LIMIT of a UNION, EXCEPT or INTERSECT, in a named window, in one whose frame leaves
 out tied rows, or in a view; a LIMIT without ORDER BY in a query that orders elsewhere; the values of columns that a
@@ -28,22 +28,23 @@ from pathlib import Path
 import polars as pl
 from pydantic import Field
 
-from stages.asking import TEST_SET
-from stages.audit_report import page_of, summary_of
-from stages.auditing import Asked, question_findings
-from stages.errors import run_stage
-from stages.files import write_json, write_text
-from stages.params import Params, read_params
-from stages.receipts import require_receipts
-from stages.sql.audit import Findings
-from stages.sql.cache import Cache
-from stages.sql.flags import add_execution_flags, engine_of
-from stages.sql.gold_queries import Query, audit
-from stages.sql.judge import judge
-from stages.sql.pool import Record
-from stages.sql.referee import Budget, Question, Rules
-from stages.sql.sandbox import Limits, check_databases, database_path
-from stages.tables import COLUMNS, read_table, write_table
+from stages.audit.gold_worker import Query, audit
+from stages.audit.question_checks import Asked, question_findings
+from stages.audit.report import page_of, summary_of
+from stages.cache.result_cache import Cache
+from stages.core.errors import run_stage
+from stages.core.files import write_json, write_text
+from stages.core.params import Params, read_params
+from stages.core.receipts import require_receipts
+from stages.core.tables import COLUMNS, read_table, write_table
+from stages.databases.paths import check_databases, database_path
+from stages.datasets.questions import TEST_SET
+from stages.execution.cli_flags import add_execution_flags, engine_of
+from stages.execution.judge import judge
+from stages.execution.query_checks import Findings
+from stages.execution.sandbox import Limits
+from stages.execution.worker import Budget, Question, Rules
+from stages.execution.worker_pool import Record
 
 
 class GoldParams(Params):

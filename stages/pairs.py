@@ -11,15 +11,15 @@ from pydantic import AfterValidator, Field
 from pydantic_core import PydanticCustomError
 from tqdm import tqdm
 
-from stages.errors import run_stage
-from stages.files import fingerprint, write_json
-from stages.pairing import Text, draw, sides, text_of
-from stages.params import Params, read_params
-from stages.reasons import sort_out
-from stages.receipts import require_receipts
+from stages.core.errors import run_stage
+from stages.core.files import fingerprint, write_json
+from stages.core.params import Params, read_params
+from stages.core.receipts import require_receipts
+from stages.core.tables import COLUMNS, read_table, write_table
+from stages.datasets.verdicts import GoldFlag
+from stages.pairing.draw import Text, draw, sides, text_of
+from stages.pairing.exclusions import sort_out
 from stages.sql.tokens import similarity
-from stages.sql.verdicts import GoldFlag
-from stages.tables import COLUMNS, read_table, write_table
 
 
 def _at_least_one(limit: int | None) -> int | None:

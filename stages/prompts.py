@@ -23,15 +23,15 @@ from pydantic import Field, ValidationInfo, field_validator
 from pydantic_core import PydanticCustomError
 from tqdm import tqdm
 
-from stages.errors import UserError, run_stage
-from stages.files import read_json, write_json
-from stages.params import Params, read_params
-from stages.prompting.budget import Count, Shown, estimate, fit, names_read, tokenizer_count
-from stages.prompting.comments import notes_of
+from stages.core.errors import UserError, run_stage
+from stages.core.files import read_json, write_json
+from stages.core.params import Params, read_params
+from stages.core.receipts import require_receipts
+from stages.core.tables import COLUMNS, read_table, write_table
+from stages.databases.descriptions import notes_of
+from stages.databases.schema import LEFT_OUT, Schema, Table, read_schema
 from stages.prompting.ddl import Style, shuffled, table_text
-from stages.prompting.schema import LEFT_OUT, Schema, Table, read_schema
-from stages.receipts import require_receipts
-from stages.tables import COLUMNS, read_table, write_table
+from stages.prompting.token_budget import Count, Shown, estimate, fit, names_read, tokenizer_count
 
 
 class PromptsParams(Params):

@@ -13,20 +13,20 @@ import polars as pl
 from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from stages.commands import noted
-from stages.corpora.download import disk_full_told
-from stages.diffing.checkout import LOCK, PIPELINE, contents_in
-from stages.errors import UserError, run_stage
-from stages.files import move_folder, read_json, write_json
-from stages.params import Params, parse_section, read_sections
+from stages.core.commands import noted
+from stages.core.disk import disk_full_errors
+from stages.core.errors import UserError, run_stage
+from stages.core.files import move_folder, read_json, write_json
+from stages.core.params import Params, parse_section, read_sections
+from stages.core.receipts import require_receipts
+from stages.core.tables import read_table
+from stages.diffing.dvc_files import LOCK, PIPELINE, contents_in
+from stages.publishing.configs import DATASETS
 from stages.publishing.dataset import write_dataset
 from stages.publishing.licences import bases_of, origins_of, sampler_of
-from stages.publishing.making import Making
 from stages.publishing.models import adapters_base, model_files, write_adapter_config, write_model_card
 from stages.publishing.names import Language, Licence, Model, Repository
-from stages.publishing.views import DATASETS
-from stages.receipts import require_receipts
-from stages.tables import read_table
+from stages.publishing.release_info import Making
 
 
 class PublishParams(Params):
@@ -129,7 +129,7 @@ def main() -> None:
 
     made = args.export.with_name(f"{args.export.name}.partial")
     shutil.rmtree(made, ignore_errors=True)
-    with disk_full_told(made):
+    with disk_full_errors(made):
         counts = write_export(tables, making, params, args, made)
         move_folder(made, args.export)
         write_json(args.report, {"version": params.version, **counts})

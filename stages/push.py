@@ -11,18 +11,18 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from stages.commands import noted, stage_flags
-from stages.corpora.download import disk_full_told
-from stages.errors import UserError, run_stage
-from stages.params import read_params, read_sections
+from stages.core.commands import noted, stage_flags
+from stages.core.disk import disk_full_errors
+from stages.core.errors import UserError, run_stage
+from stages.core.params import read_params, read_sections
 from stages.publish import PublishParams, making_of, read_tables, write_export
-from stages.publishing.export import files_in
 from stages.publishing.licences import unlicensed
-from stages.publishing.making import Making
 from stages.publishing.models import model_files
 from stages.publishing.names import NOBODY
 from stages.publishing.push import Kind, Upload, push_all, refusals
 from stages.publishing.release import release_of
+from stages.publishing.release_info import Making
+from stages.publishing.shards import files_in
 
 
 def repositories(params: PublishParams) -> list[tuple[str, Kind]]:
@@ -71,7 +71,7 @@ def main() -> None:
     export = args.export.with_name("push.partial")  # not the stage's own: its cards name no commit
     shutil.rmtree(export, ignore_errors=True)  # of a push that was killed
     try:
-        with disk_full_told(export):
+        with disk_full_errors(export):
             write_export(tables, making, params, args, export)
         push_all(uploads_of(params, export, args.checkpoints), params.version, params.private)
     finally:

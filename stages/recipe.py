@@ -15,10 +15,10 @@ from ruamel.yaml.comments import CommentedMap, CommentedSeq
 from ruamel.yaml.tokens import CommentToken
 
 from stages.check_params import check_params
-from stages.commands import noted
-from stages.display import show, visible_line
-from stages.errors import UserError, naming, run_stage
-from stages.params import PARAMS_FILE, read_sections
+from stages.core.commands import noted
+from stages.core.display import show, visible_line
+from stages.core.errors import UserError, naming, run_stage
+from stages.core.params import PARAMS_FILE, read_sections
 
 DEMO = Path("models/recipes/demo.yaml")
 """The values that every recipe is applied on top of."""

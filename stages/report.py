@@ -12,11 +12,11 @@ from typing import Any
 
 from pydantic import ConfigDict
 
-from stages.commands import fill_in
-from stages.display import show
-from stages.errors import UserError, run_stage
-from stages.files import read_json, write_json, write_text
-from stages.params import Params, read_params
+from stages.core.commands import fill_in
+from stages.core.display import show
+from stages.core.errors import UserError, run_stage
+from stages.core.files import read_json, write_json, write_text
+from stages.core.params import Params, read_params
 
 READ = ("evaluations", "pairs-report")
 MODELS = ("sft/weak", "sft/strong", "dpo")

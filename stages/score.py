@@ -15,22 +15,23 @@ from pathlib import Path
 import apsw
 import polars as pl
 
-from stages.display import show, visible_line
-from stages.errors import run_stage
-from stages.files import replacing, write_json
-from stages.sql.cache import Cache
-from stages.sql.compare import CONTRACT_NAMES
-from stages.sql.flags import add_execution_flags, check_paths, engine_of
-from stages.sql.golds import read_gold
-from stages.sql.judge import Outcome, judge
-from stages.sql.measure import soft_f1_scores, time_ratios
-from stages.sql.predicted import TASK, Predicted, find_databases, items_of, table_of_predictions, with_databases
-from stages.sql.prediction_db_ids import CUT_AT_TAB, WITHOUT_DB_ID
-from stages.sql.predictions import read_predictions
-from stages.sql.referee import DIGEST_ROWS, Budget, Item, Rules
-from stages.sql.sandbox import Limits, suite_paths
-from stages.sql.scoring import metrics_of, table_of
-from stages.sql.summary import outcome_columns
+from stages.cache.result_cache import Cache
+from stages.core.display import show, visible_line
+from stages.core.errors import run_stage
+from stages.core.files import replacing, write_json
+from stages.databases.paths import suite_paths
+from stages.execution.cli_flags import add_execution_flags, check_paths, engine_of
+from stages.execution.comparison import CONTRACT_NAMES
+from stages.execution.judge import Outcome, judge
+from stages.execution.sandbox import Limits
+from stages.execution.summary import outcome_columns
+from stages.execution.worker import DIGEST_ROWS, Budget, Item, Rules
+from stages.predictions.gold_files import read_gold
+from stages.predictions.prediction_db_ids import CUT_AT_TAB, WITHOUT_DB_ID
+from stages.predictions.prediction_files import read_predictions
+from stages.scoring.predictions import TASK, Predicted, find_databases, items_of, table_of_predictions, with_databases
+from stages.scoring.score_figures import metrics_of, table_of
+from stages.scoring.timed_metrics import soft_f1_scores, time_ratios
 
 LIMITS = Limits(wall_seconds=60, memory_mb=1024, max_rows=500_000, result_mb=200)
 BUDGET_FACTOR = 50

@@ -5,13 +5,13 @@ from pathlib import Path
 
 import polars as pl
 
-from stages.errors import run_stage
-from stages.files import write_json
-from stages.params import Params, read_params
-from stages.reasons import first_reason, gold_reasons
-from stages.receipts import require_receipts
-from stages.sql.verdicts import GoldFlag
-from stages.tables import read_table, write_table
+from stages.core.errors import run_stage
+from stages.core.files import write_json
+from stages.core.params import Params, read_params
+from stages.core.receipts import require_receipts
+from stages.core.tables import read_table, write_table
+from stages.datasets.verdicts import GoldFlag
+from stages.pairing.exclusions import first_reason, gold_reasons
 
 UNUSABLE = ("exec_error", "over_budget", "undecided")
 """Verdicts of a gold query whose question teaches nothing."""

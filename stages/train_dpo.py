@@ -10,18 +10,18 @@ import polars as pl
 from pydantic import ValidationInfo, field_validator
 from pydantic_core import PydanticCustomError
 
-from stages.errors import UserError, run_stage
-from stages.files import sha256_file, sha256_folder, work_folder, write_json
-from stages.lm import objectives
-from stages.lm.chat import model_texts
-from stages.lm.checkpoints import work_key
-from stages.lm.launch import launch, leave, main_process, main_process_first
-from stages.lm.preference import preference_config, preference_trainer, row_lengths
-from stages.lm.settings import TrainingParams
-from stages.lm.training import fits, load_for_training, save_model, train
-from stages.params import read_params
-from stages.receipts import require_receipts
-from stages.tables import read_table
+from stages.core.errors import UserError, run_stage
+from stages.core.files import sha256_file, sha256_folder, work_folder, write_json
+from stages.core.params import read_params
+from stages.core.receipts import require_receipts
+from stages.core.tables import read_table
+from stages.lm.chat_template import model_texts
+from stages.training import objectives
+from stages.training.checkpoints import work_key
+from stages.training.launch import launch, leave, main_process, main_process_first
+from stages.training.params import TrainingParams
+from stages.training.preference_trainers import preference_config, preference_trainer, row_lengths
+from stages.training.trainer import fits, load_for_training, save_model, train
 
 Name = Literal["dpo", "cdpo", "robust", "ipo", "kto", "simpo", "orpo", "cpo", "apo_zero", "apo_down", "dpo_sft"]
 

@@ -8,19 +8,19 @@ import polars as pl
 from pydantic import Field, ValidationInfo, field_validator
 from pydantic_core import PydanticCustomError
 
-from stages.errors import UserError, run_stage
-from stages.files import sha256_file, work_folder, write_json
-from stages.lm.chat import model_texts
-from stages.lm.checkpoints import work_key
-from stages.lm.launch import launch, leave, main_process, main_process_first
-from stages.lm.packing import see_only_own_row
-from stages.lm.scoring import score_labels_only
-from stages.lm.scratch import new_model, train_tokenizer
-from stages.lm.settings import TrainingParams
-from stages.lm.training import adapted, fits, load_for_training, save_model, train, trainer_settings
-from stages.params import Params, read_params
-from stages.receipts import require_receipts
-from stages.tables import read_table
+from stages.core.errors import UserError, run_stage
+from stages.core.files import sha256_file, work_folder, write_json
+from stages.core.params import Params, read_params
+from stages.core.receipts import require_receipts
+from stages.core.tables import read_table
+from stages.lm.chat_template import model_texts
+from stages.training.checkpoints import work_key
+from stages.training.labels_only_head import score_labels_only
+from stages.training.launch import launch, leave, main_process, main_process_first
+from stages.training.packing import see_only_own_row
+from stages.training.params import TrainingParams
+from stages.training.scratch_model import new_model, train_tokenizer
+from stages.training.trainer import adapted, fits, load_for_training, save_model, train, trainer_settings
 
 if TYPE_CHECKING:
     from datasets import Dataset

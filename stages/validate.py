@@ -10,11 +10,11 @@ from pathlib import Path
 
 import polars as pl
 
-from stages.contracts import Failure, Suite, broken, read_suite
-from stages.display import show, visible_line
-from stages.errors import UserError, run_stage, short
-from stages.receipts import write_receipt
-from stages.tables import COLUMNS, KEYS, read_any
+from stages.core.display import show, visible_line
+from stages.core.errors import UserError, run_stage, short
+from stages.core.receipts import write_receipt
+from stages.core.tables import COLUMNS, KEYS, read_any
+from stages.validation.suites import Failure, Suite, broken, read_suite
 
 SHOWN = 5
 """Rows that the message of a broken expectation shows; it counts them all."""

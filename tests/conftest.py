@@ -15,8 +15,8 @@ import pytest
 from hypothesis import settings
 from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
-from stages.lm.scratch import new_model, train_tokenizer
-from stages.tables import COLUMNS
+from stages.core.tables import COLUMNS
+from stages.training.scratch_model import new_model, train_tokenizer
 from tests.fake_endpoint import endpoint as endpoint  # fixtures, for all tests
 from tests.fake_endpoint import opens as opens
 from tests.real import REAL

@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 from ruamel.yaml import YAML
 
-from stages.lm import asking_endpoint
-from stages.lm.openai_engine import OpenaiEngine
-from stages.lm.samples import Ask, Decoding
+from stages.endpoints import client as asking_endpoint
+from stages.lm.completions import Ask, Decoding
+from stages.sampling.openai_engine import OpenaiEngine
 from tests.web import running
 
 KEY = "sk-secret-of-this-test"

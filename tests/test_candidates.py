@@ -13,13 +13,13 @@ from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
 from stages import candidates
 from stages.candidates import CandidatesParams, candidate_rows, main, report_of
-from stages.errors import UserError
-from stages.files import read_json
-from stages.lm.samples import Ask, Decoding, Sample
-from stages.lm.sampling import TransformersEngine
-from stages.tables import COLUMNS, read_table
+from stages.core.errors import UserError
+from stages.core.files import read_json
+from stages.core.tables import COLUMNS, read_table
+from stages.lm.completions import Ask, Decoding, Sample
+from stages.sampling.transformers_engine import TransformersEngine
+from tests.execution.world import write_dataset, write_prompts, write_questions
 from tests.fake_endpoint import Endpoint, Fault
-from tests.sql.world import write_dataset, write_prompts, write_questions
 
 PARAMS: dict[str, Any] = {
     "engine": "transformers", "model": "sft/weak", "split": "train",

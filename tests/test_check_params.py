@@ -9,9 +9,9 @@ from ruamel.yaml import YAML
 
 from stages.candidates import CandidatesParams
 from stages.check_params import SECTIONS, check_params, main
-from stages.errors import UserError
-from stages.files import read_json
-from stages.params import read_params
+from stages.core.errors import UserError
+from stages.core.files import read_json
+from stages.core.params import read_params
 from stages.train_dpo import TrainDpoParams
 
 ROOT = Path(__file__).parents[1]

@@ -14,11 +14,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
-from stages.corpora.entries import Entry
-from stages.corpora.raw import Part, SplitParams, rows_of
+from stages.core.files import read_json, sha256_file
+from stages.core.tables import read_table
+from stages.corpora.question_files import Entry
 from stages.corpora.readers import KNOWN
-from stages.files import read_json, sha256_file
-from stages.tables import read_table
+from stages.corpora.sources import Part, SplitParams, rows_of
 from tests.corpora.world import make_bird, make_database, make_spider, spider_row, write_json
 from tests.real import REAL
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from stages import diff
-from stages.errors import UserError
+from stages.core.errors import UserError
 from tests.diffing.world import keyed
 from tests.test_pipeline import ROOT
 

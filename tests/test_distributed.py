@@ -22,12 +22,12 @@ from ruamel.yaml import YAML
 from safetensors.torch import load_file
 from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
-from stages.files import sha256_folder
-from tests.test_lm_training import LORA
+from stages.core.files import sha256_folder
 from tests.test_resume import COMMANDS, ROOT, write_training_inputs
 from tests.test_train_dpo import PARAMS as DPO_PARAMS
 from tests.test_train_sft import PARAMS as SFT_PARAMS
 from tests.test_train_sft import put_in_hub_cache
+from tests.training.test_trainer import LORA
 
 pytestmark = pytest.mark.slow
 COMPILER = pytest.mark.skipif(shutil.which("g++") is None, reason="DeepSpeed compiles its part for CPUs with g++")

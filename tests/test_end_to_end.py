@@ -20,8 +20,8 @@ import polars as pl
 import pytest
 from ruamel.yaml import YAML
 
-from stages.files import read_json, sha256_folder
-from stages.tables import COLUMNS, read_table, write_table
+from stages.core.files import read_json, sha256_folder
+from stages.core.tables import COLUMNS, read_table, write_table
 from tests.cached import records_in
 from tests.hub import OWNER, hub_of
 from tests.test_pipeline import ROOT, STAGES, outs

@@ -11,18 +11,18 @@ from ruamel.yaml import YAML
 from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
 from stages import evaluate
-from stages.errors import UserError
+from stages.core.errors import UserError
+from stages.core.files import read_json
+from stages.datasets.verdicts import VERDICTS, Verdict
 from stages.evaluate import EvaluateParams, main
-from stages.evaluating import greedy_figures, sample_figures, table
-from stages.files import read_json
-from stages.lm import samples
-from stages.lm.samples import Ask, Decoding, Sample
-from stages.lm.sampling import TransformersEngine
-from stages.sql.compare import CONTRACT_NAMES, Contract
-from stages.sql.judge import Outcome
-from stages.sql.verdicts import VERDICTS, Verdict
+from stages.execution.comparison import CONTRACT_NAMES, Contract
+from stages.execution.judge import Outcome
+from stages.lm import completions as samples
+from stages.lm.completions import Ask, Decoding, Sample
+from stages.sampling.transformers_engine import TransformersEngine
+from stages.scoring.model_figures import greedy_figures, sample_figures, table
+from tests.execution.world import make_database, write_dataset, write_prompts, write_questions
 from tests.hub import hub_of
-from tests.sql.world import make_database, write_dataset, write_prompts, write_questions
 
 PARAMS: dict[str, Any] = {
     "test_sets": ["demo-train"], "engine": "transformers",
@@ -220,7 +220,7 @@ def test_greedy_alone_prints_ex_and_asks_one_sample(
         asked.append((decoding.n, decoding.temperature))
         return samples.sample_all(engine, asks, decoding, cache)
 
-    monkeypatch.setattr("stages.answering.sample_all", count)
+    monkeypatch.setattr("stages.scoring.model_answers.sample_all", count)
     monkeypatch.setattr(sys, "argv", [*sys.argv, "--greedy"])
     main()
     told = capsys.readouterr().out

@@ -10,11 +10,11 @@ import polars as pl
 import pytest
 
 from stages import gold
-from stages.errors import UserError
+from stages.core.errors import UserError
+from stages.core.params import read_params
 from stages.exec_results import ExecResultsParams, main
-from stages.params import read_params
 from tests.cached import records_in
-from tests.sql.world import (
+from tests.execution.world import (
     CROSS_JOIN,
     ENDLESS,
     accept,

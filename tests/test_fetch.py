@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 
 from stages import fetch
-from stages.errors import UserError
+from stages.core.errors import UserError
 from tests.hub import running_hub
-from tests.test_hub import environment
+from tests.publishing.test_datasets import environment
 from tests.toy import ARCHIVE, GOOD, WHOLE, Toy, files_in, hash_of, toy_repository, zipped
 
 ROOT = Path(__file__).parents[1]

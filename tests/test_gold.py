@@ -8,17 +8,18 @@ import polars as pl
 import pytest
 
 from stages import gold
-from stages.errors import UserError
+from stages.audit import gold_worker as gold_queries
+from stages.core.errors import UserError
+from stages.core.params import read_params
+from stages.databases.paths import database_path
+from stages.datasets.verdicts import GOLD_FLAGS
+from stages.execution.comparison import Result
+from stages.execution.query_checks import Auditor, Findings
+from stages.execution.sandbox import OpenDatabases
+from stages.execution.worker_pool import local
 from stages.gold import GoldParams, main
-from stages.params import read_params
-from stages.sql import gold_queries
-from stages.sql.audit import Auditor, Findings
-from stages.sql.compare import Result
-from stages.sql.pool import local
-from stages.sql.sandbox import OpenDatabases, database_path
-from stages.sql.verdicts import GOLD_FLAGS
+from tests.execution.world import CROSS_JOIN, ENDLESS, LIMITS, make_database, write_dataset, write_questions
 from tests.real import REAL
-from tests.sql.world import CROSS_JOIN, ENDLESS, LIMITS, make_database, write_dataset, write_questions
 
 PARAMS = """
 gold:

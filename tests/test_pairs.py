@@ -11,12 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
-from stages.errors import UserError
-from stages.files import read_json
+from stages.core.errors import UserError
+from stages.core.files import read_json
+from stages.core.receipts import write_receipt
+from stages.core.tables import COLUMNS, read_table, write_table
 from stages.pairs import REJECTED, Pair, PairsParams, main, make_pairs, pair_rows, report_of
-from stages.receipts import write_receipt
 from stages.sql.tokens import similarity, sql_tokens
-from stages.tables import COLUMNS, read_table, write_table
 
 EQUAL_SQL = json.loads((Path(__file__).parent / "fixtures" / "pairs" / "equal_sql.json").read_text(encoding="utf-8"))
 PUBLISHED: dict[str, Any] = {

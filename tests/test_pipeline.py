@@ -13,7 +13,7 @@ from dvc.repo import Repo
 from ruamel.yaml import YAML
 
 from stages.check_params import SECTIONS
-from stages.tables import COLUMNS
+from stages.core.tables import COLUMNS
 from stages.train_dpo import Name
 
 ROOT = Path(__file__).parents[1]

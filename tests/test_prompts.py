@@ -7,12 +7,12 @@ import polars as pl
 import pytest
 from ruamel.yaml import YAML
 
-from stages.errors import UserError
-from stages.files import read_json, write_json
-from stages.prompting.budget import estimate
+from stages.core.errors import UserError
+from stages.core.files import read_json, write_json
+from stages.core.receipts import write_receipt
+from stages.core.tables import COLUMNS, read_table, write_table
+from stages.prompting.token_budget import estimate
 from stages.prompts import PromptsParams, main, prompt_rows, read_schemas
-from stages.receipts import write_receipt
-from stages.tables import COLUMNS, read_table, write_table
 from tests.prompting.databases import make_database
 
 PLAIN: dict[str, Any] = {

@@ -16,8 +16,8 @@ import pytest
 from datasets import load_dataset
 from huggingface_hub import DatasetCard, ModelCard
 
-from stages.files import sha256_folder, write_json
-from stages.publishing.views import VIEWS, columns_of, features_of
+from stages.core.files import sha256_folder, write_json
+from stages.publishing.configs import VIEWS, columns_of, features_of
 from tests.hub import TOKEN
 from tests.publishing.workplace import DATASET, FIGURES, MODEL, QUESTIONS, VERSION, Workplace, small_tables
 

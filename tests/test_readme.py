@@ -14,12 +14,12 @@ from dvc.cli.parser import get_main_parser
 from ray.scripts.scripts import cli as ray_cli
 from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
+from stages.core.tables import COLUMNS, KEYS, write_table
 from stages.corpora.demo.domains import read_domains
 from stages.corpora.demo.kinds import read_kinds
-from stages.lm.objectives import Cdpo, trl_loss
+from stages.datasets.verdicts import VERDICTS
 from stages.pairs import REJECTED
-from stages.sql.verdicts import VERDICTS
-from stages.tables import COLUMNS, KEYS, write_table
+from stages.training.objectives import Cdpo, trl_loss
 from tests.test_pipeline import ROOT, STAGES, covered, deps, load, outs
 
 OF_THE_PAST = ("decisions.md", "log.md")

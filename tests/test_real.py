@@ -6,8 +6,8 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from stages.files import read_json
-from stages.tables import read_table
+from stages.core.files import read_json
+from stages.core.tables import read_table
 from tests.real import REAL
 from tests.test_end_to_end import commit, copy_repository, run, stages_run
 

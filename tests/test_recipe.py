@@ -11,8 +11,8 @@ import pytest
 from dvc.utils.hydra import apply_overrides
 
 from stages.check_params import check_params
-from stages.errors import UserError
-from stages.params import read_sections
+from stages.core.errors import UserError
+from stages.core.params import read_sections
 from stages.recipe import DEMO as DEMO_OF_THE_WORKING_DIRECTORY
 from stages.recipe import main, merged, write_merged
 

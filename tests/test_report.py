@@ -8,8 +8,8 @@ import polars as pl
 import pytest
 from ruamel.yaml import YAML
 
-from stages.errors import UserError
-from stages.files import read_json, write_json
+from stages.core.errors import UserError
+from stages.core.files import read_json, write_json
 from stages.report import MODELS, main
 
 TEST_SETS = ["demo-dev", "demo-test"]

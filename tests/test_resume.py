@@ -17,11 +17,11 @@ import pytest
 from ruamel.yaml import YAML
 from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
-from stages.files import sha256_file, sha256_folder
-from stages.receipts import write_receipt
-from stages.tables import COLUMNS, write_table
+from stages.core.files import sha256_file, sha256_folder
+from stages.core.receipts import write_receipt
+from stages.core.tables import COLUMNS, write_table
 from tests.cached import records_in
-from tests.sql.world import write_prompts, write_questions
+from tests.execution.world import write_prompts, write_questions
 from tests.test_candidates import PARAMS as CANDIDATES_PARAMS
 from tests.test_train_dpo import PARAMS as DPO_PARAMS
 from tests.test_train_sft import PARAMS as SFT_PARAMS

@@ -8,12 +8,12 @@ import polars as pl
 import pytest
 
 from stages import sft
-from stages.contracts import Suite, broken, read_suite
-from stages.difficulties import DIFFICULTIES
-from stages.sql.compare import CONTRACT_NAMES
-from stages.sql.verdicts import ERROR_CLASSES, GOLD_FLAGS, GOLD_VERDICTS, VERDICTS
-from stages.tables import COLUMNS, KEYS, features
+from stages.core.tables import COLUMNS, KEYS, features
+from stages.datasets.difficulties import DIFFICULTIES
+from stages.datasets.verdicts import ERROR_CLASSES, GOLD_FLAGS, GOLD_VERDICTS, VERDICTS
+from stages.execution.comparison import CONTRACT_NAMES
 from stages.validate import orphans, sentence
+from stages.validation.suites import Suite, broken, read_suite
 
 FIXTURES = Path(__file__).parent / "fixtures" / "schemas"
 SUITES = Path(__file__).parents[1] / "schemas"

@@ -14,12 +14,12 @@ import polars as pl
 import pytest
 
 from stages import score
-from stages.errors import UserError
-from stages.sql.pool import Engine, Job, Record, local
-from stages.sql.referee import Item
+from stages.core.errors import UserError
+from stages.execution.worker import Item
+from stages.execution.worker_pool import Engine, Job, Record, local
 from tests.cached import records_in
+from tests.execution.world import ENDLESS, counting, make_database
 from tests.real import REAL
-from tests.sql.world import ENDLESS, counting, make_database
 
 ROOT = Path(__file__).parents[1]
 TEXTS = [

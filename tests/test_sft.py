@@ -6,11 +6,11 @@ import polars as pl
 import pytest
 from ruamel.yaml import YAML
 
-from stages.errors import UserError
-from stages.files import read_json
-from stages.receipts import write_receipt
+from stages.core.errors import UserError
+from stages.core.files import read_json
+from stages.core.receipts import write_receipt
+from stages.core.tables import COLUMNS, read_table, write_table
 from stages.sft import drop_reasons, main, sft_rows
-from stages.tables import COLUMNS, read_table, write_table
 
 
 def question(question_id: str, split: str = "train") -> dict[str, str]:

@@ -10,15 +10,15 @@ from ruamel.yaml import YAML
 from transformers import GPT2Config, GPT2LMHeadModel, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from stages import train_dpo
-from stages.errors import UserError
-from stages.files import read_json, sha256_file, sha256_folder
-from stages.params import read_params
-from stages.receipts import write_receipt
-from stages.tables import COLUMNS, write_table
+from stages.core.errors import UserError
+from stages.core.files import read_json, sha256_file, sha256_folder
+from stages.core.params import read_params
+from stages.core.receipts import write_receipt
+from stages.core.tables import COLUMNS, write_table
 from stages.train_dpo import Name, TrainDpoParams, changes, main
-from tests.test_lm_objectives import PARAMS as OBJECTIVE_PARAMS
-from tests.test_lm_objectives import params_of
 from tests.test_train_sft import MODEL_FILES
+from tests.training.test_objectives import PARAMS as OBJECTIVE_PARAMS
+from tests.training.test_objectives import params_of
 
 PARAMS: dict[str, Any] = OBJECTIVE_PARAMS
 OBJECTIVES = get_args(Name)

@@ -9,11 +9,11 @@ from huggingface_hub import constants
 from ruamel.yaml import YAML
 
 from stages import train_sft
-from stages.errors import UserError
-from stages.files import read_json, sha256_file, sha256_folder
-from stages.params import read_params
-from stages.receipts import write_receipt
-from stages.tables import write_table
+from stages.core.errors import UserError
+from stages.core.files import read_json, sha256_file, sha256_folder
+from stages.core.params import read_params
+from stages.core.receipts import write_receipt
+from stages.core.tables import write_table
 from stages.train_sft import TrainSftParams, main
 
 PARAMS: dict[str, Any] = {

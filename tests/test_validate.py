@@ -7,7 +7,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from stages.errors import UserError
+from stages.core.errors import UserError
 from stages.validate import main
 from tests.test_schemas import SUITES, parent_of, table_of
 

@@ -15,8 +15,8 @@ from dvc.repo import Repo
 from ruamel.yaml import YAML
 
 from stages import fetch
-from stages.corpora import download
-from stages.errors import UserError
+from stages.core.errors import UserError
+from stages.fetching import download
 from tests.web import Web, serving
 
 NOISE = b"".join(sha256(b"%d" % number).digest() for number in range(20_000))

@@ -1,1 +1,1 @@
-"""Readers of question corpora, one per source."""
+"""Reads question corpora in the layouts their authors ship, and generates the demo corpus."""

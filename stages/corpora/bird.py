@@ -14,9 +14,9 @@ from io import StringIO
 from itertools import chain
 from pathlib import Path
 
-from stages.corpora.entries import Entry, Fields, read_json
-from stages.errors import UserError
-from stages.sql.reading import json_value, text_lines
+from stages.core.errors import UserError
+from stages.core.user_files import json_value, text_lines
+from stages.corpora.question_files import Entry, Fields, read_json
 
 FIELDS = Fields("question", ("SQL",))
 MINI = "bird-mini"

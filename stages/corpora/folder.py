@@ -8,9 +8,9 @@ The databases lie in `databases`, as `<db_id>.sqlite` or `<db_id>/<db_id>.sqlite
 
 from pathlib import Path
 
-from stages.corpora.entries import Entry, Fields, entries_of, read_json
-from stages.errors import UserError
-from stages.sql.reading import csv_rows, json_lines, parquet
+from stages.core.errors import UserError
+from stages.core.user_files import csv_rows, json_lines, parquet
+from stages.corpora.question_files import Entry, Fields, entries_of, read_json
 
 FIELDS = Fields("question", ("gold_sql", "SQL", "query"))
 _OTHER_FIELDS = ("db_id", "evidence", "difficulty", "other_golds")

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import apsw
 
+from stages.core.files import write_json
 from stages.corpora.bird import descriptions
-from stages.files import write_json
-from stages.prompting.schema import read_schema
-from stages.sql.sandbox import database_path, database_problem
+from stages.databases.paths import database_path, database_problem
+from stages.databases.schema import read_schema
 
 SUFFIXES = (".sqlite", ".db", ".sqlite3")
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 from stages.corpora import bird, folder, spider, variants
-from stages.corpora.entries import Entry
+from stages.corpora.question_files import Entry
 
 Layout = Literal["spider", "bird", "folder"]
 """How a user's own source lies in its folder: as Spider or BIRD do, or as `stages.corpora.folder` tells."""

@@ -3,7 +3,7 @@
 
 from pathlib import Path
 
-from stages.corpora.entries import Entry, Fields, counted_on, read_json
+from stages.corpora.question_files import Entry, Fields, counted_on, read_json
 
 FILES = {"train": ["train_spider.json", "train_others.json"], "dev": ["dev.json"], "test": ["test.json"]}
 FIELDS = Fields("question", ("query",))

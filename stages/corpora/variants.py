@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from stages.corpora.entries import Entry, Fields, read_json
+from stages.corpora.question_files import Entry, Fields, read_json
 
 FILES = {
     "spider-syn": {"train": "train_spider.json", "dev": "dev.json"},

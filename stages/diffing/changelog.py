@@ -8,12 +8,12 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+from stages.core.display import visible_line
+from stages.core.errors import UserError
 from stages.diffing.comparison import Comparison
 from stages.diffing.rows import RowsDiff
 from stages.diffing.versions import WORKSPACE, Version
 from stages.diffing.wording import STALE, count, counts, evaluations, interval, notes
-from stages.display import visible_line
-from stages.errors import UserError
 
 _BY = "counted by `python -m stages.diff`:"
 _ITEM = re.compile(rf"^- (?:From|Since) .*, {re.escape(_BY)}\n(?:  .*\n?)*", re.MULTILINE)

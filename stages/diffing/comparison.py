@@ -3,13 +3,13 @@
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from stages.commands import noted
+from stages.core.commands import noted
+from stages.core.errors import UserError
+from stages.core.tables import KEYS
 from stages.diffing.flips import Flips, flips_of
 from stages.diffing.measures import Number, diff_metrics, diff_params
 from stages.diffing.rows import MOST_KEYS, RowsDiff, diff_rows
 from stages.diffing.versions import Version
-from stages.errors import UserError
-from stages.tables import KEYS
 
 
 @dataclass(frozen=True)

@@ -4,10 +4,10 @@ from dataclasses import dataclass, field
 
 import polars as pl
 
-from stages.diffing.reasons import differ, reasons_of
+from stages.core.tables import COLUMNS
+from stages.diffing.flip_reasons import differ, reasons_of
 from stages.diffing.rows import EXAMPLES, MOST_KEYS
 from stages.diffing.versions import Version
-from stages.tables import COLUMNS
 
 
 @dataclass(frozen=True)

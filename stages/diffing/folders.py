@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
-from stages.commands import noted
-from stages.diffing.checkout import PIPELINE, contents_in, numbers_of
+from stages.core.commands import noted
+from stages.core.errors import UserError
+from stages.core.tables import COLUMNS, KEYS
+from stages.diffing.dvc_files import PIPELINE, contents_in, numbers_of
 from stages.diffing.versions import Table, Version, open_table
-from stages.errors import UserError
-from stages.tables import COLUMNS, KEYS
 
 VIEWS = {
     "questions": ("gold", "gold_sql"), "gold": ("gold", "verdict"), "prompts": ("gold", "prompt"),

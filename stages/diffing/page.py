@@ -7,6 +7,7 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from stages.core.display import page_value
 from stages.diffing.comparison import Comparison
 from stages.diffing.rows import EXAMPLES
 from stages.diffing.wording import (
@@ -25,7 +26,6 @@ from stages.diffing.wording import (
     side,
     value,
 )
-from stages.display import page_value
 
 _TEMPLATE = Path(__file__).with_name("page.html")
 _LONGEST = 600  # characters of a value in an example

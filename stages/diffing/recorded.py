@@ -12,8 +12,8 @@ from functools import cache
 from itertools import product
 from typing import Any
 
-from stages.files import decode_json
-from stages.params import PARAMS_FILE
+from stages.core.files import decode_json
+from stages.core.params import PARAMS_FILE
 
 Entries = Mapping[str, Mapping[str, Any]]
 """Stage to its entry in dvc.lock."""

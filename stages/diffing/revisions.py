@@ -5,12 +5,12 @@ from collections import defaultdict
 from difflib import get_close_matches
 from pathlib import Path
 
-from stages.commands import noted
-from stages.diffing.checkout import LOCK, PIPELINE, contents_of, numbers_of
+from stages.core.commands import noted
+from stages.core.errors import UserError
+from stages.core.params import PARAMS_FILE
+from stages.core.redaction import redact
+from stages.diffing.dvc_files import LOCK, PIPELINE, contents_of, numbers_of
 from stages.diffing.versions import Table, Version, open_table
-from stages.errors import UserError
-from stages.params import PARAMS_FILE
-from stages.redaction import redact
 
 
 def commit_of(name: str) -> str | None:

@@ -4,8 +4,8 @@ from dataclasses import dataclass, field
 
 import polars as pl
 
+from stages.core.tables import KEYS
 from stages.diffing.versions import Table
-from stages.tables import KEYS
 
 MOST_KEYS = 10_000
 """Keys that are listed of each kind; the counts are of all."""

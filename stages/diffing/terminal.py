@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 
+from stages.core.display import visible_line
 from stages.diffing.comparison import Comparison
 from stages.diffing.measures import Number
 from stages.diffing.rows import EXAMPLES, RowsDiff
@@ -21,7 +22,6 @@ from stages.diffing.wording import (
     side,
     value,
 )
-from stages.display import visible_line
 
 MOST_SHOWN = 8
 """Metrics of a file, and params, that are shown; the JSON and the page have all."""

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import polars as pl
 
-from stages.errors import UserError
-from stages.parquet import parquet_errors
-from stages.tables import KEYS
+from stages.core.errors import UserError
+from stages.core.parquet import parquet_errors
+from stages.core.tables import KEYS
 
 _FIX = "make or download it again"
 WORKSPACE = "workspace"

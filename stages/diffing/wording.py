@@ -3,8 +3,8 @@
 import json
 
 from stages.diffing.comparison import Comparison
+from stages.diffing.flip_reasons import REASONS
 from stages.diffing.measures import INTERVAL, Number
-from stages.diffing.reasons import REASONS
 from stages.diffing.rows import RowsDiff
 from stages.diffing.versions import Version
 

@@ -1,1 +1,1 @@
-"""Language models: sampling, training, loading."""
+"""Loads language models, renders chat templates, and says what a prompt and a completion are."""

@@ -6,9 +6,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from stages.errors import UserError
-from stages.files import parse_json
-from stages.redaction import redact, user_info_problem
+from stages.core.errors import UserError
+from stages.core.files import parse_json
+from stages.core.redaction import redact, user_info_problem
 
 if TYPE_CHECKING:
     import torch

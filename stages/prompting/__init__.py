@@ -1,1 +1,1 @@
-"""What a model is asked with, and the SQL in what it answers."""
+"""Renders what a model is asked: DDL, evidence and question, within a budget of tokens."""

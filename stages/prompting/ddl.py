@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Literal
 
-from stages.prompting.names import identifier, listed, type_name
-from stages.prompting.schema import ForeignKey, Table
+from stages.databases.quoting import identifier, listed, type_name
+from stages.databases.schema import ForeignKey, Table
 
 Style = Literal["compact", "create_table"]
 

@@ -1,1 +1,1 @@
-"""Datasets and models for the Hub: what is published, the cards that tell of it, and the push."""
+"""Datasets and models for the Hub: what is published, the cards that describe it, and the push."""

@@ -14,12 +14,12 @@ from jinja2 import (
     UndefinedError,
 )
 
-from stages.display import page_value
-from stages.errors import UserError
-from stages.publishing.export import Counts
+from stages.core.display import page_value
+from stages.core.errors import UserError
+from stages.publishing.configs import columns_of, features_of
 from stages.publishing.licences import OTHER
-from stages.publishing.making import Making
-from stages.publishing.views import columns_of, features_of
+from stages.publishing.release_info import Making
+from stages.publishing.shards import Counts
 
 _SIZES = {1_000: "n<1K", 10_000: "1K<n<10K", 100_000: "10K<n<100K", 1_000_000: "100K<n<1M", 10_000_000: "1M<n<10M"}
 _TASK = {"type": "text-generation", "name": "Text-to-SQL"}

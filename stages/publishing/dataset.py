@@ -7,14 +7,14 @@ from typing import Any
 
 import polars as pl
 
-from stages.errors import UserError
-from stages.files import write_text
-from stages.publishing import facts
+from stages.core.errors import UserError
+from stages.core.files import write_text
+from stages.publishing import card_facts as facts
 from stages.publishing.cards import dataset_front, render
-from stages.publishing.export import write_export
+from stages.publishing.configs import Tables, meanings, views, without
 from stages.publishing.licences import DEMO
-from stages.publishing.making import Making
-from stages.publishing.views import Tables, meanings, views, without
+from stages.publishing.release_info import Making
+from stages.publishing.shards import write_export
 
 TEMPLATE = Path(__file__).with_name("dataset.md.jinja")
 

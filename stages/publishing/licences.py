@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
-from stages.corpora.sources import read_sources
-from stages.params import read_sections
+from stages.core.params import read_sections
+from stages.fetching.sources import read_sources
 
 DEMO = "demo"
 OURS = "apache-2.0"

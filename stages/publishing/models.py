@@ -5,12 +5,12 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
-from stages.errors import UserError
-from stages.files import read_json, write_json, write_text
+from stages.core.errors import UserError
+from stages.core.files import read_json, write_json, write_text
+from stages.publishing.card_facts import SENSE
 from stages.publishing.cards import model_front, render
-from stages.publishing.facts import SENSE
 from stages.publishing.licences import OURS
-from stages.publishing.making import Making
+from stages.publishing.release_info import Making
 
 TEMPLATE = Path(__file__).with_name("model.md.jinja")
 STRONG = "sft/strong"

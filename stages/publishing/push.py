@@ -6,11 +6,11 @@ from hashlib import sha1
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from stages.display import show
-from stages.errors import UserError
-from stages.files import sha256_file
-from stages.publishing.answers import told
-from stages.redaction import redact, user_info_problem
+from stages.core.display import show
+from stages.core.errors import UserError
+from stages.core.files import sha256_file
+from stages.core.redaction import redact, user_info_problem
+from stages.publishing.hub_errors import told
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi

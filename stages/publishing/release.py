@@ -8,8 +8,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from stages.errors import UserError
-from stages.publishing.making import Release
+from stages.core.errors import UserError
+from stages.publishing.release_info import Release
 
 LOCK = Path("dvc.lock")
 _OWN = ["params.yaml", "dvc.yaml", str(LOCK), "stages", "schemas"]

@@ -1,1 +1,1 @@
-"""Running SQL safely, comparing results, and figures over verdicts."""
+"""Splits SQL into statements and tokens, and rates its hardness; executes nothing."""

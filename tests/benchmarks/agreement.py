@@ -26,14 +26,15 @@ from typing import Any
 
 import apsw
 
-from stages.files import write_json, write_text
-from stages.sql.compare import CONTRACTS, Contract, Result
-from stages.sql.golds import read_gold
-from stages.sql.judge import Outcome, judge
-from stages.sql.pool import local, usable_cpus, worker_count
-from stages.sql.predictions import read_predictions
-from stages.sql.referee import Budget, Item, Question, Rules
-from stages.sql.sandbox import Limits, database_path
+from stages.core.files import write_json, write_text
+from stages.databases.paths import database_path
+from stages.execution.comparison import CONTRACTS, Contract, Result
+from stages.execution.judge import Outcome, judge
+from stages.execution.sandbox import Limits
+from stages.execution.worker import Budget, Item, Question, Rules
+from stages.execution.worker_pool import local, usable_cpus, worker_count
+from stages.predictions.gold_files import read_gold
+from stages.predictions.prediction_files import read_predictions
 from stages.sql.text import spider_orders, spider_text, statements
 from tests.real import REAL
 

@@ -16,11 +16,11 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
-from stages.params import read_sections
-from stages.receipts import write_receipt
-from stages.sql.golds import read_gold
-from stages.sql.sandbox import database_path
-from stages.tables import read_table
+from stages.core.params import read_sections
+from stages.core.receipts import write_receipt
+from stages.core.tables import read_table
+from stages.databases.paths import database_path
+from stages.predictions.gold_files import read_gold
 from tests.benchmarks.agreement import ROOT
 from tests.benchmarks.speed import Took, plain, ran
 from tests.real import REAL

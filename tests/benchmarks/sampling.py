@@ -26,9 +26,9 @@ from typing import Any
 
 import polars as pl
 
-from stages.lm.samples import Ask, Decoding, Engine, sample_all
-from stages.lm.sampling import TransformersEngine
-from stages.sql.cache import Cache
+from stages.cache.result_cache import Cache
+from stages.lm.completions import Ask, Decoding, Engine, sample_all
+from stages.sampling.transformers_engine import TransformersEngine
 from tests.benchmarks.agreement import ROOT
 from tests.benchmarks.speed import ran, said
 

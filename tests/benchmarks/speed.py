@@ -34,12 +34,12 @@ from tempfile import TemporaryDirectory
 
 import polars as pl
 
-from stages.sql.golds import Gold, read_gold
-from stages.sql.judge import judge
-from stages.sql.pool import local
-from stages.sql.predictions import read_predictions
-from stages.sql.referee import Item, Question, Rules
-from stages.sql.sandbox import database_path
+from stages.databases.paths import database_path
+from stages.execution.judge import judge
+from stages.execution.worker import Item, Question, Rules
+from stages.execution.worker_pool import local
+from stages.predictions.gold_files import Gold, read_gold
+from stages.predictions.prediction_files import read_predictions
 from tests.benchmarks.agreement import BUDGET, LIMITS, ROOT
 from tests.real import REAL
 

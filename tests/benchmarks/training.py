@@ -24,13 +24,13 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
+from stages.core.params import read_params
 from stages.lm.loading import load_model
-from stages.lm.preference import preference_config, preference_trainer, row_lengths
-from stages.lm.scratch import new_model
-from stages.lm.training import fits, train, trainer_settings
-from stages.params import read_params
 from stages.train_dpo import TrainDpoParams
 from stages.train_sft import TrainSftParams, sft_trainer
+from stages.training.preference_trainers import preference_config, preference_trainer, row_lengths
+from stages.training.scratch_model import new_model
+from stages.training.trainer import fits, train, trainer_settings
 from tests.benchmarks.agreement import ROOT
 from tests.benchmarks.speed import said
 

@@ -8,11 +8,11 @@ from typing import Any
 import polars as pl
 import pytest
 
+from stages.core.errors import UserError
 from stages.corpora.bird import descriptions
-from stages.corpora.entries import Entry
 from stages.corpora.placing import doubles
+from stages.corpora.question_files import Entry
 from stages.corpora.readers import KNOWN, LAYOUTS, Reader
-from stages.errors import UserError
 from tests.corpora.world import bird_row, make_bird, make_database, make_spider, spider_row, write_json
 
 BAD = json.loads((Path(__file__).parents[1] / "fixtures" / "corpora" / "bad.json").read_text(encoding="utf-8"))

@@ -3,9 +3,9 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from stages.core.errors import UserError
 from stages.diffing.changelog import filled, item_of, read_changelog
 from stages.diffing.comparison import compare
-from stages.errors import UserError
 from tests.diffing.world import keyed, version
 
 ITEM = "- From `v1` to `v2`, counted by `python -m stages.diff`:\n  - `pairs`: 1 -> 2 rows.\n"

@@ -7,10 +7,10 @@ import polars as pl
 import pytest
 import yaml
 
+from stages.core.errors import UserError
+from stages.core.tables import COLUMNS, KEYS
 from stages.diffing.comparison import compare
 from stages.diffing.folders import folder_version
-from stages.errors import UserError
-from stages.tables import COLUMNS, KEYS
 from tests.diffing.world import frame, keyed, write_pipeline
 
 EXEC = {"verdict": "match", "contract": "strict", "db_sha256": "d", "sqlite_version": "3"}

@@ -5,8 +5,8 @@ from html import unescape
 
 from stages.diffing.changelog import item_of
 from stages.diffing.comparison import Comparison, compare
+from stages.diffing.flip_reasons import REASONS
 from stages.diffing.page import page_of
-from stages.diffing.reasons import REASONS
 from stages.diffing.terminal import MOST_SHOWN, text_of
 from stages.diffing.wording import STALE
 from tests.diffing.world import keyed, version

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from stages.diffing.checkout import Contents, contents_of
-from stages.errors import UserError
+from stages.core.errors import UserError
+from stages.diffing.dvc_files import Contents, contents_of
 from tests.test_pipeline import ROOT
 
 PIPELINE = {

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from dvc.repo import Repo
 
+from stages.core.errors import UserError
 from stages.diff import version_of
 from stages.diffing.comparison import compare
 from stages.diffing.versions import Version
-from stages.errors import UserError
 from tests.diffing.world import keyed, make_version, new_repository, run
 
 FIRST = {"pairs": keyed("pairs", "a", "b")}

@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from stages.core.errors import UserError
+from stages.core.tables import COLUMNS
 from stages.diffing.rows import EXAMPLES, MOST_KEYS, RowsDiff, diff_rows
 from stages.diffing.versions import Table, open_table
-from stages.errors import UserError
-from stages.tables import COLUMNS
 from tests.diffing.world import PARAMS, frame, keyed, version
 
 NAN = float("nan")

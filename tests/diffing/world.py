@@ -10,9 +10,9 @@ from typing import Any
 import polars as pl
 from dvc.repo import Repo
 
+from stages.core.tables import COLUMNS, KEYS
 from stages.diffing.recorded import flat
 from stages.diffing.versions import Version, open_table
-from stages.tables import COLUMNS, KEYS
 
 LIMITS = {"wall_seconds": 60, "memory_mb": 1024, "max_rows": 500000, "result_mb": 200}
 _FOLDER = TemporaryDirectory()  # of all tables; it goes with the process

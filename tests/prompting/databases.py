@@ -5,8 +5,8 @@ from pathlib import Path
 
 import apsw
 
-from stages.prompting.comments import notes_of
-from stages.prompting.schema import Schema, read_schema
+from stages.databases.descriptions import notes_of
+from stages.databases.schema import Schema, read_schema
 
 FIXTURES = Path(__file__).parents[1] / "fixtures" / "prompts"
 SCRIPTS = sorted(path.stem for path in FIXTURES.glob("*.sql"))

@@ -5,8 +5,8 @@ from typing import get_args
 import apsw
 import pytest
 
+from stages.databases.schema import Table, read_schema
 from stages.prompting.ddl import Style, shuffled, table_text
-from stages.prompting.schema import Table, read_schema
 from tests.prompting.databases import FIXTURES, SCRIPTS, make_database, schema_of
 from tests.real import REAL
 

@@ -12,7 +12,7 @@ import polars as pl
 import pytest
 from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
-from stages.publishing.views import columns_of
+from stages.publishing.configs import columns_of
 from tests.hub import TOKEN, Hub, hub_of
 from tests.publishing.workplace import DATASET, MODEL, VERSION, Workplace
 from tests.test_readme import blocks

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from stages.errors import UserError
-from stages.files import sha256_file, write_json
+from stages.core.errors import UserError
+from stages.core.files import sha256_file, write_json
 from stages.publishing.push import Upload, plan
 from tests.hub import OWNER, TOKEN, Fault, Hub, Repository, hub_of
 from tests.publishing.workplace import DATASET, FIGURES, IDENTITY, MODEL, VERSION, Workplace, small_tables

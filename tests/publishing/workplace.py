@@ -15,11 +15,11 @@ from dvc.repo import Repo
 from ruamel.yaml import YAML
 
 from stages import publish, push
-from stages.commands import stage_flags
-from stages.errors import UserError
-from stages.files import read_json, write_json
-from stages.receipts import write_receipt
-from stages.tables import write_table
+from stages.core.commands import stage_flags
+from stages.core.errors import UserError
+from stages.core.files import read_json, write_json
+from stages.core.receipts import write_receipt
+from stages.core.tables import write_table
 from tests.hub import OWNER
 from tests.test_pairs import frame_of
 from tests.test_pipeline import ROOT, load

@@ -16,9 +16,9 @@ import pytest
 from ruamel.yaml import YAML
 from transformers import PreTrainedTokenizerFast
 
-from stages.lm.openai_engine import OpenaiEngine
-from stages.lm.samples import Ask
-from stages.lm.sampling import TransformersEngine
+from stages.lm.completions import Ask
+from stages.sampling.openai_engine import OpenaiEngine
+from stages.sampling.transformers_engine import TransformersEngine
 from tests.vllm.test_vllm_engine import ASKS, CONFIGS, GREEDY, SAMPLING, save
 
 PATIENCE = 180  # seconds that the server may take to start

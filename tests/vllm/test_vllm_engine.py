@@ -19,12 +19,12 @@ from transformers import (
     set_seed,
 )
 
-from stages.errors import UserError
-from stages.lm.samples import Ask, Decoding, Sample, sample_all
-from stages.lm.sampling import TransformersEngine
-from stages.lm.seeds import first_seed
-from stages.lm.vllm_engine import VllmEngine
-from stages.sql.cache import Cache
+from stages.cache.result_cache import Cache
+from stages.core.errors import UserError
+from stages.lm.completions import Ask, Decoding, Sample, sample_all
+from stages.sampling.seeds import first_seed
+from stages.sampling.transformers_engine import TransformersEngine
+from stages.sampling.vllm_engine import VllmEngine
 
 QUESTIONS = ["Who?", "Which singers have an age above 3?", "Which albums have a title?", "Who sang in 1999?"]
 ASKS = [

@@ -5,8 +5,8 @@ from typing import TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from stages.errors import UserError
-from stages.yaml_files import read_yaml
+from stages.core.errors import UserError
+from stages.core.yaml_files import read_yaml
 
 
 class Content(BaseModel):

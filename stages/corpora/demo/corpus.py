@@ -7,12 +7,12 @@ from pathlib import Path
 from pydantic import Field
 from tqdm import tqdm
 
+from stages.core.errors import UserError
+from stages.core.params import Params
 from stages.corpora.demo.databases import draw_databases, load
 from stages.corpora.demo.domains import Domain, read_domains
 from stages.corpora.demo.kinds import Kind
 from stages.corpora.demo.questions import Question, ask
-from stages.errors import UserError
-from stages.params import Params
 
 
 class DemoParams(Params):

@@ -10,8 +10,8 @@ from typing import Literal, TypeVar
 
 import apsw
 
+from stages.core.errors import UserError
 from stages.corpora.demo import domains
-from stages.errors import UserError
 
 Value = str | int | float | None
 N = TypeVar("N", int, float)

@@ -8,8 +8,8 @@ from typing import Annotated, Self
 import apsw
 from pydantic import AfterValidator, Field, model_validator
 
+from stages.core.errors import UserError
 from stages.corpora.demo.content import Content, read_content
-from stages.errors import UserError
 
 FOLDER = Path(__file__).with_name("domains")
 FEWEST_LABELS = 12

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 import apsw
 
+from stages.core.errors import UserError
 from stages.corpora.demo.databases import Column, Database, Table, load
 from stages.corpora.demo.kinds import PLACE, Kind, Slot
-from stages.errors import UserError
 
 TRIES = 12
 """Draws of a kind on a database before it is given up for this turn."""

@@ -1,0 +1,1 @@
+"""The results of executed queries, kept by content, and the identity of the database files they came from."""

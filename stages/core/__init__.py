@@ -1,0 +1,1 @@
+"""What every stage uses: errors, files, params, tables, receipts, and where everything lies."""

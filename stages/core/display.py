@@ -1,0 +1,81 @@
+"""What people read, on terminals and on pages: control characters of data are shown escaped, secrets are hidden.
+
+A question, a query, a file name or an answer of a server may hold escape sequences, which a terminal obeys, or marks
+that turn the direction of text around. Both show something else than what is there. Files for programs (Parquet, JSON)
+have the data as it is.
+"""
+
+import logging
+import os
+import re
+import sys
+import threading
+from traceback import format_exception
+from types import TracebackType
+from typing import Any, TextIO
+
+from stages.core.redaction import redact
+
+# C0 and C1 controls, marks of direction, what is invisible or breaks a line, half characters. Not the two joiners
+# U+200C and U+200D, which Persian, Hindi and emoji are written with.
+_CONTROLS = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\xad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"
+    "\ud800-\udfff\U000e0000-\U000e007f]"
+)
+_LINE_CONTROLS = re.compile(f"[\t\n{_CONTROLS.pattern[1:]}")
+
+
+def visible(text: str) -> str:
+    """`text` with its control characters escaped as in Python (`\\x1b`, `\\u202e`); tabs and line ends stay."""
+    return _CONTROLS.sub(_escaped, text)
+
+
+def visible_line(text: str) -> str:
+    """The same for what has to stay one line: tabs and line ends are escaped too."""
+    return _LINE_CONTROLS.sub(_escaped, text)
+
+
+def page_value(value: object) -> object:
+    """A value as a page shows it: `finalize` of a Jinja environment."""
+    return visible(value) if isinstance(value, str) and not hasattr(value, "__html__") else value
+
+
+def show(text: str, stream: TextIO | None = None) -> None:
+    """Prints a text, on stdout where `stream` is None, to a reader that may have gone, as `head` does."""
+    stream = stream or sys.stdout
+    try:
+        print(visible(redact(text)), file=stream, flush=True)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())  # so that nothing is flushed into it at exit
+
+
+def guard_output() -> None:
+    """Makes the tracebacks and log lines of this process, those of libraries too, go the same way."""
+    sys.excepthook = _show_traceback
+    threading.excepthook = _show_traceback_of_thread
+    logging.setLogRecordFactory(_Record)
+
+
+def _escaped(match: re.Match[str]) -> str:
+    return match[0].encode("unicode_escape").decode()
+
+
+def _show_traceback(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
+    show("".join(format_exception(kind, error, traceback)).rstrip("\n"), sys.stderr)
+
+
+def _show_traceback_of_thread(raised: threading.ExceptHookArgs) -> None:
+    if raised.exc_value and not isinstance(raised.exc_value, SystemExit):
+        _show_traceback(raised.exc_type, raised.exc_value, raised.exc_traceback)
+
+
+class _Record(logging.LogRecord):
+    """A line of a log. The traceback in `exc_text` is the one that formatters write."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if self.exc_info:
+            self.exc_text = visible(redact("".join(format_exception(*self.exc_info)).rstrip("\n")))
+
+    def getMessage(self) -> str:
+        return visible(redact(super().getMessage()))

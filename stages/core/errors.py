@@ -1,0 +1,173 @@
+"""How a stage ends on a mistake of its user or a fault of its machine: whole sentences, all at once, exit status 2, and
+no traceback. A defect of the stage itself keeps its traceback."""
+
+import errno
+import os
+import re
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from io import TextIOWrapper
+from pathlib import Path
+
+from stages.core.display import guard_output, show, visible_line
+
+_SHOWN = 60  # characters of a value
+_ROOM = "make room there, and run the same command again"
+_FIXES = {
+    errno.EACCES: "correct its permissions, or give another path",
+    errno.EDQUOT: _ROOM,
+    errno.EEXIST: "give another path, or move away what is there",
+    errno.EFBIG: "raise the limit of file sizes (`ulimit -f`)",
+    errno.EIO: "check its disk, then run the same command again",
+    errno.EISDIR: "give the path of a file",
+    errno.ELOOP: "correct its symbolic links, or give another path",
+    errno.EMFILE: "raise the limit of open files (`ulimit -n`)",
+    errno.ENAMETOOLONG: "give a shorter name",
+    errno.ENFILE: "close other programs, then run the same command again",
+    errno.ENOENT: "put it there, or correct the path",
+    errno.ENOSPC: _ROOM,
+    errno.ENOTDIR: "correct the path: a part of it is a file",
+    errno.ENXIO: "give the path of a file",
+    errno.EPERM: "correct its permissions, or give another path",
+    errno.EROFS: "give a path on a disk that can be written",
+    errno.ESTALE: "run the same command again",
+}
+"""The system's errors that come from paths, disks and limits, not from a defect, and what a user can do."""
+
+
+class UserError(Exception):
+    """One or more mistakes in params, files or flags. Each sentence names the field or file, its value, and the fix."""
+
+    def __init__(self, *sentences: str) -> None:
+        super().__init__("\n".join(sentences))
+        self.sentences = sentences
+
+
+def short(value: object) -> str:
+    """A wrong value as a message shows it: its `repr`, cut where it is long."""
+    text = repr(value)
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
+
+
+def run_stage(main: Callable[[], None]) -> None:
+    """Runs a stage's `main`. A UserError, or an error of the system that comes from a path, a disk or a limit, is
+    printed as sentences on stderr and ends the process with status 2; any other error keeps its traceback.
+
+    The reader of standard output may close it, as `head` does: the stage goes on without it. Where it cannot be
+    written for another reason, as on a full disk, the stage ends as by a UserError.
+    """
+    guard_output()
+    try:
+        with _guarded_stdout():
+            _check_names()
+            main()
+    except UserError as error:
+        _end(*error.sentences)
+    except Exception as error:  # polars and safetensors have classes of their own for errors of the system
+        if not (sentence := system_sentence(error)):
+            raise
+        _end(sentence)
+
+
+def system_errno(error: BaseException) -> int | None:
+    """The number of the system's error that is behind an exception: Python's own, or that of a library in Rust, which
+    has it in its message alone. None where there is none."""
+    if isinstance(error, OSError) and error.errno:
+        return error.errno
+    told = re.search(r"\(os error (\d+)\)", str(error))
+    return int(told[1]) if told else None
+
+
+def system_sentence(error: BaseException) -> str | None:
+    """What a user is told of an error of the system; None where the exception is a defect."""
+    number = system_errno(error)
+    if number not in _FIXES:
+        return None
+    name = getattr(error, "filename", None)
+    full = number in (errno.ENOSPC, errno.EDQUOT)  # of a copy, the target is what does not fit
+    name = (full and getattr(error, "filename2", None)) or name
+    shown = os.fsdecode(name) if isinstance(name, str | bytes | os.PathLike) else "a file"
+    return f"{shown}: {os.strerror(number)}; {_FIXES[number]}"
+
+
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Makes an error of the system name `path`, the file or folder that is being written, where it names none."""
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:  # as in `run_stage`
+        number = system_errno(error)
+        if number is None or getattr(error, "filename", None):
+            raise
+        raise OSError(number, os.strerror(number), str(path)) from error
+
+
+class _Stdout(TextIOWrapper):
+    """Standard output that a reader may close, that no name of a file is too odd for, and that says when it fails."""
+
+    def write(self, text: str) -> int:
+        with self._system_errors():
+            super().write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with self._system_errors():
+            super().flush()
+
+    @contextmanager
+    def _system_errors(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), self.fileno())  # what is buffered is not to fail once more
+            if not isinstance(error, BrokenPipeError):
+                told = error.strerror or error
+                raise UserError(f"standard output cannot be written ({told}); {_ROOM}, or redirect it") from None
+
+
+@contextmanager
+def _guarded_stdout() -> Iterator[None]:
+    plain = sys.stdout
+    if not isinstance(plain, TextIOWrapper):  # closed from the start, or replaced by a test
+        yield
+        return
+    guarded = _Stdout(
+        plain.buffer, encoding=plain.encoding, errors="backslashreplace", line_buffering=plain.line_buffering
+    )
+    sys.stdout = guarded
+    try:
+        yield
+    finally:
+        sys.stdout = plain
+        try:
+            guarded.flush()
+        finally:
+            guarded.detach()
+
+
+def _check_names() -> None:
+    """Paths go into JSON, Parquet and SQLite, none of which can hold bytes that are not UTF-8."""
+    wrong = [f"the argument {name!r} is not UTF-8; give a name in UTF-8" for name in sys.argv[1:] if not is_utf8(name)]
+    if not is_utf8(folder := str(Path.cwd())):
+        wrong.append(f"the name of the folder {folder!r} is not UTF-8; rename it, or run the command in another one")
+    if wrong:
+        raise UserError(*wrong)
+
+
+def is_utf8(text: str) -> bool:
+    """Whether UTF-8 can hold a text: not half of a surrogate pair, which JSON, YAML and names of files can give."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _end(*sentences: str) -> None:
+    with suppress(OSError):  # where stderr cannot be written, the status alone tells
+        for sentence in sentences:
+            show(f"error: {visible_line(sentence)}", sys.stderr)
+    sys.exit(2)

@@ -1,0 +1,20 @@
+"""Opens a database that is not to be changed."""
+
+from pathlib import Path
+from typing import Any
+
+import apsw
+
+from stages.core.errors import UserError
+from stages.databases.held_files import pending_problem
+
+
+def open_read_only(database: Path, **options: Any) -> apsw.Connection:
+    """A connection that can neither write the file nor create it; `options` are apsw.Connection's.
+
+    Raises UserError where changes of it lie in a log beside it, and apsw.Error where it cannot be opened.
+    """
+    if problem := pending_problem(database):
+        raise UserError(problem)
+    uri = f"{database.resolve().as_uri()}?mode=ro&immutable=1"
+    return apsw.Connection(uri, flags=apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI, **options)

@@ -1,0 +1,1 @@
+"""One module for each dataset: its columns, its key and what its rows mean."""

@@ -1,0 +1,1 @@
+"""Extracts the SQL from what a model answered."""

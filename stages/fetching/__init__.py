@@ -1,0 +1,1 @@
+"""Downloads and verifies the files of public corpora."""

@@ -1,0 +1,10 @@
+"""The device that a model runs on."""
+
+
+def device_identity() -> list[object]:
+    """What the rounding of a sum depends on: the GPU, or the instruction set and the number of threads of the CPU."""
+    import torch
+
+    if torch.cuda.is_available():
+        return [torch.cuda.get_device_name()]
+    return [torch.backends.cpu.get_cpu_capability(), torch.get_num_threads()]

@@ -1,0 +1,1 @@
+"""Excludes questions, splits candidates into chosen and rejected, and draws the pairs."""

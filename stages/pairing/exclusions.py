@@ -1,0 +1,33 @@
+"""Why a question is left out of what trains a model."""
+
+from collections.abc import Mapping, Sequence
+
+import polars as pl
+
+from stages.datasets.verdicts import GoldFlag
+
+
+def gold_reasons(drop_flags: Sequence[GoldFlag]) -> dict[str, pl.Expr]:
+    """`flag_<flag>`: the column `flags` (of `gold`) holds it; `gold_table_dropped`: the gold query reads a table that
+    the prompt does not show (column `lost_tables` of `prompts`)."""
+    flagged = {f"flag_{flag}": pl.col("flags").str.split(",").list.contains(flag) for flag in drop_flags}
+    return flagged | {"gold_table_dropped": pl.col("lost_tables") != "[]"}
+
+
+def first_reason(reasons: Mapping[str, pl.Expr]) -> pl.Expr:
+    """A column `reason`: the first that holds, NULL where none does."""
+    return pl.coalesce(*(pl.when(holds).then(pl.lit(reason)) for reason, holds in reasons.items())).alias("reason")
+
+
+def sort_out(
+    results: pl.DataFrame, gold: pl.DataFrame, prompts: pl.DataFrame, drop_flags: Sequence[GoldFlag]
+) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """The executed candidates (rows of `exec_results`) whose question has none of `gold_reasons`; and a row for each of
+    these reasons with how many it was the first for: reason, questions, candidates."""
+    reasons = gold_reasons(drop_flags)
+    known = gold.select("question_id", "flags").join(prompts.select("question_id", "lost_tables"), on="question_id")
+    joined = results.join(known, on="question_id", how="left", maintain_order="left")
+    joined = joined.select(*results.columns, first_reason(reasons))
+    counts = joined.group_by("reason").agg(questions=pl.col("question_id").n_unique(), candidates=pl.len())
+    counted = pl.DataFrame({"reason": list(reasons)}).join(counts, on="reason", how="left", maintain_order="left")
+    return joined.filter(pl.col("reason").is_null()).drop("reason"), counted.fill_null(0)

@@ -1,0 +1,1 @@
+"""Reads files of gold queries and of predictions, as their authors ship them."""

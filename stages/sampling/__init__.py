@@ -1,0 +1,1 @@
+"""Samples completions from a model, here or at an endpoint."""

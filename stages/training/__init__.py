@@ -1,0 +1,1 @@
+"""Trains models with TRL: data order, checkpoints, LoRA, objectives, model folders."""

@@ -1,0 +1,176 @@
+import multiprocessing
+import os
+import signal
+import struct
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from stages.cache.result_cache import Cache
+from stages.execution import worker_pool as pool
+from stages.execution.worker_pool import Beat, Job, Kept, Record, local, run
+
+ROOT = Path(__file__).parents[2]
+
+
+def make_work(folder: Path, beat: Beat) -> Callable[[str], Record]:
+    return partial(work, folder, beat)
+
+
+def work(folder: Path, beat: Beat, task: str) -> Record:
+    """Notes that the task ran, then does what it says."""
+    with (folder / task).open("a") as file:
+        file.write(f"{os.getpid()}\n")
+    times = len((folder / task).read_text().splitlines())
+    if task.startswith("die") or (task.startswith("once") and times == 1):
+        os.kill(os.getpid(), signal.SIGKILL)
+    if task.startswith("hang") or (task.startswith("pause") and times == 1):
+        time.sleep(100)
+    for _ in range(20 if task.startswith("long") else 0):
+        time.sleep(0.1)
+        beat()
+    if task.startswith("fail"):
+        raise ValueError("a defect")
+    return {"task": task, "alone": task.startswith("again") and times == 1}
+
+
+def job(folder: Path, patience: float = 30) -> Job[str]:
+    return Job(
+        partial(make_work, folder), lambda task: __file__, len, patience,
+        lost=lambda task: {"task": task, "lost": True},
+        again=lambda record: bool(record.get("alone")),
+    )  # fmt: skip
+
+
+def runs(folder: Path, task: str) -> list[str]:
+    return (folder / task).read_text().splitlines()
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_records_come_in_the_order_of_the_tasks(workers: int, tmp_path: Path) -> None:
+    tasks = [f"t{number}" for number in range(50)]
+    assert [record["task"] for record in run(job(tmp_path), tasks, local(workers))] == tasks
+
+
+def test_a_killed_worker_costs_its_task_one_more_try(tmp_path: Path) -> None:
+    tasks = ["a", "once", "b", "c"]
+    assert [record["task"] for record in run(job(tmp_path), tasks, local(1))] == tasks
+    assert len(runs(tmp_path, "once")) == 2
+
+
+def test_a_task_that_kills_its_worker_twice_is_lost_and_the_others_are_not(tmp_path: Path) -> None:
+    tasks = [f"t{number}" for number in range(20)] + ["die", "die2", "z"]
+    records = run(job(tmp_path), tasks, local(2))
+    assert [record["task"] for record in records] == tasks
+    assert [record["task"] for record in records if "lost" in record] == ["die", "die2"]
+    assert len(runs(tmp_path, "die")) == 2
+
+
+def test_a_task_that_stands_still_is_killed_and_lost(tmp_path: Path) -> None:
+    records = run(job(tmp_path, patience=0.5), ["a", "hang", "b"], local(1))
+    assert [record.get("lost", False) for record in records] == [False, True, False]
+
+
+def test_a_task_that_gives_signs_of_life_may_take_longer_than_the_patience(tmp_path: Path) -> None:
+    (record,) = run(job(tmp_path, patience=0.7), ["long"], local(1))
+    assert "lost" not in record
+
+
+def test_once_a_few_tasks_stood_still_twice_others_are_tried_once_and_briefly(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pool, "_BRIEF_SECONDS", 0.3)
+    tasks = ["a", *(f"hang{number}" for number in range(7)), "b"]
+    records = run(job(tmp_path, patience=0.6), tasks, local(1))
+    assert [record["task"] for record in records if "lost" not in record] == ["a", "b"]
+    assert [len(runs(tmp_path, task)) for task in tasks] == [1, 2, 2, 2, 1, 1, 1, 1, 1]
+
+
+def test_tasks_that_stood_still_beside_others_only_are_tried_again_and_get_their_records(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pool, "_BRIEF_SECONDS", 0.3)
+    tasks = ["a", *(f"pause{number}" for number in range(6)), "hang"]
+    records = run(job(tmp_path, patience=0.6), tasks, local(1))
+    assert [record["task"] for record in records if "lost" in record] == ["hang"]
+
+
+def test_a_worker_that_dies_in_the_middle_of_a_message_costs_what_it_did_not_send(tmp_path: Path) -> None:
+    ours, theirs = multiprocessing.Pipe()
+    process = multiprocessing.get_context("spawn").Process(target=int)
+    process.start()
+    process.join()
+    worker = pool._Worker(process, ours, [1, 0], chunk=[0, 1, 2])
+    os.write(theirs.fileno(), struct.pack("!i", 1000) + b"the beginning of a record")
+    theirs.close()
+    assert pool._take(worker, patience=30) is None
+
+
+def test_no_chunk_has_more_characters_than_a_worker_has_room_for(tmp_path: Path) -> None:
+    tasks = [character * 900_000 for character in "abcde"] + ["f" * 5_000_000, "g", "h"]
+    chunks = pool._chunks(job(tmp_path), tasks, list(range(len(tasks))), lambda task: "one group")
+    assert chunks == [[0, 1], [2, 3], [4], [5], [6, 7]]
+
+
+def test_a_doubtful_record_is_tried_again_alone(tmp_path: Path) -> None:
+    records = run(job(tmp_path), ["a", "again", "b"], local(2))
+    assert records[1] == {"task": "again", "alone": False}
+    first, second = runs(tmp_path, "again")
+    assert first != second
+
+
+def test_a_defect_of_the_work_stops_the_run_and_is_shown(tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError, match=r"a worker failed:\n(.|\n)*ValueError: a defect"):
+        run(job(tmp_path), ["a", "fail"], local(1))
+
+
+def test_tasks_of_one_group_go_to_one_worker(tmp_path: Path) -> None:
+    tasks = [f"{group}-{number}" for group in "abcdefgh" for number in range(10)]
+    run(job(tmp_path), tasks, local(4), group=lambda task: task[0])
+    for group in "abcdefgh":
+        assert len({runs(tmp_path, task)[0] for task in tasks if task[0] == group}) == 1
+
+
+def kept(cache: Cache) -> Kept[str]:
+    return Kept(cache, key=str.encode, lasting=lambda record: not record["task"].startswith("doubt"))
+
+
+def test_what_the_cache_holds_is_not_done_again(tmp_path: Path) -> None:
+    cache, tasks = Cache(tmp_path / "cache"), ["a", "doubt", "b"]
+    first = run(job(tmp_path), tasks, local(1), kept(cache))
+    assert run(job(tmp_path), [*tasks, "c"], local(1), kept(cache))[:3] == first
+    assert [len(runs(tmp_path, task)) for task in ("a", "doubt", "b", "c")] == [1, 2, 1, 1]
+
+
+def test_finished_records_are_kept_when_the_run_is_killed(tmp_path: Path) -> None:
+    cache = Cache(tmp_path / "cache")
+    with pytest.raises(RuntimeError):
+        run(job(tmp_path), [*(f"t{number}" for number in range(40)), "fail"], local(1), kept(cache))
+    assert len(cache.get([b"t%d" % number for number in range(40)])) == 40
+
+
+def test_workers_end_when_their_parent_is_killed(tmp_path: Path) -> None:
+    script = tmp_path / "parent.py"
+    script.write_text(
+        "from pathlib import Path\nfrom stages.execution.worker_pool import local, run\n"
+        "from tests.execution.test_worker_pool import job\n"
+        f"if __name__ == '__main__':\n    run(job(Path({str(tmp_path)!r})), ['hang1', 'hang2'], local(2))\n"
+    )
+    parent = subprocess.Popen([sys.executable, str(script)], cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)})
+    notes = [tmp_path / "hang1", tmp_path / "hang2"]
+    until(lambda: all(note.exists() and note.read_text().endswith("\n") for note in notes))
+    parent.kill()
+    parent.wait()
+    until(lambda: not any(Path(f"/proc/{note.read_text().strip()}/exe").exists() for note in notes))
+
+
+def until(condition: Callable[[], bool]) -> None:
+    end = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.02)
