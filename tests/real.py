@@ -1,5 +1,5 @@
 """Where the real questions, databases and predictions lie that tests marked `realdata` and the benchmarks use."""
 
-from pathlib import Path
+from tests import ROOT
 
-REAL = Path(__file__).parents[2] / "shared" / "real"
+REAL = ROOT / "shared" / "real"

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from tests import ROOT
 from tests.diffing.world import new_repository, run
 from tests.test_end_to_end import attempt, environment
-from tests.test_pipeline import ROOT
 from tests.test_readme import blocks
 
 pytestmark = pytest.mark.slow

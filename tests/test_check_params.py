@@ -13,8 +13,7 @@ from stages.core.errors import UserError
 from stages.core.files import read_json
 from stages.core.params import read_params
 from stages.train_dpo import TrainDpoParams
-
-ROOT = Path(__file__).parents[1]
+from tests import ROOT
 
 
 @pytest.fixture

@@ -19,10 +19,10 @@ from stages.core.tables import read_table
 from stages.corpora.question_files import Entry
 from stages.corpora.readers import KNOWN
 from stages.corpora.sources import Part, SplitParams, rows_of
+from tests import ROOT
 from tests.corpora.world import make_bird, make_database, make_spider, spider_row, write_json
 from tests.real import REAL
 
-ROOT = Path(__file__).parents[1]
 PATHS = {"raw": "raw", "questions": "data/questions.parquet", "databases": "data/databases", "report": "corpus.json"}
 FLAGS = [word for flag, path in PATHS.items() for word in (f"--{flag}", path)]
 ALL = {"share": 1.0, "limit": None}

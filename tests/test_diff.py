@@ -10,8 +10,8 @@ import pytest
 
 from stages import diff
 from stages.core.errors import UserError
+from tests import ROOT
 from tests.diffing.world import keyed
-from tests.test_pipeline import ROOT
 
 
 @pytest.fixture

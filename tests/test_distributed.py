@@ -23,7 +23,8 @@ from safetensors.torch import load_file
 from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
 from stages.core.files import sha256_folder
-from tests.test_resume import COMMANDS, ROOT, write_training_inputs
+from tests import ROOT
+from tests.test_resume import COMMANDS, write_training_inputs
 from tests.test_train_dpo import PARAMS as DPO_PARAMS
 from tests.test_train_sft import PARAMS as SFT_PARAMS
 from tests.test_train_sft import put_in_hub_cache

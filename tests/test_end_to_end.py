@@ -22,9 +22,10 @@ from ruamel.yaml import YAML
 
 from stages.core.files import read_json, sha256_folder
 from stages.core.tables import COLUMNS, read_table, write_table
+from tests import ROOT
 from tests.cached import records_in
 from tests.hub import OWNER, hub_of
-from tests.test_pipeline import ROOT, STAGES, outs
+from tests.test_pipeline import STAGES, outs
 from tests.test_readme import blocks
 
 pytestmark = pytest.mark.slow

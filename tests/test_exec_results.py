@@ -13,6 +13,7 @@ from stages import gold
 from stages.core.errors import UserError
 from stages.core.params import read_params
 from stages.exec_results import ExecResultsParams, main
+from tests import ROOT
 from tests.cached import records_in
 from tests.execution.world import (
     CROSS_JOIN,
@@ -25,7 +26,6 @@ from tests.execution.world import (
 )
 from tests.test_gold import PARAMS as GOLD_PARAMS
 
-ROOT = Path(__file__).parents[1]
 PARAMS = GOLD_PARAMS + """
 exec_results:
   contract: strict

@@ -14,11 +14,10 @@ import pytest
 
 from stages import fetch
 from stages.core.errors import UserError
+from tests import ROOT
 from tests.hub import running_hub
 from tests.publishing.test_datasets import environment
 from tests.toy import ARCHIVE, GOOD, WHOLE, Toy, files_in, hash_of, toy_repository, zipped
-
-ROOT = Path(__file__).parents[1]
 
 
 @pytest.fixture

@@ -17,8 +17,9 @@ from stages.core.receipts import write_receipt
 from stages.core.tables import COLUMNS, read_table, write_table
 from stages.pairs import REJECTED, Pair, PairsParams, main, make_pairs, pair_rows, report_of
 from stages.sql.tokens import similarity, sql_tokens
+from tests import FIXTURES, ROOT
 
-EQUAL_SQL = json.loads((Path(__file__).parent / "fixtures" / "pairs" / "equal_sql.json").read_text(encoding="utf-8"))
+EQUAL_SQL = json.loads((FIXTURES / "pairs" / "equal_sql.json").read_text(encoding="utf-8"))
 PUBLISHED: dict[str, Any] = {
     "seed": 7, "dedup": True, "keep_gold": False, "neg_filter": "all", "neg_limit": 1, "pos_limit": None,
     "drop_flags": [],
@@ -367,7 +368,7 @@ def test_every_wrong_param_is_told_at_once_and_a_limit_of_0_says_what_to_give_in
 
 
 def test_the_verdicts_that_may_be_rejected_are_those_of_the_contract() -> None:
-    contract = json.loads((Path(__file__).parents[1] / "schemas" / "pairs.json").read_text(encoding="utf-8"))
+    contract = json.loads((ROOT / "schemas" / "pairs.json").read_text(encoding="utf-8"))
     (closed,) = (one for one in contract["expectations"] if one["meta"]["id"] == "rejected_verdict-closed")
     assert set(closed["kwargs"]["value_set"]) == set(REJECTED["all"])
     assert set(REJECTED) == set(get_args(PairsParams.model_fields["neg_filter"].annotation))

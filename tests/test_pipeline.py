@@ -15,8 +15,7 @@ from ruamel.yaml import YAML
 from stages.check_params import SECTIONS
 from stages.core.tables import COLUMNS
 from stages.train_dpo import Name
-
-ROOT = Path(__file__).parents[1]
+from tests import ROOT
 
 
 def load(name: str) -> dict[str, Any]:

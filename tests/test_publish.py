@@ -18,6 +18,7 @@ from huggingface_hub import DatasetCard, ModelCard
 
 from stages.core.files import sha256_folder, write_json
 from stages.publishing.configs import VIEWS, columns_of, features_of
+from tests import ROOT
 from tests.hub import TOKEN
 from tests.publishing.workplace import DATASET, FIGURES, MODEL, QUESTIONS, VERSION, Workplace, small_tables
 
@@ -369,7 +370,7 @@ def test_the_module_ends_with_status_2_and_no_traceback_on_a_mistake(workplace: 
     flags = [part for name, value in workplace.flags.items() for part in (f"--{name}", value)]
     done = subprocess.run(
         [sys.executable, "-m", "stages.publish", *flags], capture_output=True, text=True,
-        env={"PYTHONPATH": str(Path(__file__).parents[1]), "PATH": "/usr/bin:/bin"},
+        env={"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin"},
     )  # fmt: skip
     assert done.returncode == 2 and done.stderr.startswith("error: params.yaml: `publish.private` is 'yes'; ")
     assert "Traceback" not in done.stderr

@@ -20,7 +20,8 @@ from stages.corpora.demo.kinds import read_kinds
 from stages.datasets.verdicts import VERDICTS
 from stages.pairs import REJECTED
 from stages.training.objectives import Cdpo, trl_loss
-from tests.test_pipeline import ROOT, STAGES, covered, deps, load, outs
+from tests import ROOT
+from tests.test_pipeline import STAGES, covered, deps, load, outs
 
 OF_THE_PAST = ("decisions.md", "log.md")
 FILES = [ROOT / "README.md", *sorted(path for path in (ROOT / "docs").glob("*.md") if path.name not in OF_THE_PAST)]

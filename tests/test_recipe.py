@@ -15,8 +15,8 @@ from stages.core.errors import UserError
 from stages.core.params import read_sections
 from stages.recipe import DEMO as DEMO_OF_THE_WORKING_DIRECTORY
 from stages.recipe import main, merged, write_merged
+from tests import ROOT
 
-ROOT = Path(__file__).parents[1]
 RECIPES = sorted((ROOT / "models" / "recipes").glob("*.yaml"))
 DEMO = ROOT / DEMO_OF_THE_WORKING_DIRECTORY
 OTHERS = [recipe for recipe in RECIPES if recipe != DEMO]

@@ -20,6 +20,7 @@ from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 from stages.core.files import sha256_file, sha256_folder
 from stages.core.receipts import write_receipt
 from stages.core.tables import COLUMNS, write_table
+from tests import ROOT
 from tests.cached import records_in
 from tests.execution.world import write_prompts, write_questions
 from tests.test_candidates import PARAMS as CANDIDATES_PARAMS
@@ -27,7 +28,6 @@ from tests.test_train_dpo import PARAMS as DPO_PARAMS
 from tests.test_train_sft import PARAMS as SFT_PARAMS
 
 pytestmark = pytest.mark.slow
-ROOT = Path(__file__).parents[1]
 SIZE = {"vocab_size": 320, "hidden_size": 64, "layers": 2, "heads": 2}
 PARAMS = {
     "train_sft": {"weak": SFT_PARAMS | {"scratch": SIZE, "epochs": 20.0}},  # 120 steps, 6 an epoch

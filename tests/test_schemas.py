@@ -14,11 +14,12 @@ from stages.datasets.verdicts import ERROR_CLASSES, GOLD_FLAGS, GOLD_VERDICTS, V
 from stages.execution.comparison import CONTRACT_NAMES
 from stages.validate import orphans, sentence
 from stages.validation.suites import Suite, broken, read_suite
+from tests import FIXTURES, ROOT
 
-FIXTURES = Path(__file__).parent / "fixtures" / "schemas"
-SUITES = Path(__file__).parents[1] / "schemas"
+FOLDER = FIXTURES / "schemas"
+SUITES = ROOT / "schemas"
 CASES: dict[str, dict[str, Any]] = {
-    name: json.loads((FIXTURES / f"{name}.json").read_text(encoding="utf-8")) for name in COLUMNS
+    name: json.loads((FOLDER / f"{name}.json").read_text(encoding="utf-8")) for name in COLUMNS
 }
 """Dataset to a valid table, the keys of its parent, and for each expectation a break: a row with other values (`set`),
 a column that is dropped or of another type, or a table without rows."""

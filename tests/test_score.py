@@ -17,11 +17,11 @@ from stages import score
 from stages.core.errors import UserError
 from stages.execution.worker import Item
 from stages.execution.worker_pool import Engine, Job, Record, local
+from tests import ROOT
 from tests.cached import records_in
 from tests.execution.world import ENDLESS, counting, make_database
 from tests.real import REAL
 
-ROOT = Path(__file__).parents[1]
 TEXTS = [
     ("SELECT name FROM singer", "SELECT s.name FROM singer AS s"),
     ("SELECT country FROM singer", "SELECT DISTINCT country FROM singer"),

@@ -14,9 +14,10 @@ from stages.execution.judge import Outcome, judge
 from stages.execution.sandbox import Database
 from stages.execution.worker import Budget, Item, Question, Rules
 from stages.execution.worker_pool import local
+from tests import FIXTURES
 from tests.execution.world import LIMITS, make_database
 
-CASE = json.loads((Path(__file__).parent / "fixtures" / "gold" / "questions.json").read_text(encoding="utf-8"))
+CASE = json.loads((FIXTURES / "gold" / "questions.json").read_text(encoding="utf-8"))
 RULES = Rules("strict", Budget(1_000_000, 1), LIMITS)
 GOLD = Question("music.sqlite", "SELECT 1", "ok", 9)
 ONE = Asked("a/train/0000", "a-train", "train", "music", "Which?", "", "", GOLD)

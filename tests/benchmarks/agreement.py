@@ -36,9 +36,9 @@ from stages.execution.worker_pool import local, usable_cpus, worker_count
 from stages.predictions.gold_files import read_gold
 from stages.predictions.prediction_files import read_predictions
 from stages.sql.text import spider_orders, spider_text, statements
+from tests import ROOT
 from tests.real import REAL
 
-ROOT = Path(__file__).parents[2]
 REPORTS = ROOT / "reports" / "agreement"
 BUDGET = Budget(floor=20_000_000, factor=50)
 LIMITS = Limits(wall_seconds=60, memory_mb=1024, max_rows=5_000_000, result_mb=400)

@@ -21,7 +21,7 @@ from stages.core.receipts import write_receipt
 from stages.core.tables import read_table
 from stages.databases.paths import database_path
 from stages.predictions.gold_files import read_gold
-from tests.benchmarks.agreement import ROOT
+from tests import ROOT
 from tests.benchmarks.speed import Took, plain, ran
 from tests.real import REAL
 

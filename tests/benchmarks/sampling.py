@@ -29,7 +29,7 @@ import polars as pl
 from stages.cache.result_cache import Cache
 from stages.lm.completions import Ask, Decoding, Engine, sample_all
 from stages.sampling.transformers_engine import TransformersEngine
-from tests.benchmarks.agreement import ROOT
+from tests import ROOT
 from tests.benchmarks.speed import ran, said
 
 WEAK = ROOT / "models" / "sft" / "weak"

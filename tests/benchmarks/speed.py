@@ -40,7 +40,8 @@ from stages.execution.worker import Item, Question, Rules
 from stages.execution.worker_pool import local
 from stages.predictions.gold_files import Gold, read_gold
 from stages.predictions.prediction_files import read_predictions
-from tests.benchmarks.agreement import BUDGET, LIMITS, ROOT
+from tests import ROOT
+from tests.benchmarks.agreement import BUDGET, LIMITS
 from tests.real import REAL
 
 GOLD, DATABASES = REAL / "spider" / "dev.json", REAL / "spider" / "database"

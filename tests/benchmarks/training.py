@@ -31,7 +31,7 @@ from stages.train_sft import TrainSftParams, sft_trainer
 from stages.training.preference_trainers import preference_config, preference_trainer, row_lengths
 from stages.training.scratch_model import new_model
 from stages.training.trainer import fits, train, trainer_settings
-from tests.benchmarks.agreement import ROOT
+from tests import ROOT
 from tests.benchmarks.speed import said
 
 if TYPE_CHECKING:

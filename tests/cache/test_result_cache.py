@@ -14,8 +14,8 @@ import stages.cache.result_cache as cache_module
 from stages.cache.result_cache import Cache, default_folder
 from stages.core.errors import UserError
 from stages.databases import held_files
+from tests import ROOT
 
-ROOT = Path(__file__).parents[2]
 WRITER = """
 import sys
 from contextlib import suppress

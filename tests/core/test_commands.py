@@ -6,7 +6,8 @@ import pytest
 
 from stages.core.commands import fill_in, noted, stage_flags
 from stages.core.errors import UserError
-from tests.test_pipeline import ROOT, STAGES, deps
+from tests import ROOT
+from tests.test_pipeline import STAGES, deps
 
 
 def test_what_dvc_tells_of_a_stage_are_its_own_inputs_without_those_of_a_matrix() -> None:

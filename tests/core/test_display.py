@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from jinja2 import Environment
 
 from stages.core.display import page_value, show, visible, visible_line
-from tests.test_pipeline import ROOT
+from tests import ROOT
 
 KEY = "sk-a-secret-of-this-test"
 CONTROLS = [

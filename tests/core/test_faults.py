@@ -14,9 +14,9 @@ import polars as pl
 import pytest
 
 from stages.core.errors import system_sentence
+from tests import ROOT
 from tests.execution.world import make_database
 
-ROOT = Path(__file__).parents[1]
 LONG = "a" * 300
 FULL = Path("/dev/full")
 

@@ -19,8 +19,7 @@ from stages.corpora.demo.kinds import read_kinds
 from stages.corpus import CorpusParams
 from stages.databases.schema import read_schema
 from stages.prompting.ddl import table_text
-
-ROOT = Path(__file__).parents[1]
+from tests import ROOT
 
 
 @dataclass(frozen=True)

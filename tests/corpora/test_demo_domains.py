@@ -7,8 +7,9 @@ import pytest
 from stages.core.errors import UserError
 from stages.corpora.demo.databases import Database, draw_databases
 from stages.corpora.demo.domains import Domain, read_domains
+from tests import FIXTURES
 
-GOOD = (Path(__file__).parent / "fixtures" / "domain.yaml").read_text()
+GOOD = (FIXTURES / "domain.yaml").read_text()
 
 MISTAKES = {
     "an unknown key": ("unique: true", "uniqe: true", "uniqe"),

@@ -13,9 +13,10 @@ from stages.corpora.bird import descriptions
 from stages.corpora.placing import doubles
 from stages.corpora.question_files import Entry
 from stages.corpora.readers import KNOWN, LAYOUTS, Reader
+from tests import FIXTURES
 from tests.corpora.world import bird_row, make_bird, make_database, make_spider, spider_row, write_json
 
-BAD = json.loads((Path(__file__).parents[1] / "fixtures" / "corpora" / "bad.json").read_text(encoding="utf-8"))
+BAD = json.loads((FIXTURES / "corpora" / "bad.json").read_text(encoding="utf-8"))
 FOLDER = LAYOUTS["folder"]
 
 

@@ -9,9 +9,9 @@ import pytest
 
 from stages.diff import version_of
 from stages.diffing.comparison import Comparison, compare
+from tests import ROOT
 from tests.diffing.world import keyed, new_repository, run
 from tests.test_end_to_end import attempt
-from tests.test_pipeline import ROOT
 
 pytestmark = pytest.mark.slow
 

@@ -8,7 +8,7 @@ import pytest
 
 from stages.core.errors import UserError
 from stages.diffing.dvc_files import Contents, contents_of
-from tests.test_pipeline import ROOT
+from tests import ROOT
 
 PIPELINE = {
     "corpus": {"cmd": "x"}, "train_sft": {"matrix": {"role": ["strong", "weak"]}, "cmd": "x"}, "pairs": {"cmd": "x"},

@@ -19,11 +19,12 @@ from stages.endpoints import client as asking_endpoint
 from stages.endpoints.responses import read_answer, samples_of
 from stages.lm.completions import Sample, sample_all
 from stages.sampling.seeds import first_seed
+from tests import FIXTURES
 from tests.fake_endpoint import ASKS, DECODING, KEY, Endpoint, Fault, Opens
 
-FIXTURES = Path(__file__).parent / "fixtures" / "endpoints"
-ANSWERS = json.loads((FIXTURES / "answers.json").read_text(encoding="utf-8"))
-FORMS = json.loads((FIXTURES / "forms.json").read_text(encoding="utf-8"))
+FOLDER = FIXTURES / "endpoints"
+ANSWERS = json.loads((FOLDER / "answers.json").read_text(encoding="utf-8"))
+FORMS = json.loads((FOLDER / "forms.json").read_text(encoding="utf-8"))
 FILTERED = {"error": {"message": "The response was filtered", "code": "content_filter"}}
 UNKNOWN = {"error": {"message": "not this one", "type": "invalid_request_error"}}
 BAD_MODEL = {"error": {"message": "no such model: weak", "code": "model_not_found"}}

@@ -1,15 +1,15 @@
 """What endpoints say instead of samples. Each case is in tests/fixtures/endpoints."""
 
 import json
-from pathlib import Path
 
 import pytest
 
 from stages.endpoints.refusals import left_out_reason, message_of
+from tests import FIXTURES
 
-FIXTURES = Path(__file__).parent / "fixtures" / "endpoints"
-REFUSALS = json.loads((FIXTURES / "refusals.json").read_text(encoding="utf-8"))
-MESSAGES = json.loads((FIXTURES / "messages.json").read_text(encoding="utf-8"))
+FOLDER = FIXTURES / "endpoints"
+REFUSALS = json.loads((FOLDER / "refusals.json").read_text(encoding="utf-8"))
+MESSAGES = json.loads((FOLDER / "messages.json").read_text(encoding="utf-8"))
 KEY = "sk-secret-of-this-test"
 
 

@@ -2,7 +2,6 @@ import json
 import math
 import random
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stages.execution.comparison import CONTRACTS, Cell, Contract, Result, Row, digest, parted, strict
+from tests import FIXTURES
 
-CASES = json.loads((Path(__file__).parents[1] / "fixtures" / "sql" / "compare.json").read_text(encoding="utf-8"))
+CASES = json.loads((FIXTURES / "sql" / "compare.json").read_text(encoding="utf-8"))
 CELL = st.sampled_from([None, 0, 1, 1.0, 2.5, "", "1", "a", b"a"])
 
 

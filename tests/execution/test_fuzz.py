@@ -17,10 +17,11 @@ from stages.datasets.verdicts import ERROR_CLASSES, VERDICTS
 from stages.execution.judge import judge
 from stages.execution.worker import Budget, Item, Question, Referee, Rules
 from stages.execution.worker_pool import local
+from tests import FIXTURES
 from tests.execution.world import CROSS_JOIN, ENDLESS, LIMITS, make_database
 from tests.real import REAL
 
-QUERIES = (Path(__file__).parents[1] / "fixtures" / "sql" / "queries.sql").read_text(encoding="utf-8").splitlines()
+QUERIES = (FIXTURES / "sql" / "queries.sql").read_text(encoding="utf-8").splitlines()
 RULES = Rules("strict", Budget(floor=100_000, factor=10, gold=2_000_000), replace(LIMITS, wall_seconds=5), 100)
 NUMBERS = ["0", "-1", "9223372036854775807", "9223372036854775808", "1e999", "0x7fffffffffffffff", "1.5", "99999999"]
 CHARACTERS = "'\"`[](){};,.*=<>!|&%_?:@#$\\\0\n\t é😀\ud83dA0-/+~"

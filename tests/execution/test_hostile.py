@@ -26,10 +26,11 @@ from stages.execution.judge import judge
 from stages.execution.sandbox import Database, Execution
 from stages.execution.worker import Budget, Question, Rules
 from stages.execution.worker_pool import local
+from tests import FIXTURES
 from tests.execution.world import LIMITS, make_database
 
-FIXTURES = Path(__file__).parents[1] / "fixtures" / "sql"
-CASES: dict[str, list[Any]] = json.loads((FIXTURES / "hostile.json").read_text(encoding="utf-8"))
+FOLDER = FIXTURES / "sql"
+CASES: dict[str, list[Any]] = json.loads((FOLDER / "hostile.json").read_text(encoding="utf-8"))
 STEPS = 2_000_000
 MAGIC = b"SQLite format 3\0"
 
@@ -39,7 +40,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Holds the database, whose schema is hostile too, and is where the tests of this file run."""
     folder = tmp_path_factory.mktemp("hostile")
     connection = apsw.Connection(str(make_database(folder)))
-    connection.execute((FIXTURES / "hostile_schema.sql").read_text(encoding="utf-8"))
+    connection.execute((FOLDER / "hostile_schema.sql").read_text(encoding="utf-8"))
     connection.close()
     return folder
 

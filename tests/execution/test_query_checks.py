@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 from stages.execution.number_collation import NumberOrder
 from stages.execution.query_checks import Auditor, Findings, row_text
 from stages.execution.sandbox import Database
+from tests import FIXTURES
 from tests.execution.world import ENDLESS, LIMITS
 
-CASES = json.loads((Path(__file__).parents[1] / "fixtures" / "gold" / "queries.json").read_text(encoding="utf-8"))
+CASES = json.loads((FIXTURES / "gold" / "queries.json").read_text(encoding="utf-8"))
 TEXTS = st.text(alphabet="0123456789,.-+ aZ", max_size=6)
 
 

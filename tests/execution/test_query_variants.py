@@ -1,13 +1,13 @@
 import json
-from pathlib import Path
 
 import pytest
 from hypothesis import given
 
 from stages.execution.query_variants import compared_by, limit_forms, may_cut, sorts, tie_forms
+from tests import FIXTURES
 from tests.sql.test_text import PIECES
 
-CASES = json.loads((Path(__file__).parents[1] / "fixtures" / "sql" / "rewriting.json").read_text(encoding="utf-8"))
+CASES = json.loads((FIXTURES / "sql" / "rewriting.json").read_text(encoding="utf-8"))
 
 
 @pytest.mark.parametrize(("sql", "text"), CASES["ties"])

@@ -25,10 +25,10 @@ from stages.execution.worker import DIGEST_ROWS, Budget, Item, Question, Rules
 from stages.execution.worker_pool import Beat, Engine, Job, Record, local, run
 from stages.predictions.gold_files import read_gold
 from stages.predictions.prediction_files import read_predictions
+from tests import ROOT
 from tests.execution.world import CROSS_JOIN, ENDLESS, LIMITS, counting, make_database, write_questions
 from tests.real import REAL
 
-ROOT = Path(__file__).parents[2]
 RULES = Rules("strict", Budget(1_000_000, 10), LIMITS, DIGEST_ROWS)
 STUCK = "SELECT instr(h, substr(h, 1, 4000000) || 'b') FROM (SELECT replace(hex(zeroblob(4000000)), '0', 'a') AS h)"
 NODE = {"num_cpus": 1, "object_store_memory": 100_000_000, "include_dashboard": False}

@@ -19,6 +19,7 @@ from stages.execution.judge import judge
 from stages.execution.sandbox import Database, Execution, Limits
 from stages.execution.worker import Budget, Question, Rules
 from stages.execution.worker_pool import local
+from tests import FIXTURES
 from tests.execution.test_hostile import text_of
 from tests.execution.world import CROSS_JOIN, ENDLESS, LIMITS, counting, make_database
 from tests.real import REAL
@@ -50,7 +51,7 @@ WRITES = [
     "EXPLAIN QUERY PLAN SELECT 1",
 ]
 
-LIMIT_CASES = json.loads((Path(__file__).parents[1] / "fixtures" / "sql" / "limits.json").read_text(encoding="utf-8"))
+LIMIT_CASES = json.loads((FIXTURES / "sql" / "limits.json").read_text(encoding="utf-8"))
 DEEPEST: dict[str, Callable[[int], str]] = {
     "parentheses": lambda depth: f"SELECT {'(' * depth}age{')' * depth} FROM singer",
     "functions": lambda depth: f"SELECT {'abs(' * depth}age{')' * depth} FROM singer",

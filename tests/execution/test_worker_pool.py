@@ -14,8 +14,7 @@ import pytest
 from stages.cache.result_cache import Cache
 from stages.execution import worker_pool as pool
 from stages.execution.worker_pool import Beat, Job, Kept, Record, local, run
-
-ROOT = Path(__file__).parents[2]
+from tests import ROOT
 
 
 def make_work(folder: Path, beat: Beat) -> Callable[[str], Record]:

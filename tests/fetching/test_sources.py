@@ -12,10 +12,11 @@ from ruamel.yaml import YAML
 
 from stages import fetch
 from stages.fetching.sources import read_sources
+from tests import ROOT
 from tests.real import REAL
 from tests.toy import Toy, toy_repository, zipped
 
-SOURCES = Path(__file__).parents[2] / "stages/fetching/sources.yaml"
+SOURCES = ROOT / "stages/fetching/sources.yaml"
 VARIANTS = REAL / "variants"
 NAMES = ["spider", "bird", "bird-mini", "spider-syn", "spider-dk", "spider-realistic"]
 

@@ -20,8 +20,9 @@ from stages.predictions.imported_candidates import Predictions, imported_rows, r
 from stages.predictions.prediction_files import read_predictions_of
 from stages.predictions.prediction_tables import Asked
 from stages.validation.suites import broken, read_suite
+from tests import ROOT
 from tests.execution.world import write_dataset
-from tests.predictions.test_prediction_files import ROOT, cases, fit, refusal, written
+from tests.predictions.test_prediction_files import cases, fit, refusal, written
 from tests.real import REAL
 from tests.test_candidates import PARAMS
 

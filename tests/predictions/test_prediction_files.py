@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from stages.core.errors import UserError
 from stages.predictions.gold_files import Gold, read_gold
 from stages.predictions.prediction_files import read_predictions
+from tests import ROOT
 from tests.real import REAL
 
-ROOT = Path(__file__).parents[2]
 FIXTURES = ROOT / "tests" / "fixtures" / "predictions"
 DB_IDS = ["concert", "pets", "concert"]
 GOLDS = [Gold(str(number), db_id, "SELECT 1", "easy", "") for number, db_id in enumerate(DB_IDS)]

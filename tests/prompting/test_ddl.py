@@ -7,7 +7,7 @@ import pytest
 
 from stages.databases.schema import Table, read_schema
 from stages.prompting.ddl import Style, shuffled, table_text
-from tests.prompting.databases import FIXTURES, SCRIPTS, make_database, schema_of
+from tests.prompting.databases import FOLDER, SCRIPTS, make_database, schema_of
 from tests.real import REAL
 
 STYLES: tuple[Style, ...] = get_args(Style)
@@ -17,7 +17,7 @@ STYLES: tuple[Style, ...] = get_args(Style)
 @pytest.mark.parametrize("script", SCRIPTS)
 def test_a_database_is_shown_as_the_file_beside_its_script_says(script: str, style: Style, tmp_path: Path) -> None:
     shown = [table_text(table, style) for table in schema_of(script, tmp_path).tables]
-    assert "\n".join(shown) + "\n" == (FIXTURES / f"{script}.{style}.txt").read_text(encoding="utf-8")
+    assert "\n".join(shown) + "\n" == (FOLDER / f"{script}.{style}.txt").read_text(encoding="utf-8")
 
 
 def check_made_again(tables: tuple[Table, ...], database: Path) -> None:

@@ -10,11 +10,11 @@ from transformers import PreTrainedTokenizerFast
 from stages.core.errors import UserError
 from stages.prompting.render import render_prompt
 from stages.prompting.token_budget import Shown, drop_order, estimate, fit, names_read, tokenizer_count
-from tests.prompting.databases import FIXTURES
+from tests.prompting.databases import FOLDER
 
 
 def cases(name: str) -> list[dict[str, Any]]:
-    return list(json.loads((FIXTURES / f"{name}.json").read_text(encoding="utf-8")))
+    return list(json.loads((FOLDER / f"{name}.json").read_text(encoding="utf-8")))
 
 
 def shown(text: str) -> Shown:

@@ -20,9 +20,10 @@ from stages.core.errors import UserError
 from stages.core.files import read_json, write_json
 from stages.core.receipts import write_receipt
 from stages.core.tables import write_table
+from tests import ROOT
 from tests.hub import OWNER
 from tests.test_pairs import frame_of
-from tests.test_pipeline import ROOT, load
+from tests.test_pipeline import load
 
 DATASET, MODEL = f"{OWNER}/small", f"{OWNER}/small-dpo"
 VERSION = "v0.1.0"

@@ -18,10 +18,9 @@ from stages.endpoints.responses import Answer, read_answer
 from stages.lm.completions import Ask, Decoding, Sample, sample_all
 from stages.sampling.openai_engine import OpenaiEngine
 from stages.sampling.seeds import first_seed
+from tests import ROOT
 from tests.cached import records_in
 from tests.fake_endpoint import ASKS, DECODING, KEY, Endpoint, Fault, Opens
-
-ROOT = Path(__file__).parents[1]
 
 
 def told_by(engine: OpenaiEngine, asks: list[Ask] = ASKS) -> str:

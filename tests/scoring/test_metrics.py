@@ -2,7 +2,6 @@ import json
 from collections.abc import Callable
 from fractions import Fraction
 from itertools import combinations, zip_longest
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -20,6 +19,7 @@ from stages.scoring.metrics import (
     ves,
     without_outliers,
 )
+from tests import FIXTURES
 
 
 @pytest.mark.parametrize(("n", "c", "k"), [(5, 0, 1), (5, 2, 1), (5, 2, 3), (5, 5, 2), (6, 1, 6), (8, 3, 4)])
@@ -78,7 +78,7 @@ def test_the_interval_of_no_values_is_refused() -> None:
         bootstrap_interval([], seed=0)
 
 
-SOFT_F1_CASES = json.loads((Path(__file__).parents[1] / "fixtures" / "sql" / "soft_f1.json").read_text("utf-8"))
+SOFT_F1_CASES = json.loads((FIXTURES / "sql" / "soft_f1.json").read_text("utf-8"))
 CELL = st.sampled_from([None, 0, 1, 1.0, 2.5, "", "1", "a", b"a"])
 
 

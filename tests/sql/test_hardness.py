@@ -1,15 +1,14 @@
 import json
 from collections import Counter
-from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from stages.sql.hardness import hardness
+from tests import ROOT
 from tests.real import REAL
 
-ROOT = Path(__file__).parents[2]
 SPIDER = REAL / "spider"
 CASES = json.loads((ROOT / "tests" / "fixtures" / "predictions" / "hardness.json").read_text(encoding="utf-8"))
 WORDS = ["select", "SELECT", "(", ")", "'", '"', "--", ",", "or", "and", "between", "from", "union", "max", "a"]

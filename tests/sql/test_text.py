@@ -1,13 +1,13 @@
 import json
-from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from stages.sql.text import orders, spider_text, statements, tokens_of
+from tests import FIXTURES
 
-CASES = json.loads((Path(__file__).parents[1] / "fixtures" / "sql" / "text.json").read_text(encoding="utf-8"))
+CASES = json.loads((FIXTURES / "sql" / "text.json").read_text(encoding="utf-8"))
 WORDS = [
     "'", '"', "[", "]", "`", ";", "--", "/*", "*/", "\n", "(", ")", ",", ".", "*", "ORDER", "BY", "LIMIT", "UNION",
     "distinct", "SELECT", "min", "max", "desc", "nulls", "rows", "lag", "OVER",

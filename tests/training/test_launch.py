@@ -10,9 +10,9 @@ import pytest
 from stages.core.errors import UserError
 from stages.training import launch as launching
 from stages.training.launch import launch
+from tests import ROOT
 
 FSDP = "models/accelerate/fsdp.yaml"
-ROOT = Path(__file__).parents[1]
 
 
 @pytest.fixture(autouse=True)
