@@ -1,6 +1,6 @@
 """Stage `check_params`: names every mistake in params.yaml at once, before any other stage runs.
 
-The first stage waits for its receipt, which is always the same: a change of params re-runs only what reads them.
+The first stage waits for its report, which is always the same: a change of params re-runs only what reads them.
 """
 
 import argparse
@@ -8,25 +8,30 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel
+
 from stages.candidates import CandidatesParams
-from stages.core.commands import noted
-from stages.core.errors import UserError, run_stage
+from stages.core.errors import UserError, collect_errors, run_stage
 from stages.core.files import write_json
-from stages.core.params import PARAMS_FILE, Params, parse_section, read_sections
+from stages.core.layout import report_file
+from stages.core.params import PARAMS_FILE, parse_section, read_sections
 from stages.corpora.demo.domains import read_domains
 from stages.corpus import DEMO, CorpusParams
 from stages.evaluate import EvaluateParams
 from stages.exec_results import ExecResultsParams
+from stages.execution.params import ExecutionParams
 from stages.gold import GoldParams
 from stages.pairs import PairsParams
 from stages.prompts import PromptsParams
 from stages.publish import PublishParams
+from stages.report import TestSets
 from stages.sft import SftParams
-from stages.train_dpo import TrainDpoParams
+from stages.train_dpo import OBJECTIVES, TrainDpoParams
 from stages.train_sft import TrainSftParams
 
-SECTIONS: dict[str, type[Params]] = {
+SECTIONS: dict[str, type[BaseModel]] = {
     "corpus": CorpusParams,
+    "execution": ExecutionParams,
     "gold": GoldParams,
     "prompts": PromptsParams,
     "sft": SftParams,
@@ -36,6 +41,8 @@ SECTIONS: dict[str, type[Params]] = {
     "exec_results": ExecResultsParams,
     "pairs": PairsParams,
     "train_dpo": TrainDpoParams,
+    **{f"objectives.{name}": model for name, model in OBJECTIVES.items()},
+    "test_sets": TestSets,
     "evaluate": EvaluateParams,
     "publish": PublishParams,
 }
@@ -45,11 +52,11 @@ SECTIONS: dict[str, type[Params]] = {
 def check_params(path: Path = PARAMS_FILE) -> None:
     """Raises UserError with a sentence for each unknown section, and for each wrong key or value of every section."""
     values = read_sections(path)
-    listed = ", ".join(SECTIONS)
+    listed = ", ".join(dict.fromkeys(section.partition(".")[0] for section in SECTIONS))
     mistakes = [f"{path}: `{name}` is not a section; there are: {listed}" for name in unknown_sections(values)]
     sections: dict[str, Any] = {}
     for section, model in SECTIONS.items():
-        with noted(mistakes):
+        with collect_errors(mistakes):
             sections[section] = parse_section(values, section, model, path)
     for needed, check in ACROSS:
         if needed <= sections.keys():  # what is wrong with one of them by itself is told already
@@ -68,19 +75,19 @@ def unknown_sections(values: Mapping[str, object]) -> list[str]:
     return [name for name in names if name not in SECTIONS and name not in parents]
 
 
-def _strange_test_sets(sections: Mapping[str, Any]) -> list[str]:
-    """Test sets of `evaluate` that no source of `corpus` gives."""
+def _unknown_test_sets(sections: Mapping[str, Any]) -> list[str]:
+    """Names in `test_sets` that no source of `corpus` gives."""
     corpus: CorpusParams = sections["corpus"]
-    made = corpus.demo.splits.items() if corpus.demo else ()
-    there = [f"{DEMO}-{split}" for split, (databases, _) in made if databases]
-    there += [f"{name}-{split}" for name, source in corpus.sources.items() for split in source.splits]
+    splits = corpus.demo.splits.items() if corpus.demo else ()
+    available = [f"{DEMO}-{split}" for split, (databases, _) in splits if databases]
+    available += [f"{name}-{split}" for name, source in corpus.sources.items() for split in source.splits]
     return [
-        f"`evaluate.test_sets` has {name}, which no source of `corpus` gives; there are: {', '.join(there)}"
-        for name in sections["evaluate"].test_sets if name not in there
-    ]
+        f"`test_sets` has {name}, which no source of `corpus` gives; there are: {', '.join(available)}"
+        for name in sections["test_sets"].root if name not in available
+    ]  # fmt: skip
 
 
-def _strange_domains(sections: Mapping[str, Any]) -> list[str]:
+def _unknown_domains(sections: Mapping[str, Any]) -> list[str]:
     """Domains of the demo corpus that are none."""
     demo = sections["corpus"].demo
     known = [domain.domain for domain in read_domains()] if demo and demo.domains else []
@@ -125,8 +132,8 @@ def _without_adapters(sections: Mapping[str, Any]) -> list[str]:
 
 _TRAINED = {"train_sft.strong", "train_sft.weak"}
 ACROSS: list[tuple[set[str], Callable[[Mapping[str, Any]], list[str]]]] = [
-    ({"corpus", "evaluate"}, _strange_test_sets),
-    ({"corpus"}, _strange_domains),
+    ({"corpus", "test_sets"}, _unknown_test_sets),
+    ({"corpus"}, _unknown_domains),
     ({"train_sft.strong", "train_dpo"}, _beyond_context),
     ({"candidates", "evaluate", *_TRAINED}, _no_room),
     ({"publish", "train_dpo", *_TRAINED}, _without_adapters),
@@ -135,12 +142,9 @@ ACROSS: list[tuple[set[str], Callable[[Mapping[str, Any]], list[str]]]] = [
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m stages.check_params", description=__doc__)
-    parser.add_argument("--receipt", type=Path, help="the receipt to write")
-    args = parser.parse_args()
+    argparse.ArgumentParser(prog="python -m stages.check_params", description=__doc__).parse_args()
     check_params()
-    if args.receipt:
-        write_json(args.receipt, {"params": str(PARAMS_FILE), "valid": True})
+    write_json(report_file("check_params"), {"params": str(PARAMS_FILE), "valid": True})
 
 
 if __name__ == "__main__":

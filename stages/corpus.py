@@ -14,14 +14,18 @@ from pydantic_core import PydanticCustomError
 
 from stages.core.errors import UserError, run_stage
 from stages.core.files import move_folder, write_json
+from stages.core.layout import DATABASES, RAW, report_file
 from stages.core.params import Params, read_params
-from stages.core.tables import COLUMNS, write_table
+from stages.core.tables import write_dataset
 from stages.corpora.demo.corpus import DemoParams, choose_domains, make_demo, question_rows
 from stages.corpora.demo.corpus import report as demo_report
 from stages.corpora.demo.kinds import read_kinds
-from stages.corpora.placing import conflicts, fault, place
-from stages.corpora.sources import Part, SourceParams, missing, read_parts, reader_of, rows_of
+from stages.corpora.source_databases import RENAME, place_database, source_database_problem
+from stages.corpora.sources import SourceParams, SourceSplit, missing_databases, read_splits, reader_of
+from stages.corpora.sources import question_rows as source_question_rows
+from stages.databases.paths import conflict_problems
 from stages.datasets.difficulties import by_difficulty
+from stages.datasets.questions import QUESTIONS
 
 DEMO = "demo"
 _NAME = r"[a-z0-9][a-z0-9_-]*"
@@ -49,48 +53,51 @@ class CorpusParams(Params):
 Rows = list[dict[str, str]]
 
 
-def check(parts: Sequence[Part], params: CorpusParams, wrong: Sequence[str]) -> dict[str, Path]:
-    """db_id to the file of every database that is asked. Raises UserError with the sentences of `wrong`, and one for
-    each database that is missing (unless that is allowed), cannot be used, or is another one in another source."""
-    found: dict[str, list[Path]] = {}
-    for part in parts:
-        for db_id, path in part.databases.items():
-            if path and path not in found.setdefault(db_id, []):
-                found[db_id].append(path)
-    found = {db_id: paths for db_id, paths in sorted(found.items()) if paths}
-    faults = [reason for paths in found.values() for path in paths if (reason := fault(path))]
-    twice = sorted(set(found) & params.demo.db_ids) if params.demo else []
-    wrong = [
-        *wrong, *([] if params.allow_missing else missing(parts)), *faults, *([] if faults else conflicts(found)),
-        *(f"the demo corpus has a database `{db_id}` of its own; set `corpus.demo` to null" for db_id in twice),
+def usable_databases(splits: Sequence[SourceSplit], params: CorpusParams, errors: Sequence[str]) -> dict[str, Path]:
+    """db_id to the file of every database that questions ask. Raises UserError with the sentences of `errors`, and one
+    for each database that is missing (unless that is allowed), cannot be used, or differs between two sources."""
+    files: dict[str, list[Path]] = {}
+    for split in splits:
+        for db_id, path in split.databases.items():
+            if path and path not in files.setdefault(db_id, []):
+                files[db_id].append(path)
+    files = {db_id: paths for db_id, paths in sorted(files.items()) if paths}
+    unusable = [problem for paths in files.values() for path in paths if (problem := source_database_problem(path))]
+    of_demo = sorted(set(files) & params.demo.db_ids) if params.demo else []
+    errors = [
+        *errors, *([] if params.allow_missing else missing_databases(splits)), *unusable,
+        *([] if unusable else conflict_problems(files, RENAME)),
+        *(f"the demo corpus has a database `{db_id}` of its own; set `corpus.demo` to null" for db_id in of_demo),
     ]  # fmt: skip
-    if not (wrong or found or params.demo):
-        wrong = ["no question asks a database that is there; put the databases where their source has them"]
-    if wrong:
-        raise UserError(*wrong)
-    return {db_id: paths[0] for db_id, paths in found.items()}
+    if not (errors or files or params.demo):
+        errors = ["no question asks a database that is there; put the databases where their source has them"]
+    if errors:
+        raise UserError(*errors)
+    return {db_id: paths[0] for db_id, paths in files.items()}
 
 
-def take(parts: Sequence[Part], files: dict[str, Path], seed: int, folder: Path) -> tuple[Rows, dict[str, object]]:
-    """The rows of `questions` that the parts give, with their databases put into `folder`, and the counts of each."""
+def take_sources(
+    splits: Sequence[SourceSplit], files: dict[str, Path], seed: int, folder: Path
+) -> tuple[Rows, dict[str, object]]:
+    """The rows of `questions` of these splits and the counts of each. Puts their databases into `folder`."""
     rows: Rows = []
     counts: dict[str, object] = {}
-    for part in parts:
-        some, dropped = rows_of(part, seed)
-        rows += some
-        counts[part.name] = {"read": len(part.entries), **_counts(some), "dropped": dict(dropped)}
+    for split in splits:
+        drawn, dropped = source_question_rows(split, seed)
+        rows += drawn
+        counts[split.name] = {"read": len(split.entries), **_counts(drawn), "dropped": dict(dropped)}
     for db_id in sorted({row["db_id"] for row in rows}):
-        place(files[db_id], db_id, folder)
+        place_database(files[db_id], db_id, folder)
     return rows, counts
 
 
 def take_demo(params: DemoParams, folder: Path) -> tuple[Rows, dict[str, object], dict[str, object]]:
-    """As `take`, of the demo corpus; and what was drawn for it."""
-    asked, drops = make_demo(choose_domains(params.domains), read_kinds(), params.seed, params.splits, folder)
-    rows = question_rows(asked)
-    parted = {f"{DEMO}-{split}": [row for row in rows if row["split"] == split] for split in asked}
-    counts = {name: {"read": len(some), **_counts(some)} for name, some in parted.items()}
-    return rows, dict(counts), demo_report(asked, drops)
+    """As `take_sources`, of the demo corpus; and the report of its draw."""
+    questions, drops = make_demo(choose_domains(params.domains), read_kinds(), params.seed, params.splits, folder)
+    rows = question_rows(questions)
+    by_split = {f"{DEMO}-{split}": [row for row in rows if row["split"] == split] for split in questions}
+    counts = {name: {"read": len(split), **_counts(split)} for name, split in by_split.items()}
+    return rows, dict(counts), demo_report(questions, drops)
 
 
 def _counts(rows: Rows) -> dict[str, object]:
@@ -104,27 +111,20 @@ def _counts(rows: Rows) -> dict[str, object]:
 
 
 def main() -> None:
-    """Arguments, params, one call, writes."""
-    parser = argparse.ArgumentParser(prog="python -m stages.corpus", description=__doc__)
-    parser.add_argument("--raw", type=Path, required=True, help="the folder of sources, each as its authors ship it")
-    parser.add_argument("--questions", type=Path, required=True, help="the Parquet file to write")
-    parser.add_argument("--databases", type=Path, required=True, help="the folder of databases to write")
-    parser.add_argument("--report", type=Path, required=True, help="the JSON file of counts to write")
-    args = parser.parse_args()
-
+    argparse.ArgumentParser(prog="python -m stages.corpus", description=__doc__).parse_args()
     params = read_params("corpus", CorpusParams)
-    wrong: list[str] = []
-    parts = read_parts(params.sources, args.raw, wrong)
-    files = check(parts, params, wrong)
+    errors: list[str] = []
+    splits = read_splits(params.sources, RAW, errors)
+    files = usable_databases(splits, params, errors)
 
-    made = args.databases.with_name(args.databases.name + ".partial")
-    shutil.rmtree(made, ignore_errors=True)
-    demo_rows, demo_counts, drawn = take_demo(params.demo, made) if params.demo else ([], {}, {})
-    rows, counts = take(parts, files, params.seed, made)
+    folder = DATABASES.with_name(f"{DATABASES.name}.partial")
+    shutil.rmtree(folder, ignore_errors=True)
+    demo_rows, demo_counts, demo_drawn = take_demo(params.demo, folder) if params.demo else ([], {}, {})
+    rows, counts = take_sources(splits, files, params.seed, folder)
     rows, counts = demo_rows + rows, demo_counts | counts
-    move_folder(made, args.databases)
-    write_table(pl.DataFrame(rows, schema=COLUMNS["questions"]), args.questions, "questions")
-    write_json(args.report, {"questions": len(rows), "sets": counts, DEMO: drawn})
+    move_folder(folder, DATABASES)
+    write_dataset(pl.DataFrame(rows, schema=QUESTIONS.columns), QUESTIONS)
+    write_json(report_file("corpus"), {"questions": len(rows), "sets": counts, DEMO: demo_drawn})
 
 
 if __name__ == "__main__":

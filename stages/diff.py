@@ -3,15 +3,14 @@
 import argparse
 from pathlib import Path
 
-from stages.core.commands import noted
 from stages.core.display import show
-from stages.core.errors import UserError, run_stage
+from stages.core.errors import UserError, collect_errors, run_stage
 from stages.core.files import write_json, write_text
-from stages.diffing.changelog import filled, item_of, read_changelog
+from stages.diffing.changelog import item_of, read_changelog, with_data_item
 from stages.diffing.comparison import compare
 from stages.diffing.folders import folder_version
 from stages.diffing.page import page_of
-from stages.diffing.revisions import commit_of, in_git, revision_version, similar
+from stages.diffing.revisions import commit_of, in_git, revision_version, similar_names
 from stages.diffing.terminal import text_of
 from stages.diffing.versions import WORKSPACE, Version
 from stages.execution.cli_flags import check_paths
@@ -21,7 +20,7 @@ _SIDE = "a git commit, branch or tag, the name of a DVC experiment, or a folder 
 
 def version_of(name: str) -> Version:
     """The version that a name stands for: a folder if it looks like a path (`./x`, `/x`, `x/`, `.`), else a revision,
-    else a folder. Raises UserError where it stands for nothing, or for both."""
+    else a folder. Raises UserError where the name is neither, or both."""
     folder = Path(name)
     if name == WORKSPACE:
         return folder_version(Path(), name)
@@ -31,47 +30,47 @@ def version_of(name: str) -> Version:
         return folder_version(folder, name)
     commit = commit_of(name)
     if commit and folder.is_dir():
-        told = f"give ./{name} for the folder, or {commit[:12]} for the revision"
-        raise UserError(f"`{name}` is both a revision and a folder; {told}")
+        fix = f"give ./{name} for the folder, or {commit[:12]} for the revision"
+        raise UserError(f"`{name}` is both a revision and a folder; {fix}")
     if commit:
         return revision_version(name, commit)
     if folder.is_dir():
         return folder_version(folder, name)
-    where = f"; much like it: {', '.join(close)}" if (close := similar(name)) else ""
-    where = where if in_git() else "; this folder is not in a git repository, so there are no revisions"
-    raise UserError(f"`{name}` is neither a revision nor a folder{where}; give {_SIDE}")
+    hint = f"; similar names: {', '.join(names)}" if (names := similar_names(name)) else ""
+    hint = hint if in_git() else "; this folder is not in a git repository, so there are no revisions"
+    raise UserError(f"`{name}` is neither a revision nor a folder{hint}; give {_SIDE}")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m stages.diff", description=__doc__)
     parser.add_argument("old", help=_SIDE)
     parser.add_argument("new", nargs="?", default=WORKSPACE, help="the same; the files of this folder if left out")
-    parser.add_argument("--json", type=Path, help="file to write all of it to, as JSON")
-    parser.add_argument("--html", type=Path, help="file to write a page for people to")
-    parser.add_argument("--changelog", type=Path, help="file whose `### Data` under `## [Unreleased]` is to tell of it")
+    parser.add_argument("--json", type=Path, help="JSON file to write the whole comparison to")
+    parser.add_argument("--html", type=Path, help="HTML file to write the comparison to")
+    parser.add_argument("--changelog", type=Path, help="changelog to write a summary to, under `### Data`")
     args = parser.parse_args()
-    wrong: list[str] = []
+    errors: list[str] = []
     versions: list[Version] = []
     changelog = ""
     for name in (args.old, args.new):
-        with noted(wrong):
+        with collect_errors(errors):
             versions.append(version_of(name))
-    with noted(wrong):
+    with collect_errors(errors):
         check_paths({}, {}, {"--json": args.json, "--html": args.html})
-    with noted(wrong):
+    with collect_errors(errors):
         changelog = read_changelog(args.changelog) if args.changelog else ""
-    if wrong:
-        raise UserError(*wrong)
+    if errors:
+        raise UserError(*errors)
 
-    found = compare(*versions)
+    comparison = compare(*versions)
 
     if args.json:
-        write_json(args.json, found.as_json())
+        write_json(args.json, comparison.as_json())
     if args.html:
-        write_text(args.html, page_of(found))
+        write_text(args.html, page_of(comparison))
     if args.changelog:
-        write_text(args.changelog, filled(changelog, item_of(found)))
-    show(text_of(found))
+        write_text(args.changelog, with_data_item(changelog, item_of(comparison)))
+    show(text_of(comparison))
 
 
 if __name__ == "__main__":

@@ -15,7 +15,6 @@ import json
 import random
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 import apsw
 import polars as pl
@@ -25,13 +24,17 @@ from tqdm import tqdm
 
 from stages.core.errors import UserError, run_stage
 from stages.core.files import read_json, write_json
+from stages.core.layout import DATABASES, report_file
 from stages.core.params import Params, read_params
-from stages.core.receipts import require_receipts
-from stages.core.tables import COLUMNS, read_table, write_table
+from stages.core.receipts import open_dataset
+from stages.core.tables import write_dataset
 from stages.databases.descriptions import notes_of
+from stages.databases.paths import database_path
 from stages.databases.schema import LEFT_OUT, Schema, Table, read_schema
-from stages.prompting.ddl import Style, shuffled, table_text
-from stages.prompting.token_budget import Count, Shown, estimate, fit, names_read, tokenizer_count
+from stages.datasets.prompts import PROMPTS
+from stages.datasets.questions import QUESTIONS
+from stages.prompting.ddl import Style, render_table, shuffle_tables
+from stages.prompting.token_budget import TableText, TokenCounter, fit_to_budget, tables_read, token_counter
 
 
 class PromptsParams(Params):
@@ -56,28 +59,24 @@ class PromptsParams(Params):
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m stages.prompts", description=__doc__)
-    for name in ("questions", "questions-receipt", "databases", "prompts", "report"):
-        parser.add_argument(f"--{name}", type=Path, required=True)
-    args = parser.parse_args()
+    argparse.ArgumentParser(prog="python -m stages.prompts", description=__doc__).parse_args()
     params = read_params("prompts", PromptsParams)
-    require_receipts({args.questions_receipt: args.questions})
-    questions = read_table(args.questions, "questions")
-    count = tokenizer_count(params.tokenizer, params.revision) if params.tokenizer else estimate
-    schemas = read_schemas(args.databases, questions["db_id"].unique().sort().to_list(), params)
+    questions = open_dataset(QUESTIONS)
+    count = token_counter(params.tokenizer, params.revision)
+    schemas = read_schemas(questions["db_id"].unique().sort().to_list(), params)
     prompts = prompt_rows(questions, schemas, params, count)
-    write_table(prompts, args.prompts, "prompts")
-    write_json(args.report, report_of(questions.height, prompts, schemas, params))
+    write_dataset(prompts, PROMPTS)
+    write_json(report_file("prompts"), report_of(questions.height, prompts, schemas, params))
 
 
-def read_schemas(folder: Path, db_ids: Sequence[str], params: PromptsParams) -> dict[str, Schema]:
-    """The schema of each database `<db_id>/<db_id>.sqlite` in `folder`; each is read once.
+def read_schemas(db_ids: Sequence[str], params: PromptsParams) -> dict[str, Schema]:
+    """The schema of each database; each is read once.
 
     Raises UserError with a sentence for every one that is missing, is not SQLite or has no tables.
     """
     schemas, problems = {}, []
     for db_id in db_ids:
-        database = folder / db_id / f"{db_id}.sqlite"
+        database = database_path(DATABASES, db_id)
         descriptions = database.with_name("descriptions.json")
         notes = notes_of(read_json(descriptions)) if params.descriptions and descriptions.exists() else {}
         try:
@@ -94,30 +93,32 @@ def read_schemas(folder: Path, db_ids: Sequence[str], params: PromptsParams) -> 
 
 
 def prompt_rows(
-    questions: pl.DataFrame, schemas: Mapping[str, Schema], params: PromptsParams, count: Count
+    questions: pl.DataFrame, schemas: Mapping[str, Schema], params: PromptsParams, count: TokenCounter
 ) -> pl.DataFrame:
     """The rows of `prompts`, one a question, in the order of `questions`."""
-    in_order = {db_id: _shown(schema.tables, params.style) for db_id, schema in schemas.items()}
+    in_order = {db_id: _table_texts(schema.tables, params.style) for db_id, schema in schemas.items()}
     rows = []
-    for asked in tqdm(questions.iter_rows(named=True), total=questions.height, desc="prompts", mininterval=5):
-        question_id, db_id, tables = asked["question_id"], asked["db_id"], in_order[asked["db_id"]]
-        if params.shuffle is not None and asked["split"] == "train":
+    for question in tqdm(questions.iter_rows(named=True), total=questions.height, desc="prompts", mininterval=5):
+        question_id, db_id, tables = question["question_id"], question["db_id"], in_order[question["db_id"]]
+        if params.shuffle is not None and question["split"] == "train":
             generator = random.Random(f"{params.shuffle}/{question_id}")
-            tables = _shown(shuffled(schemas[db_id].tables, generator), params.style)
-        evidence = asked["evidence"] if params.evidence else ""
-        prompt = fit(tables, asked["question"], evidence, count, params.max_tokens)
-        lost = names_read(asked["gold_sql"], prompt.dropped) if prompt.dropped else []
+            tables = _table_texts(shuffle_tables(schemas[db_id].tables, generator), params.style)
+        evidence = question["evidence"] if params.evidence else ""
+        prompt = fit_to_budget(tables, question["question"], evidence, count, params.max_tokens)
+        lost = tables_read(question["gold_sql"], prompt.dropped) if prompt.dropped else []
         rows.append({
             "question_id": question_id, "db_id": db_id, "prompt": prompt.text, "tokens": prompt.tokens,
             "dropped_tables": json.dumps(prompt.dropped, ensure_ascii=False),
             "lost_tables": json.dumps(lost, ensure_ascii=False),
         })  # fmt: skip
-    return pl.DataFrame(rows, schema=COLUMNS["prompts"])
+    return pl.DataFrame(rows, schema=PROMPTS.columns)
 
 
-def _shown(tables: Sequence[Table], style: Style) -> list[Shown]:
-    columns = (tuple(column.name for column in table.columns) for table in tables)
-    return [Shown(table.name, names, table_text(table, style)) for table, names in zip(tables, columns, strict=True)]
+def _table_texts(tables: Sequence[Table], style: Style) -> list[TableText]:
+    return [
+        TableText(table.name, tuple(column.name for column in table.columns), render_table(table, style))
+        for table in tables
+    ]
 
 
 def report_of(

@@ -13,20 +13,20 @@ import polars as pl
 from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from stages.core.commands import noted
 from stages.core.disk import disk_full_errors
-from stages.core.errors import UserError, run_stage
+from stages.core.errors import UserError, collect_errors, run_stage
 from stages.core.files import move_folder, read_json, write_json
+from stages.core.layout import DICTIONARY, EXPORT, model_path, receipt_file, report_file
 from stages.core.params import Params, parse_section, read_sections
-from stages.core.receipts import require_receipts
-from stages.core.tables import read_table
+from stages.core.receipts import open_datasets
+from stages.datasets.catalog import DATASETS
 from stages.diffing.dvc_files import LOCK, PIPELINE, contents_in
-from stages.publishing.configs import DATASETS
+from stages.fetching.sources import SOURCES
 from stages.publishing.dataset import write_dataset
 from stages.publishing.licences import bases_of, origins_of, sampler_of
 from stages.publishing.models import adapters_base, model_files, write_adapter_config, write_model_card
-from stages.publishing.names import Language, Licence, Model, Repository
-from stages.publishing.release_info import Making
+from stages.publishing.params import Language, Licence, Model, Repository
+from stages.publishing.release_info import ReleaseInfo
 
 
 class PublishParams(Params):
@@ -66,73 +66,61 @@ def require_fresh() -> None:
         raise UserError(*errors)
 
 
-def read_tables(args: argparse.Namespace) -> dict[str, pl.DataFrame]:
-    """Every dataset that is published from. Raises UserError where one did not pass its contract, or changed since."""
-    places = {name: getattr(args, name) for name in DATASETS}
-    require_receipts({getattr(args, f"{name}_receipt"): path for name, path in places.items()})
-    return {name: read_table(path, name) for name, path in places.items()}
+def read_tables() -> dict[str, pl.DataFrame]:
+    """Every dataset. Raises UserError where one did not pass its suite, or changed since."""
+    return dict(zip(DATASETS, open_datasets(*DATASETS.values()), strict=True))
 
 
-def making_of(
-    params: PublishParams, sections: Mapping[str, Any], sources: list[str], args: argparse.Namespace
-) -> Making:
-    """What the cards tell. Raises UserError where a model cannot be published."""
-    asked, told = sections["candidates"], params.licences
-    sampler = sampler_of(args.checkpoints / asked["model"], told) if asked["engine"] == "openai" else None
-    making = Making(
+def release_info(params: PublishParams, sections: Mapping[str, Any], sources: list[str]) -> ReleaseInfo:
+    """What the cards say. Raises UserError where a model cannot be published."""
+    candidates, licences = sections["candidates"], params.licences
+    sampler = sampler_of(model_path(candidates["model"]), licences) if candidates["engine"] == "openai" else None
+    info = ReleaseInfo(
         params.version, params.dataset, dict(params.models.items()), params.adapters, params.code, params.languages,
-        sections, origins_of(sources, args.sources, told), bases_of(sections["train_sft"], told), sampler,
+        sections, origins_of(sources, SOURCES, licences), bases_of(sections["train_sft"], licences), sampler,
     )  # fmt: skip
-    wrong: list[str] = []
+    errors: list[str] = []
     for model in params.models:
-        with noted(wrong):
-            model_files(args.checkpoints / model, model in params.adapters)
+        with collect_errors(errors):
+            model_files(model_path(model), model in params.adapters)
         if model in params.adapters:
-            with noted(wrong):
-                adapters_base(model, making)
-    if wrong:
-        raise UserError(*wrong)
-    return making
+            with collect_errors(errors):
+                adapters_base(model, info)
+    if errors:
+        raise UserError(*errors)
+    return info
 
 
 def write_export(
-    tables: Mapping[str, pl.DataFrame], making: Making, params: PublishParams, args: argparse.Namespace, folder: Path
+    tables: Mapping[str, pl.DataFrame], info: ReleaseInfo, params: PublishParams, folder: Path
 ) -> dict[str, Any]:
     """Writes all that is made for the Hub; returns the counts for the report."""
-    hashes = {name: read_json(getattr(args, f"{name}_receipt"))["sha256"] for name in DATASETS}
-    counts = write_dataset(tables, making, hashes, args.dictionary, params.shard_rows, folder / "dataset")
+    hashes = {name: read_json(receipt_file(name))["sha256"] for name in DATASETS}
+    counts = write_dataset(tables, info, hashes, DICTIONARY, params.shard_rows, folder / "dataset")
     sources = tables["questions"].filter(pl.col("question_id").is_in(tables["sft"]["question_id"].implode()))["source"]
-    learnt = read_json(args.train_dpo_report)
+    preference = read_json(report_file("train_dpo"))
     for model in params.models:
-        made = folder / "models" / model
-        write_model_card(model, making, args.evaluations, learnt, sources.unique().to_list(), made / "README.md")
+        out = folder / "models" / model
+        write_model_card(model, info, preference, sources.unique().to_list(), out / "README.md")
         if model in params.adapters:
-            write_adapter_config(model, making, args.checkpoints / model, made / "adapter_config.json")
+            write_adapter_config(model, info, model_path(model), out / "adapter_config.json")
     return counts
 
 
-def arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m stages.publish", description=__doc__)
-    for name in (*DATASETS, *(f"{name}-receipt" for name in DATASETS)):
-        parser.add_argument(f"--{name.replace('_', '-')}", type=Path, required=True)
-    for name in ("dictionary", "sources", "checkpoints", "evaluations", "train-dpo-report", "export", "report"):
-        parser.add_argument(f"--{name}", type=Path, required=True)
-    return parser.parse_args()
-
-
 def main() -> None:
-    args, sections = arguments(), read_sections()
+    argparse.ArgumentParser(prog="python -m stages.publish", description=__doc__).parse_args()
+    sections = read_sections()
     params = parse_section(sections, "publish", PublishParams)
     require_fresh()
-    tables = read_tables(args)
-    making = making_of(params, sections, sorted(tables["questions"]["source"].unique()), args)
+    tables = read_tables()
+    info = release_info(params, sections, sorted(tables["questions"]["source"].unique()))
 
-    made = args.export.with_name(f"{args.export.name}.partial")
-    shutil.rmtree(made, ignore_errors=True)
-    with disk_full_errors(made):
-        counts = write_export(tables, making, params, args, made)
-        move_folder(made, args.export)
-        write_json(args.report, {"version": params.version, **counts})
+    folder = EXPORT.with_name(f"{EXPORT.name}.partial")
+    shutil.rmtree(folder, ignore_errors=True)
+    with disk_full_errors(folder):
+        counts = write_export(tables, info, params, folder)
+        move_folder(folder, EXPORT)
+        write_json(report_file("publish"), {"version": params.version, **counts})
 
 
 if __name__ == "__main__":

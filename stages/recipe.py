@@ -1,7 +1,7 @@
 """Shows what a recipe changes in params.yaml, or writes it there. A recipe is a part of params.yaml, with comments.
 
-It is applied on top of the demo's values, whatever recipe stood there before: what models/recipes/demo.yaml names and
-the recipe does not goes back to the demo's, also where it was changed by hand; all else stays as it is.
+Every key in models/recipes/demo.yaml is first reset to its demo value, even where it was changed by hand; then the
+recipe's values are applied. So the result does not depend on the recipe before. All other params stay as they are.
 """
 
 import argparse
@@ -11,13 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from ruamel.yaml import YAML
-from ruamel.yaml.comments import CommentedMap, CommentedSeq
-from ruamel.yaml.tokens import CommentToken
+from ruamel.yaml.nodes import MappingNode, Node
 
 from stages.check_params import check_params
-from stages.core.commands import noted
 from stages.core.display import show, visible_line
-from stages.core.errors import UserError, naming, run_stage
+from stages.core.errors import UserError, collect_errors, name_in_errors, run_stage
 from stages.core.params import PARAMS_FILE, read_sections
 
 DEMO = Path("models/recipes/demo.yaml")
@@ -25,8 +23,8 @@ DEMO = Path("models/recipes/demo.yaml")
 
 
 def changes(old: dict[str, Any], new: dict[str, Any], above: str = "") -> Iterator[tuple[str, object, object]]:
-    """Each param that differs between two versions of params.yaml: its dotted name, the old value and the new one
-    (None: it is not there)."""
+    """Each param that differs between two versions of params.yaml: its dotted name, the old and the new value. A param
+    that is missing has the value None."""
     for name in old | new:
         before, after = old.get(name), new.get(name)
         if isinstance(before, dict) and isinstance(after, dict):
@@ -35,59 +33,60 @@ def changes(old: dict[str, Any], new: dict[str, Any], above: str = "") -> Iterat
             yield f"{above}{name}", before, after
 
 
-def merge(recipe: CommentedMap, params: CommentedMap) -> None:
-    """Puts the values of a recipe into `params`: a mapping goes into the one of that name; anything else, an empty
-    mapping, and a mapping where there was none, replaces what was there. The comment below it stays."""
+def merged(params: str, recipe: str) -> str:
+    """params.yaml with the values of a recipe. A mapping is merged into the mapping of that name; any other value, and
+    an empty mapping, replaces the old one.
+
+    A comment belongs to the key below it: it is removed with a block that is replaced, and added with a new block.
+    """
+    yaml = YAML()  # as DVC's own: `dvc exp run -S` changes no line but its own
+    (plain_params, comments), (plain_recipe, new_comments) = _without_comments(params), _without_comments(recipe)
+    values, text = yaml.load(plain_params), StringIO()
+    _merge(yaml.load(plain_recipe), values)
+    yaml.dump(values, text)
+    lines = text.getvalue().splitlines(keepends=True)
+    for name, number in reversed(_key_lines(text.getvalue())):
+        lines[number:number] = (new_comments | comments).get(name, [])
+    return "".join(lines)
+
+
+def _merge(recipe: dict[str, Any], params: dict[str, Any]) -> None:
     for name, value in recipe.items():
         old = params.get(name)
-        if value and isinstance(value, CommentedMap) and isinstance(old, CommentedMap):
-            merge(value, old)
+        if value and isinstance(value, dict) and isinstance(old, dict):
+            _merge(value, old)
         elif name not in params or not _same(value, old):
-            before = name if name in params else next(reversed(params), None)
-            below = _take_below(params, before) if before else None
-            _take_below(recipe, name)
             params[name] = value
-            _slots(params, name)[3] = _slots(recipe, name)[3]  # the comment that a block begins with
-            slots, place = _below(params, name)
-            slots[place] = below
 
 
-def _same(one: object, other: object) -> bool:
+def _same(value: object, other: object) -> bool:
     """Whether two values are written alike: 1 is neither true nor 1.0."""
-    return repr(one) == repr(other)
+    return repr(value) == repr(other)
 
 
-def _take_below(values: CommentedMap, name: str) -> CommentToken | None:
-    """Removes and returns what stands below a value: ruamel counts it to that value, people to what comes next."""
-    slots, place = _below(values, name)
-    below: CommentToken | None = slots[place]
-    slots[place] = None
-    return below
+def _without_comments(text: str) -> tuple[str, dict[str, list[str]]]:
+    """The YAML without the comments and blank lines above its keys; and those lines by the dotted name of the key."""
+    lines = text.splitlines(keepends=True)
+    comments: dict[str, list[str]] = {}
+    for name, end in reversed(_key_lines(text)):
+        start = end
+        while start and lines[start - 1].lstrip()[:1] in ("", "#"):
+            start -= 1
+        comments[name] = lines[start:end]
+        del lines[start:end]
+    return "".join(lines), comments
 
 
-def _slots(values: CommentedMap, name: str) -> list[Any]:
-    """The places that ruamel has for the comments around a key; what stands below its value is in the third."""
-    slots: list[Any] = values.ca.items.setdefault(name, [None, None, None, None])
-    return slots
+def _key_lines(text: str) -> list[tuple[str, int]]:
+    """The dotted name of each key in block style, and the number of its line, from top to bottom."""
 
+    def below(node: Node | None, above: str) -> Iterator[tuple[str, int]]:
+        if isinstance(node, MappingNode) and not node.flow_style:
+            for key, value in node.value:
+                yield f"{above}{key.value}", key.start_mark.line
+                yield from below(value, f"{above}{key.value}.")
 
-def _below(values: CommentedMap, name: str) -> tuple[list[Any], int]:
-    """Where ruamel has the comment below a value: with the last key or item of all in a block, else with the key."""
-    value = values[name]
-    if not value or not isinstance(value, CommentedMap | CommentedSeq) or value.fa.flow_style():
-        return _slots(values, name), 2
-    if isinstance(value, CommentedMap):
-        return _below(value, next(reversed(value)))
-    return value.ca.items.setdefault(len(value) - 1, [None, None]), 0
-
-
-def merged(params: str, recipe: str) -> str:
-    """params.yaml with the values of a recipe; its comments stay, but those in a block that is replaced."""
-    yaml = YAML()  # as DVC's own: `dvc exp run -S` changes no line but its own
-    values, made = yaml.load(params), StringIO()
-    merge(yaml.load(recipe), values)
-    yaml.dump(values, made)
-    return made.getvalue()
+    return list(below(YAML().compose(text), ""))
 
 
 def write_merged(recipe: Path, path: Path) -> None:
@@ -97,27 +96,31 @@ def write_merged(recipe: Path, path: Path) -> None:
         try:
             read_sections(file)
         except UserError as error:
-            raise UserError(*map(_written, error.sentences)) from None
+            raise UserError(*map(_about_recipe, error.sentences)) from None
         text = merged(text, file.read_text(encoding="utf-8"))
-    with naming(path):
+    with name_in_errors(path):
         path.write_text(text, encoding="utf-8")
 
 
-def mistakes(path: Path, recipe: Path) -> list[str]:
-    """What is wrong in `path`, params.yaml with the recipe's values: a mistake that params.yaml has by itself is told
-    of that, any other of the recipe."""
-    wrong: list[str] = []
-    own: list[str] = []
-    with noted(wrong):
+def merge_errors(path: Path, recipe: Path) -> list[str]:
+    """The errors in `path`, which is params.yaml with the recipe's values. An error that params.yaml has without the
+    recipe names params.yaml; any other names the recipe."""
+    errors: list[str] = []
+    own_errors: list[str] = []
+    with collect_errors(errors):
         check_params(path)
-    with noted(own):
+    with collect_errors(own_errors):
         check_params()
-    sentences = [(told.replace(str(path), str(PARAMS_FILE)), told.replace(str(path), str(recipe))) for told in wrong]
-    return [of_params if of_params in own else _written(of_recipe) for of_params, of_recipe in sentences]
+
+    def sentence(error: str) -> str:
+        of_params = error.replace(str(path), str(PARAMS_FILE))
+        return of_params if of_params in own_errors else _about_recipe(error.replace(str(path), str(recipe)))
+
+    return list(map(sentence, errors))
 
 
-def _written(sentence: str) -> str:
-    """What params.yaml lacks is to be restored, what a recipe lacks is to be written."""
+def _about_recipe(sentence: str) -> str:
+    """What params.yaml lacks is to be restored; what a recipe lacks is to be written."""
     return sentence.replace("restore it from the last commit", f"write it as {DEMO} does")
 
 
@@ -127,18 +130,18 @@ def main() -> None:
     parser.add_argument("--apply", action="store_true", help="write the changes to params.yaml")
     args = parser.parse_args()
     params = read_sections()
-    made = PARAMS_FILE.with_name(f"{PARAMS_FILE.name}.new.partial")
+    new_file = PARAMS_FILE.with_name(f"{PARAMS_FILE.name}.new.partial")
     try:
-        write_merged(args.recipe, made)
-        if wrong := mistakes(made, args.recipe):
-            raise UserError(*wrong)
-        told = [visible_line(f"{name}: {old} -> {new}") for name, old, new in changes(params, read_sections(made))]
-        show("\n".join(told or ["params.yaml has these values already"]))
+        write_merged(args.recipe, new_file)
+        if errors := merge_errors(new_file, args.recipe):
+            raise UserError(*errors)
+        lines = [f"{name}: {old} -> {new}" for name, old, new in changes(params, read_sections(new_file))]
+        show("\n".join(map(visible_line, lines)) or "params.yaml has these values already")
         if args.apply:
-            made.replace(PARAMS_FILE)
+            new_file.replace(PARAMS_FILE)
             show(f"written to {PARAMS_FILE}")
     finally:
-        made.unlink(missing_ok=True)
+        new_file.unlink(missing_ok=True)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 EX under each contract and difficulty, the verdicts, and, where asked for, Soft F1, VES, R-VES and TS; pass@k and maj@k
 where every question has several predictions. Reads the files as Spider's and BIRD's authors ship them. What was
-executed once lies in the result cache and is not executed again; a run that was stopped goes on from there.
+executed once is in the result cache and is not executed again; a run that was stopped continues from there.
 """
 
 import argparse
@@ -11,10 +11,12 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import apsw
 import polars as pl
 
+from stages.audit.gold_worker import unstable_orders
 from stages.cache.result_cache import Cache
 from stages.core.display import show, visible_line
 from stages.core.errors import run_stage
@@ -22,15 +24,24 @@ from stages.core.files import replacing, write_json
 from stages.databases.paths import suite_paths
 from stages.execution.cli_flags import add_execution_flags, check_paths, engine_of
 from stages.execution.comparison import CONTRACT_NAMES
-from stages.execution.judge import Outcome, judge
+from stages.execution.judge import judge
+from stages.execution.records import DIGEST_ROWS, Budget, Outcome, Rules
 from stages.execution.sandbox import Limits
 from stages.execution.summary import outcome_columns
-from stages.execution.worker import DIGEST_ROWS, Budget, Item, Rules
+from stages.execution.worker_pool import Executor
 from stages.predictions.gold_files import read_gold
 from stages.predictions.prediction_db_ids import CUT_AT_TAB, WITHOUT_DB_ID
 from stages.predictions.prediction_files import read_predictions
-from stages.scoring.predictions import TASK, Predicted, find_databases, items_of, table_of_predictions, with_databases
-from stages.scoring.score_figures import metrics_of, table_of
+from stages.scoring.figure_tables import score_table
+from stages.scoring.figures import score_figures
+from stages.scoring.predictions import (
+    TASK,
+    PredictedQuestion,
+    find_databases,
+    items_of,
+    table_of_predictions,
+    with_databases,
+)
 from stages.scoring.timed_metrics import soft_f1_scores, time_ratios
 
 LIMITS = Limits(wall_seconds=60, memory_mb=1024, max_rows=500_000, result_mb=200)
@@ -43,17 +54,24 @@ READ_AS = {
     FENCED: "stand in code fences, which the official evaluators do not remove: they were executed with them, and "
     "fail; cut the SQL out of the fences first, or import the file (candidates.engine: file), which does",
 }
-"""What is said of predictions that may have been meant otherwise than they were executed."""
+"""What the output says of predictions that may have been meant otherwise than they were executed."""
 
 
-def on_suite(frame: pl.DataFrame, suite: Path, judged: Callable[[list[Item]], list[Outcome]]) -> pl.Series:
+def judged(frame: pl.DataFrame, rules: Rules, executor: Executor[Any, Any], cache: Cache) -> list[Outcome]:
+    """The outcome of each row's prediction. Before, the golds are audited: an unstable order does not count."""
+    golds = frame.select("database", "gold_sql").unique(maintain_order=True).rows()
+    unstable = unstable_orders(golds, rules.budget.gold, rules.limits, executor, cache)
+    return judge(items_of(frame, unstable), rules, executor, cache, "predictions")
+
+
+def on_suite(frame: pl.DataFrame, suite: Path, judge_frame: Callable[[pl.DataFrame], list[Outcome]]) -> pl.Series:
     """Whether each prediction matches on its own database and on all those of the suite: test-suite accuracy (Zhong et
     al. 2020). Only what matches on its own is executed on the others."""
     right = frame.with_row_index("row").filter(pl.col("verdict") == "match")
     further = pl.Series([suite_paths(suite.absolute(), db_id) for db_id in right["db_id"]], dtype=pl.List(pl.String))
-    asked = right.with_columns(database=further).explode("database")
-    outcomes = judged(items_of(asked))
-    failed = {row for row, outcome in zip(asked["row"], outcomes, strict=True) if outcome.verdict != "match"}
+    tasks = right.with_columns(database=further).explode("database")
+    outcomes = zip(tasks["row"], judge_frame(tasks), strict=True)
+    failed = {row for row, outcome in outcomes if outcome.verdict != "match"}
     matched = set(right["row"]) - failed
     return pl.Series("ts", [row in matched for row in range(frame.height)])
 
@@ -66,16 +84,17 @@ def times(frame: pl.DataFrame, repeats: int) -> pl.Series:
 
 
 def heading(
-    given: Sequence[Predicted], predicted: Sequence[Predicted], seen: Mapping[str, int], args: argparse.Namespace
+    questions: Sequence[PredictedQuestion], scored: Sequence[PredictedQuestion], read_as: Mapping[str, int],
+    args: argparse.Namespace,
 ) -> str:
-    """What was scored, how many questions were left out, and how often a prediction was read as `seen` counts."""
-    left_out = Counter(gold.db_id for _, gold, _ in given) - Counter(gold.db_id for _, gold, _ in predicted)
+    """What was scored, how many questions were left out, and how many predictions were read in a special way."""
+    left_out = Counter(gold.db_id for _, gold, _ in questions) - Counter(gold.db_id for _, gold, _ in scored)
     missing = ", ".join(f"{db_id} {count}" for db_id, count in sorted(left_out.items()))
     lines = [f"{args.predictions} against {args.gold}"]
     if missing:
         lines.append(f"left out, as there is no database: {left_out.total()} questions ({missing})")
-    count = sum(len(texts) for _, _, texts in predicted)
-    lines += [f"{seen[name]} of {count} predictions {sentence}" for name, sentence in READ_AS.items() if seen[name]]
+    count = sum(len(texts) for _, _, texts in scored)
+    lines += [f"{read_as[name]} of {count} predictions {READ_AS[name]}" for name in READ_AS if read_as[name]]
     return "\n".join(map(visible_line, lines))
 
 
@@ -94,44 +113,39 @@ def main() -> None:
 
 
 def score(args: argparse.Namespace) -> str:
-    """Scores, writes what was asked for, and returns what is printed."""
-    engine, cache = engine_of(args), Cache(args.cache)
+    """Scores, writes the files of the flags, and returns what is printed."""
+    executor, cache = engine_of(args), Cache(args.cache)
     golds = read_gold(args.gold)
-    seen = Counter(dict.fromkeys(READ_AS, 0))
-    texts = read_predictions(args.predictions, golds, seen)
-    given = [(index, gold, some) for index, (gold, some) in enumerate(zip(golds, texts, strict=True))]
+    read_as = Counter(dict.fromkeys(READ_AS, 0))
+    predictions = read_predictions(args.predictions, golds, read_as)
+    questions = [(index, gold, sqls) for index, (gold, sqls) in enumerate(zip(golds, predictions, strict=True))]
     databases = find_databases((gold.db_id for gold in golds), args.databases)
-    predicted = with_databases(given, databases, args.suite, args.allow_missing)
-    seen[FENCED] = sum("```" in text for _, _, sqls in predicted for text in sqls)
-    several = max(len(some) for _, _, some in predicted) > 1
+    scored = with_databases(questions, databases, args.suite, args.allow_missing)
+    read_as[FENCED] = sum("```" in sql for _, _, sqls in scored for sql in sqls)
+    several = max(len(sqls) for _, _, sqls in scored) > 1
     budget = Budget(args.budget, BUDGET_FACTOR, max(args.budget, GOLD_BUDGET))
     rules = Rules(args.contract, budget, LIMITS, DIGEST_ROWS if several else 0)
-    judged = partial(judge, rules=rules, engine=engine, cache=cache, label="predictions")
+    judge_frame = partial(judged, rules=rules, executor=executor, cache=cache)
 
-    frame = table_of_predictions(predicted, databases)
-    frame = frame.with_columns(outcome_columns(judged(items_of(frame))))
+    frame = table_of_predictions(scored, databases)
+    frame = frame.with_columns(outcome_columns(judge_frame(frame)))
     if args.soft_f1:
         scores = soft_f1_scores(frame.select(*TASK).rows(), LIMITS, GOLD_BUDGET, args.workers)
         frame = frame.with_columns(soft_f1=pl.Series(scores))
     if args.ves:
         frame = frame.with_columns(times(frame, args.ves))
     if args.suite:
-        frame = frame.with_columns(on_suite(frame, args.suite, judged))
+        frame = frame.with_columns(on_suite(frame, args.suite, judge_frame))
     cache.require_unchanged()
-    metrics = metrics_of(frame)
+    metrics = score_figures(frame)
     if args.per_item:
-        write_items(frame, several, args.per_item)
+        names = ["index", *(["sample"] if several else []), "db_id", "verdict", "error", "steps", "rows"]
+        with replacing(args.per_item) as temporary:
+            frame.select(names).write_ndjson(temporary)  # a text of all would take much memory
     if args.json:
         about = {"contract": args.contract, "budget": args.budget, "sqlite_version": apsw.sqlite_lib_version()}
-        write_json(args.json, {**about, "left_out": len(given) - len(predicted), **seen, **metrics})
-    return f"{heading(given, predicted, seen, args)}\n{table_of(metrics, args.contract)}"
-
-
-def write_items(frame: pl.DataFrame, several: bool, path: Path) -> None:
-    """One JSON object a line for each prediction."""
-    names = ["index", *(["sample"] if several else []), "db_id", "verdict", "error", "steps", "rows"]
-    with replacing(path) as temporary:
-        frame.select(names).write_ndjson(temporary)  # a text of all would take much memory
+        write_json(args.json, {**about, "left_out": len(questions) - len(scored), **read_as, **metrics})
+    return f"{heading(questions, scored, read_as, args)}\n{score_table(metrics, args.contract)}"
 
 
 def arguments() -> argparse.Namespace:

@@ -4,7 +4,7 @@ import argparse
 from itertools import pairwise
 from pathlib import Path
 from statistics import fmean
-from typing import Literal, get_args
+from typing import Literal
 
 import polars as pl
 from pydantic import ValidationInfo, field_validator
@@ -12,35 +12,35 @@ from pydantic_core import PydanticCustomError
 
 from stages.core.errors import UserError, run_stage
 from stages.core.files import sha256_file, sha256_folder, work_folder, write_json
+from stages.core.layout import model_path, report_file, training_log
 from stages.core.params import read_params
-from stages.core.receipts import require_receipts
-from stages.core.tables import read_table
-from stages.lm.chat_template import model_texts
+from stages.core.receipts import open_dataset
+from stages.datasets.pairs import PAIRS
+from stages.lm.chat_template import render_prompts
 from stages.training import objectives
 from stages.training.checkpoints import work_key
-from stages.training.launch import launch, leave, main_process, main_process_first
+from stages.training.launch import exit_worker, is_main_process, launch, main_process_first
 from stages.training.params import TrainingParams
 from stages.training.preference_trainers import preference_config, preference_trainer, row_lengths
-from stages.training.trainer import fits, load_for_training, save_model, train
+from stages.training.trainer import fits_max_length, load_for_training, save_model, train
 
 Name = Literal["dpo", "cdpo", "robust", "ipo", "kto", "simpo", "orpo", "cpo", "apo_zero", "apo_down", "dpo_sft"]
 
+OBJECTIVES: dict[Name, type[objectives.Objective]] = {
+    "dpo": objectives.Dpo, "cdpo": objectives.Cdpo, "robust": objectives.Robust, "ipo": objectives.Ipo,
+    "kto": objectives.Kto, "simpo": objectives.Simpo, "orpo": objectives.Orpo, "cpo": objectives.Cpo,
+    "apo_zero": objectives.ApoZero, "apo_down": objectives.ApoDown, "dpo_sft": objectives.DpoSft,
+}  # fmt: skip
+"""Objective to its params, section `objectives.<name>` of params.yaml."""
+
+BASE = "sft/strong"
+"""The model that preference learning goes on from."""
+
 
 class TrainDpoParams(TrainingParams):
-    """Section `train_dpo` of params.yaml. Every objective's block is checked; only that of the chosen one is read."""
+    """Section `train_dpo` of params.yaml."""
 
     objective: Name
-    dpo: objectives.Dpo
-    cdpo: objectives.Cdpo
-    robust: objectives.Robust
-    ipo: objectives.Ipo
-    kto: objectives.Kto
-    simpo: objectives.Simpo
-    orpo: objectives.Orpo
-    cpo: objectives.Cpo
-    apo_zero: objectives.ApoZero
-    apo_down: objectives.ApoDown
-    dpo_sft: objectives.DpoSft
 
     @field_validator("objective")
     @classmethod
@@ -49,33 +49,25 @@ class TrainDpoParams(TrainingParams):
             raise PydanticCustomError("objective", "it wants `batch_size` and `micro_batch` of 2 or more; raise them")
         return objective
 
-    def block(self) -> objectives.Objective:
-        """The params of the chosen objective."""
-        chosen: objectives.Objective = getattr(self, self.objective)
-        return chosen
-
-    def read(self) -> dict[str, object]:
-        """What training depends on: all but the blocks of the other objectives."""
-        return self.model_dump(exclude=set(get_args(Name)) - {self.objective})
-
 
 def train_dpo(
-    pairs: pl.DataFrame, base: Path, params: TrainDpoParams, work: Path, live: Path, out: Path
+    pairs: pl.DataFrame, params: TrainDpoParams, objective: objectives.Objective, work: Path
 ) -> dict[str, object]:
-    """Trains `base` on the pairs, writes the model folder `out` and DVCLive's folder `live`, and returns the report."""
-    config = preference_config(params.block(), params, work)  # first: it may say that each process loads a shard
-    model, tokenizer = load_for_training(base, None, params)
-    read = pairs.with_columns(prompt=pl.Series(model_texts(tokenizer, pairs["prompt"]), dtype=pl.String))
+    """Trains the strong SFT model on the pairs, with checkpoints in `work`. Writes the model folder and DVCLive's
+    curves, and returns the report."""
+    config = preference_config(objective, params, work)  # first: it may say that each process loads a shard
+    model, tokenizer = load_for_training(model_path(BASE), None, params)
+    read = pairs.with_columns(prompt=pl.Series(render_prompts(tokenizer, pairs["prompt"]), dtype=pl.String))
     rows = read.filter(
-        fits(read["prompt"] + read["chosen"], tokenizer, params.max_length)
-        & fits(read["prompt"] + read["rejected"], tokenizer, params.max_length)
+        fits_max_length(read["prompt"] + read["chosen"], tokenizer, params.max_length)
+        & fits_max_length(read["prompt"] + read["rejected"], tokenizer, params.max_length)
     )
     if rows.is_empty():
         raise UserError(f"no pair has at most {params.max_length} tokens on both sides; raise `train_dpo.max_length`")
-    trainer = preference_trainer(model, tokenizer, rows, params.block(), config)
+    trainer = preference_trainer(model, tokenizer, rows, objective, config)
     lengths = row_lengths(trainer)
-    history = train(trainer, lengths, work, live)
-    save_model(trainer, tokenizer, params, work, out)
+    history = train(trainer, lengths, work, training_log("train_dpo"))
+    save_model(trainer, tokenizer, params, work, model_path("dpo"))
     report: dict[str, object] = {
         "objective": params.objective, "in": pairs.height, "trained_on": rows.height,
         "dropped": {"longer_than_max_length": pairs.height - rows.height},
@@ -83,7 +75,7 @@ def train_dpo(
     if params.objective == "kto":
         report["completions"] = len(lengths)
     report["steps"] = trainer.state.global_step
-    return report | changes(history, params.block().beta)
+    return report | changes(history, objective.beta)
 
 
 def changes(history: list[dict[str, float]], beta: float) -> dict[str, object]:
@@ -111,23 +103,21 @@ def changes(history: list[dict[str, float]], beta: float) -> dict[str, object]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m stages.train_dpo", description=__doc__)
-    for name in ("pairs", "pairs-receipt", "base", "model", "report", "live"):
-        parser.add_argument(f"--{name}", type=Path, required=True)
-    args = parser.parse_args()
+    argparse.ArgumentParser(prog="python -m stages.train_dpo", description=__doc__).parse_args()
     params = read_params("train_dpo", TrainDpoParams)
-    require_receipts({args.pairs_receipt: args.pairs})
-    pairs = read_table(args.pairs, "pairs")
+    objective = read_params(f"objectives.{params.objective}", OBJECTIVES[params.objective])
+    pairs = open_dataset(PAIRS)
     if pairs.is_empty():
-        raise UserError(f"{args.pairs} holds no pairs; loosen `pairs.neg_filter` or sample more (`candidates.n`)")
+        raise UserError(f"{PAIRS.file} holds no pairs; loosen `pairs.neg_filter` or sample more (`candidates.n`)")
     launch("train_dpo")
     with main_process_first():
-        key = work_key(Path(__file__), params.read(), sha256_file(args.pairs), sha256_folder(args.base))
-        work = work_folder(args.model, key)
-    report = train_dpo(pairs, args.base, params, work, args.live, args.model)
-    if main_process():
-        write_json(args.report, report)
-    leave()
+        settings = (params.model_dump(), objective.model_dump())
+        data = (sha256_file(PAIRS.file), sha256_folder(model_path(BASE)))
+        work = work_folder(model_path("dpo"), work_key(Path(__file__), *settings, *data))
+    report = train_dpo(pairs, params, objective, work)
+    if is_main_process():
+        write_json(report_file("train_dpo"), report)
+    exit_worker()
 
 
 if __name__ == "__main__":

@@ -10,17 +10,18 @@ from pydantic_core import PydanticCustomError
 
 from stages.core.errors import UserError, run_stage
 from stages.core.files import sha256_file, work_folder, write_json
+from stages.core.layout import model_path, report_file, training_log
 from stages.core.params import Params, read_params
-from stages.core.receipts import require_receipts
-from stages.core.tables import read_table
-from stages.lm.chat_template import model_texts
+from stages.core.receipts import open_dataset
+from stages.datasets.sft import SFT
+from stages.lm.chat_template import render_prompts
 from stages.training.checkpoints import work_key
 from stages.training.labels_only_head import score_labels_only
-from stages.training.launch import launch, leave, main_process, main_process_first
-from stages.training.packing import see_only_own_row
+from stages.training.launch import exit_worker, is_main_process, launch, main_process_first
+from stages.training.packing import attend_within_examples
 from stages.training.params import TrainingParams
 from stages.training.scratch_model import new_model, train_tokenizer
-from stages.training.trainer import adapted, fits, load_for_training, save_model, train, trainer_settings
+from stages.training.trainer import apply_lora, fits_max_length, load_for_training, save_model, train, trainer_settings
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -86,11 +87,12 @@ def base_model(params: TrainSftParams, texts: pl.Series) -> "tuple[PreTrainedMod
     size = params.scratch
     tokenizer = train_tokenizer(texts, size.vocab_size, params.max_length)
     model = new_model(tokenizer, size.hidden_size, size.layers, size.heads, params.seed)
-    return adapted(model, params), tokenizer
+    return apply_lora(model, params), tokenizer
 
 
-def train_sft(sft: pl.DataFrame, params: TrainSftParams, work: Path, live: Path, out: Path) -> dict[str, object]:
-    """Trains on the SFT set, writes the model folder `out` and DVCLive's folder `live`, and returns the report."""
+def train_sft(sft: pl.DataFrame, params: TrainSftParams, role: str, work: Path) -> dict[str, object]:
+    """Trains the model of a role on the SFT set, with checkpoints in `work`. Writes the model folder and DVCLive's
+    curves, and returns the report."""
     from transformers.trainer_pt_utils import get_model_param_count
     from trl import SFTConfig
 
@@ -101,16 +103,16 @@ def train_sft(sft: pl.DataFrame, params: TrainSftParams, work: Path, live: Path,
         shuffle_dataset=params.packing,  # or what is packed together would be the questions of one database
     )
     model, tokenizer = base_model(params, sft["prompt"] + sft["completion"])
-    read = sft.with_columns(prompt=pl.Series(model_texts(tokenizer, sft["prompt"]), dtype=pl.String))
-    rows = read.filter(fits(read["prompt"] + read["completion"], tokenizer, params.max_length))
+    read = sft.with_columns(prompt=pl.Series(render_prompts(tokenizer, sft["prompt"]), dtype=pl.String))
+    rows = read.filter(fits_max_length(read["prompt"] + read["completion"], tokenizer, params.max_length))
     if rows.is_empty():
         raise UserError(f"no row of the SFT set has at most {params.max_length} tokens; raise `max_length`")
     trainer = sft_trainer(model, tokenizer, rows, config)
     lengths = [len(ids) for ids in cast("Dataset", trainer.train_dataset)["input_ids"]]
     trained = get_model_param_count(model, trainable_only=True)
     weights = get_model_param_count(model) - (trained if params.lora else 0)  # LoRA's are merged into the others
-    history = train(trainer, lengths, work, live)
-    save_model(trainer, tokenizer, params, work, out)
+    history = train(trainer, lengths, work, training_log(f"train_sft/{role}"))
+    save_model(trainer, tokenizer, params, work, model_path(f"sft/{role}"))
     return {
         "in": sft.height, "trained_on": rows.height, "dropped": {"longer_than_max_length": sft.height - rows.height},
         "weights": weights, "trained_weights": trained, "steps": trainer.state.global_step,
@@ -128,7 +130,7 @@ def sft_trainer(
     data = Dataset.from_dict(rows.select("prompt", "completion").to_dict(as_series=False))
     trainer = SFTTrainer(model, args=config, train_dataset=data, processing_class=tokenizer)
     if config.packing:
-        see_only_own_row(trainer)
+        attend_within_examples(trainer)
     score_labels_only(model)
     return trainer
 
@@ -136,19 +138,17 @@ def sft_trainer(
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m stages.train_sft", description=__doc__)
     parser.add_argument("--role", choices=["strong", "weak"], required=True)
-    for name in ("sft", "sft-receipt", "model", "report", "live"):
-        parser.add_argument(f"--{name}", type=Path, required=True)
-    args = parser.parse_args()
-    params = read_params(f"train_sft.{args.role}", TrainSftParams)
-    require_receipts({args.sft_receipt: args.sft})
-    sft = read_table(args.sft, "sft")
+    role = parser.parse_args().role
+    params = read_params(f"train_sft.{role}", TrainSftParams)
+    sft = open_dataset(SFT)
     launch("train_sft")
     with main_process_first():
-        work = work_folder(args.model, work_key(Path(__file__), params.model_dump(), sha256_file(args.sft)))
-    report = train_sft(sft, params, work, args.live, args.model)
-    if main_process():
-        write_json(args.report, report)
-    leave()
+        key = work_key(Path(__file__), params.model_dump(), sha256_file(SFT.file))
+        work = work_folder(model_path(f"sft/{role}"), key)
+    report = train_sft(sft, params, role, work)
+    if is_main_process():
+        write_json(report_file(f"train_sft/{role}"), report)
+    exit_worker()
 
 
 if __name__ == "__main__":

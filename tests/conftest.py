@@ -15,7 +15,7 @@ import pytest
 from hypothesis import settings
 from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
-from stages.core.tables import COLUMNS
+from stages.datasets.catalog import DATASETS
 from stages.training.scratch_model import new_model, train_tokenizer
 from tests.fake_endpoint import endpoint as endpoint  # fixtures, for all tests
 from tests.fake_endpoint import opens as opens
@@ -63,7 +63,7 @@ def sft_rows() -> pl.DataFrame:
             "completion": f"SELECT {label} FROM {table} WHERE {column} > {number}",
             "origin": "human",
         })
-    return pl.DataFrame(rows, schema=COLUMNS["sft"])
+    return pl.DataFrame(rows, schema=DATASETS["sft"].columns)
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-"""An endpoint on loopback that misbehaves to order, and the engine `openai` that asks it."""
+"""An endpoint on loopback that fails as a test wants, and the engine `openai` that requests it."""
 
 import json
 import threading
@@ -12,22 +12,23 @@ from typing import Any
 import pytest
 from ruamel.yaml import YAML
 
-from stages.endpoints import client as asking_endpoint
-from stages.lm.completions import Ask, Decoding
+from stages.endpoints import client
+from stages.lm.completions import Decoding, PromptedQuestion
 from stages.sampling.openai_engine import OpenaiEngine
 from tests.web import running
 
 KEY = "sk-secret-of-this-test"
-ASKS = [Ask(f"demo/train/{number:04}", "db", f"question {number}\nsql:\n") for number in range(6)]
+QUESTIONS = [PromptedQuestion(f"demo/train/{number:04}", "db", f"question {number}\nsql:\n") for number in range(6)]
 DECODING = Decoding(n=2, temperature=0.7, top_p=0.9, max_tokens=16, seed=3)
 Fault = tuple[int, dict[str, str], bytes]
 
 
 @dataclass
 class Endpoint:
-    """`faults`: the status, headers and body of the next answers, in place of the right ones; status 0 cuts the
-    connection. `then`: the same, by how many requests came before; `refuse`: the same, by what is asked. `choices`: the
-    most choices of an answer. `asked`: the requests so far; `busiest`: how many of them were there at once."""
+    """`faults`: status, headers and body of the next responses, in place of correct ones; status 0 closes the
+    connection. `then`: the same, by the number of earlier requests. `refuse`: the same, by the request. `choices`: the
+    most choices of a response. `requests`: the bodies so far. `busiest`: the most requests in flight at once.
+    """
 
     address: str = ""
     faults: list[Fault] = field(default_factory=list)
@@ -37,7 +38,7 @@ class Endpoint:
     text: str = "SELECT {}"
     reason: str = "stop"
     pause: float = 0.0
-    asked: list[dict[str, Any]] = field(default_factory=list)
+    requests: list[dict[str, Any]] = field(default_factory=list)
     keys: set[str] = field(default_factory=set)
     times: list[float] = field(default_factory=list)
     busy: int = 0
@@ -63,12 +64,12 @@ class Handler(BaseHTTPRequestHandler):
         end = self.endpoint
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         with end.lock:
-            end.asked.append(body)
+            end.requests.append(body)
             end.keys.add(self.headers["Authorization"])
             end.times.append(time.monotonic())
             end.busy += 1
             end.busiest = max(end.busy, end.busiest)
-            fault = end.faults.pop(0) if end.faults else end.then.get(len(end.asked) - 1)
+            fault = end.faults.pop(0) if end.faults else end.then.get(len(end.requests) - 1)
         fault = fault or end.refuse(body)
         time.sleep(end.pause)
         status, headers, data = fault or (200, {}, json.dumps(end.answer(self.path, body)).encode())
@@ -94,7 +95,7 @@ def endpoint(monkeypatch: pytest.MonkeyPatch) -> Iterator[Endpoint]:
         monkeypatch.setenv("NO_PROXY", "127.0.0.1")
         monkeypatch.setenv("OPENAI_BASE_URL", f"{end.address}/v1")
         monkeypatch.setenv("OPENAI_API_KEY", KEY)
-        monkeypatch.setattr(asking_endpoint, "PAUSES", (0.0, 0.0, 0.0))
+        monkeypatch.setattr(client, "RETRY_DELAYS", (0.0, 0.0, 0.0))
         yield end
 
 

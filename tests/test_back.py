@@ -37,12 +37,12 @@ stages:
     outs: [models/dpo]
     metrics: [{reports/train_dpo.json: {cache: false}}]
   evaluate:
-    matrix: {test_set: "${evaluate.test_sets}"}
+    matrix: {test_set: "${test_sets}"}
     cmd: mkdir -p reports/evaluate && cp models/dpo reports/evaluate/${item.test_set}.json
     deps: [models/dpo]
     metrics: [{"reports/evaluate/${item.test_set}.json": {cache: false}}]
 """
-PARAMS = "pairs: {neg_limit: 1}\ntrain_dpo: {seconds: 0}\nevaluate: {test_sets: [dev]}\n"
+PARAMS = "pairs: {neg_limit: 1}\ntrain_dpo: {seconds: 0}\ntest_sets: [dev]\n"
 
 
 @pytest.fixture(scope="module")
@@ -130,7 +130,7 @@ def partial_run(folder: Path) -> None:
 
 
 def other_test_sets(folder: Path) -> None:
-    assert experiment(folder, "evaluate.test_sets=[test]", "pairs.neg_limit=5")
+    assert experiment(folder, "test_sets=[test]", "pairs.neg_limit=5")
 
 
 def failed_at_once(folder: Path) -> None:

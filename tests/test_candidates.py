@@ -15,22 +15,23 @@ from stages import candidates
 from stages.candidates import CandidatesParams, candidate_rows, main, report_of
 from stages.core.errors import UserError
 from stages.core.files import read_json
-from stages.core.tables import COLUMNS, read_table
-from stages.lm.completions import Ask, Decoding, Sample
+from stages.core.tables import read_any
+from stages.datasets.catalog import DATASETS
+from stages.lm.completions import Completion, Decoding, PromptedQuestion
 from stages.sampling.transformers_engine import TransformersEngine
-from tests.execution.world import write_dataset, write_prompts, write_questions
 from tests.fake_endpoint import Endpoint, Fault
+from tests.workplace import put_rows, set_arguments, write_params, write_prompts, write_questions
 
 PARAMS: dict[str, Any] = {
     "engine": "transformers", "model": "sft/weak", "split": "train",
     "n": 2, "temperature": 1.0, "top_p": 1.0, "max_tokens": 6, "seed": 3, "batch_size": 4, "max_questions": None,
 }  # fmt: skip
 DECODING = Decoding(2, 1.0, 1.0, 6, 3)
-ASKS = [Ask("demo/train/0000", "music", "a?"), Ask("demo/train/0001", "music", "b?")]
+ASKS = [PromptedQuestion("demo/train/0000", "music", "a?"), PromptedQuestion("demo/train/0001", "music", "b?")]
 
 
-def sample(completion: str, **changed: Any) -> Sample:
-    return replace(Sample(completion, "stop", 3, -1.5), **changed)
+def sample(completion: str, **changed: Any) -> Completion:
+    return replace(Completion(completion, "stop", 3, -1.5), **changed)
 
 
 def rows_of(*completions: Sequence[str], model_version: str = "v1", decoding: Decoding = DECODING) -> pl.DataFrame:
@@ -89,67 +90,61 @@ def folder(
 ) -> Path:
     """A working directory with ten questions (the last of split dev), their prompts, a model and params.yaml."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "argv", [
-        "candidates", "--questions=questions.parquet", "--questions-receipt=questions.json",
-        "--corpus-report=corpus.json",
-        "--prompts=prompts.parquet", "--prompts-receipt=prompts.json", "--model=weak",
-        "--candidates=candidates.parquet", "--report=report.json",
-    ])  # fmt: skip
-    questions = write_questions(tmp_path, ["SELECT 1"] * 10).to_dicts()
-    write_dataset(tmp_path, "questions", [*questions[:-1], questions[-1] | {"split": "dev"}])
-    write_prompts(tmp_path)
-    model.save_pretrained("weak")
-    tokenizer.save_pretrained("weak")
-    write_params()
+    set_arguments(monkeypatch, "candidates")
+    questions = write_questions(["SELECT 1"] * 10).to_dicts()
+    put_rows("questions", [*questions[:-1], questions[-1] | {"split": "dev"}])
+    write_prompts()
+    model.save_pretrained("models/sft/weak")
+    tokenizer.save_pretrained("models/sft/weak")
+    change_params()
     return tmp_path
 
 
-def write_params(**changed: Any) -> None:
-    with Path("params.yaml").open("w") as file:
-        YAML().dump({"candidates": PARAMS | changed}, file)
+def change_params(**changed: Any) -> None:
+    write_params(candidates=PARAMS | changed)
 
 
 def write_endpoint() -> None:
-    """An endpoint's file in place of the model, and params that name it."""
-    shutil.rmtree("weak")
+    """An endpoint's file, and params that name it."""
     told = {"model": "weak", "version": "1", "api": "chat", "logprobs": False}
     told |= {"input_price": None, "output_price": None}
-    with Path("weak").open("w") as file:
+    Path("models/endpoints").mkdir()
+    with Path("models/endpoints/weak.yaml").open("w") as file:
         YAML().dump({"endpoint": told}, file)
-    write_params(engine="openai", model="endpoints/weak.yaml")
+    change_params(engine="openai", model="endpoints/weak.yaml")
 
 
 def made() -> tuple[bytes, bytes]:
-    return Path("candidates.parquet").read_bytes(), Path("report.json").read_bytes()
+    return Path("data/candidates.parquet").read_bytes(), Path("reports/candidates.json").read_bytes()
 
 
 def test_every_train_question_gets_n_candidates(folder: Path) -> None:
     main()
-    table = read_table(folder / "candidates.parquet", "candidates")
-    assert table.columns == list(COLUMNS["candidates"])
+    table = read_any(folder / "data/candidates.parquet")
+    assert table.columns == list(DATASETS["candidates"].columns)
     counts = table.group_by("question_id").agg(pl.col("sample").sort())
     assert dict(counts.sort("question_id").rows()) == {f"demo/train/{number:04}": [0, 1] for number in range(9)}
     assert table["candidate_id"].is_unique().all()
     assert (table["tokens"] <= 6).all() and (table["logprob"] < 0).all()
     assert table["prompt_sha256"].n_unique() == 9
-    report = read_json(folder / "report.json")
+    report = read_json(folder / "reports/candidates.json")
     assert (report["in"], report["asked"], report["out"]) == (10, 9, 18)
 
 
 def test_more_samples_keep_the_first_ones(folder: Path) -> None:
     main()
-    few = read_table(folder / "candidates.parquet", "candidates")
-    write_params(n=4)
+    few = read_any(folder / "data/candidates.parquet")
+    change_params(n=4)
     main()
-    more = read_table(folder / "candidates.parquet", "candidates")
+    more = read_any(folder / "data/candidates.parquet")
     assert more.height == 36
     assert set(few["candidate_id"]) == set(more.filter(pl.col("sample") < 2)["candidate_id"])
 
 
 def test_more_samples_are_the_very_ones_of_a_run_that_makes_all(folder: Path, cache_folder: Path) -> None:
-    write_params(n=4)
+    change_params(n=4)
     main()
-    write_params(n=8)
+    change_params(n=8)
     main()
     added = made()
     shutil.rmtree(cache_folder)
@@ -164,7 +159,7 @@ class Asked:
         self.calls: list[tuple[int, int, int]] = []
         sample = TransformersEngine.sample
 
-        def counted(engine: Any, asks: Sequence[Ask], decoding: Decoding, first: int, count: int) -> Any:
+        def counted(engine: Any, asks: Sequence[PromptedQuestion], decoding: Decoding, first: int, count: int) -> Any:
             if len(self.calls) == stop_at:
                 raise KeyboardInterrupt
             self.calls.append((len(asks), first, count))
@@ -178,7 +173,7 @@ def test_a_higher_n_makes_only_the_samples_that_are_missing(folder: Path, monkey
     asked = Asked(monkeypatch)
     main()
     assert asked.calls == []
-    write_params(n=5)
+    change_params(n=5)
     main()
     assert asked.calls == [(4, 4, 4), (4, 4, 4), (1, 4, 4)]  # nine questions in batches of four
 
@@ -201,7 +196,7 @@ def test_a_stopped_run_goes_on_with_the_batches_it_kept(
 @pytest.mark.parametrize("changed", [{"seed": 4}, {"n": 5}, {"temperature": 2.0}])
 def test_samples_of_other_params_change_nothing(changed: dict[str, Any], folder: Path, cache_folder: Path) -> None:
     main()
-    write_params(**changed)
+    change_params(**changed)
     main()
     after_others = made()
     shutil.rmtree(cache_folder)
@@ -210,44 +205,44 @@ def test_samples_of_other_params_change_nothing(changed: dict[str, Any], folder:
 
 
 def test_questions_whose_prompt_is_longer_than_the_context_are_left_out_and_counted(folder: Path) -> None:
-    rows = pl.read_parquet("prompts.parquet").to_dicts()
-    write_dataset(folder, "prompts", [rows[0] | {"prompt": "singer " * 200}, *rows[1:]])
+    rows = pl.read_parquet("data/prompts.parquet").to_dicts()
+    put_rows("prompts", [rows[0] | {"prompt": "singer " * 200}, *rows[1:]])
     main()
-    assert read_json(folder / "report.json")["dropped"]["longer_than_context"] == 1
-    assert read_json(folder / "report.json")["asked"] == 8
-    assert "demo/train/0000" not in read_table(folder / "candidates.parquet", "candidates")["question_id"]
+    assert read_json(folder / "reports/candidates.json")["dropped"]["longer_than_context"] == 1
+    assert read_json(folder / "reports/candidates.json")["asked"] == 8
+    assert "demo/train/0000" not in read_any(folder / "data/candidates.parquet")["question_id"]
 
 
 def test_a_run_whose_prompts_are_all_longer_than_the_context_is_refused(folder: Path) -> None:
-    write_params(max_tokens=128)
+    change_params(max_tokens=128)
     with pytest.raises(UserError) as caught:
         main()
     assert str(caught.value) == (
         "no prompt fits the context of the model `weak` with 128 more tokens; lower `candidates.max_tokens` or "
         "`prompts.max_tokens`"
     )
-    assert not list(folder.glob("candidates*"))
+    assert not list(folder.glob("data/candidates*"))
 
 
 def test_the_report_holds_what_the_engine_tells(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(TransformersEngine, "report", lambda engine: {"cost": 0.25})
     main()
-    assert read_json(folder / "report.json")["cost"] == 0.25
+    assert read_json(folder / "reports/candidates.json")["cost"] == 0.25
 
 
 @pytest.mark.parametrize(("engine", "named"), [("vllm", "sft/weak"), ("openai", "endpoints/example.yaml")])
 def test_other_engines_make_the_same_columns(
     engine: str, named: str, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    opened = TransformersEngine(folder / "weak", 4)
+    opened = TransformersEngine(folder / "models/sft/weak", 4)
     monkeypatch.setattr(candidates, "open_engine", lambda *asked: opened if asked[0] == engine else None)
-    write_params(engine=engine, model=named)
+    change_params(engine=engine, model=named)
     main()
-    assert read_table(folder / "candidates.parquet", "candidates").height == 18
+    assert read_any(folder / "data/candidates.parquet").height == 18
 
 
 def test_questions_that_an_endpoint_refuses_are_counted_by_reason(folder: Path, endpoint: Endpoint) -> None:
-    prompts = dict(pl.read_parquet("prompts.parquet").select("prompt", "question_id").rows())
+    prompts = dict(pl.read_parquet("data/prompts.parquet").select("prompt", "question_id").rows())
     refusals = {"demo/train/0001": "flagged by our content filter", "demo/train/0004": "prompt is too long"}
     refusals |= {"demo/train/0005": "not this one", "demo/train/0006": "was blocked for its content"}
 
@@ -259,13 +254,13 @@ def test_questions_that_an_endpoint_refuses_are_counted_by_reason(folder: Path, 
     write_endpoint()
     for _ in range(2):
         main()
-        report = read_json(folder / "report.json")
+        report = read_json(folder / "reports/candidates.json")
         assert report["dropped"] == {
             "not_train": 1, "over_max_questions": 0, "longer_than_context": 1, "filtered": 2, "refused": 1,
             "no_answer": 0,
         }  # fmt: skip
         assert (report["asked"], report["out"]) == (5, 10)
-    asked = read_table(folder / "candidates.parquet", "candidates")["question_id"]
+    asked = read_any(folder / "data/candidates.parquet")["question_id"]
     assert not set(asked) & set(refusals)
 
 
@@ -274,37 +269,37 @@ def test_an_endpoint_that_refuses_every_question_is_told(folder: Path, endpoint:
     write_endpoint()
     with pytest.raises(UserError, match=r"gives no samples of `weak` for any question \(filtered 9\)"):
         main()
-    assert not list(folder.glob("candidates*"))
+    assert not list(folder.glob("data/candidates*"))
 
 
 def test_another_split_is_asked_where_the_params_say_so(folder: Path) -> None:
-    write_params(split="dev")
+    change_params(split="dev")
     main()
-    assert read_table(folder / "candidates.parquet", "candidates")["question_id"].unique().to_list() == [
+    assert read_any(folder / "data/candidates.parquet")["question_id"].unique().to_list() == [
         "demo/train/0009"
     ]
-    assert read_json(folder / "report.json")["dropped"] == {
+    assert read_json(folder / "reports/candidates.json")["dropped"] == {
         "not_dev": 9, "over_max_questions": 0, "longer_than_context": 0,
     }  # fmt: skip
 
 
 def test_questions_without_a_prompt_are_refused_and_nothing_is_written(folder: Path) -> None:
-    write_dataset(folder, "prompts", pl.read_parquet("prompts.parquet").to_dicts()[2:])
+    put_rows("prompts", pl.read_parquet("data/prompts.parquet").to_dicts()[2:])
     with pytest.raises(UserError, match=r"prompts has no row for 2 questions \(the first: demo/train/0000\)"):
         main()
-    assert not list(folder.glob("candidates*"))
+    assert not list(folder.glob("data/candidates*"))
 
 
 def test_prompts_that_changed_after_validation_are_refused(folder: Path) -> None:
-    pl.read_parquet("prompts.parquet").with_columns(prompt=pl.lit("x")).write_parquet("prompts.parquet")
-    with pytest.raises(UserError, match=r"prompts.parquet has changed since prompts.json was written"):
+    pl.read_parquet("data/prompts.parquet").with_columns(prompt=pl.lit("x")).write_parquet("data/prompts.parquet")
+    with pytest.raises(UserError, match=r"prompts.parquet has changed since reports/validation/prompts.json"):
         main()
 
 
 def test_questions_of_other_splits_alone_are_refused(folder: Path) -> None:
-    questions = pl.read_parquet("questions.parquet").with_columns(split=pl.lit("test")).to_dicts()
-    write_dataset(folder, "questions", questions)
-    with pytest.raises(UserError, match=r"questions.parquet has no question of split `train`"):
+    questions = pl.read_parquet("data/questions.parquet").with_columns(split=pl.lit("test")).to_dicts()
+    put_rows("questions", questions)
+    with pytest.raises(UserError, match=r"data/questions.parquet has no question of split `train`"):
         main()
 
 
@@ -337,7 +332,7 @@ def test_a_temperature_of_0_is_refused() -> None:
 def test_an_engine_and_a_model_that_do_not_fit_are_refused(
     changed: dict[str, Any], sentence: str, folder: Path
 ) -> None:
-    write_params(**changed)
+    change_params(**changed)
     with pytest.raises(UserError) as caught:
         main()
     assert len(caught.value.sentences) == 1 and sentence in caught.value.sentences[0]

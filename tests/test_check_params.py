@@ -8,7 +8,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from stages.candidates import CandidatesParams
-from stages.check_params import SECTIONS, check_params, main
+from stages.check_params import check_params, main
 from stages.core.errors import UserError
 from stages.core.files import read_json
 from stages.core.params import read_params
@@ -45,13 +45,14 @@ def test_every_mistake_in_the_file_is_named_at_once_and_nothing_is_written(param
     params["candidates"]["temprature"] = params["candidates"].pop("temperature")
     params["gold"]["step_budget"] = "many"
     params["train_sft"]["strong"]["epochs"] = True
+    sections = list(params)
     params["synthesise"] = {"n": 1}
     write(params)
     command = [sys.executable, "-m", "stages.check_params"]
     done = subprocess.run(command, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True)
     assert done.returncode == 2
     assert done.stderr.splitlines() == [
-        f"error: params.yaml: `synthesise` is not a section; there are: {', '.join(SECTIONS)}",
+        f"error: params.yaml: `synthesise` is not a section; there are: {', '.join(sections)}",
         "error: params.yaml: `gold.step_budget` is 'many'; input should be a valid integer",
         "error: params.yaml: `train_sft.strong.epochs` is True; input should be a valid number",
         "error: params.yaml: `candidates.temperature` is missing; set it",
@@ -65,7 +66,7 @@ def test_every_mistake_in_the_file_is_named_at_once_and_nothing_is_written(param
 def test_a_role_that_no_stage_trains_is_named(params: dict[str, Any]) -> None:
     params["train_sft"]["medium"] = params["train_sft"]["weak"]
     (sentence,) = sentences(params)
-    assert sentence.startswith("params.yaml: `train_sft.medium` is not a section; there are: corpus, gold")
+    assert sentence.startswith("params.yaml: `train_sft.medium` is not a section; there are: corpus, execution, gold")
 
 
 def test_a_section_that_is_missing_is_named(params: dict[str, Any]) -> None:
@@ -86,11 +87,11 @@ def test_a_small_number_as_dvc_writes_it_is_a_number(params: dict[str, Any]) -> 
 
 def test_a_test_set_that_no_source_gives_is_named_beside_the_other_mistakes(params: dict[str, Any]) -> None:
     params["corpus"]["demo"]["test_databases"] = 0
-    params["evaluate"]["test_sets"] = ["demo-dev", "demo-test", "bird-dev"]
+    params["test_sets"] = ["demo-dev", "demo-test", "bird-dev"]
     params["pairs"]["neg_limit"] = 0
     told = "which no source of `corpus` gives; there are: demo-train, demo-dev"
     assert sentences(params)[1:] == tuple(
-        f"params.yaml: `evaluate.test_sets` has {name}, {told}" for name in ("demo-test", "bird-dev")
+        f"params.yaml: `test_sets` has {name}, {told}" for name in ("demo-test", "bird-dev")
     )
 
 
@@ -126,6 +127,13 @@ def test_answers_that_leave_a_scratch_model_no_room_for_a_prompt_are_named(param
 
 def test_params_without_a_mistake_get_a_receipt(params: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     write(params)
-    monkeypatch.setattr("sys.argv", ["check_params", "--receipt", "reports/check_params.json"])
+    monkeypatch.setattr("sys.argv", ["check_params"])
     main()
     assert read_json(Path("reports/check_params.json"))["valid"] is True
+
+
+def test_test_sets_are_named_once_and_may_be_none(params: dict[str, Any]) -> None:
+    write(params | {"test_sets": []})
+    check_params()
+    (sentence,) = sentences(params | {"test_sets": ["demo-dev", "demo-dev"]})
+    assert sentence == "params.yaml: `test_sets` is ['demo-dev', 'demo-dev']; name each test set once"

@@ -61,10 +61,10 @@ def test_what_it_writes_names_no_place_on_the_machine(folder: Path, monkeypatch:
     assert str(folder) not in (folder / "d.json").read_text() + (folder / "d.html").read_text()
 
 
-def test_every_mistake_is_told_at_once_and_nothing_is_written(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_all_errors_are_reported_at_once_and_nothing_is_written(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (folder / "CHANGELOG.md").write_text("# Changelog\n")
-    told = refused(monkeypatch, "./nowhere", "absent", "--changelog", "CHANGELOG.md", "--json", "d.json")
-    assert [sentence.split()[0] for sentence in told] == ["./nowhere", "`absent`", "CHANGELOG.md"]
+    sentences = refused(monkeypatch, "./nowhere", "absent", "--changelog", "CHANGELOG.md", "--json", "d.json")
+    assert [sentence.split()[0] for sentence in sentences] == ["./nowhere", "`absent`", "CHANGELOG.md"]
     assert not (folder / "d.json").exists()
 
 
@@ -84,8 +84,8 @@ def test_the_process_ends_with_0_on_differences_and_with_2_on_a_mistake(folder: 
 
 def test_folders_are_compared_without_importing_dvc(folder: Path) -> None:
     code = "import sys; from stages.diff import version_of; version_of('./old'); print('dvc' in sys.modules)"
-    told = subprocess.run([sys.executable, "-c", code], env={"PYTHONPATH": str(ROOT)}, capture_output=True, check=True)
-    assert told.stdout == b"False\n"
+    done = subprocess.run([sys.executable, "-c", code], env={"PYTHONPATH": str(ROOT)}, capture_output=True, check=True)
+    assert done.stdout == b"False\n"
 
 
 def test_a_reader_that_has_seen_enough_gets_no_traceback(folder: Path) -> None:
@@ -95,7 +95,7 @@ def test_a_reader_that_has_seen_enough_gets_no_traceback(folder: Path) -> None:
     assert done.stderr == ""
 
 
-def test_a_file_that_cannot_be_written_is_told_before_any_work(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_that_cannot_be_written_is_refused_first(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert refused(monkeypatch, "./old", "./none", "--json", "old") == [
         "./none is no folder; give " + diff._SIDE,
         "--json old cannot be written: it is there, and no file; give the path of another file",

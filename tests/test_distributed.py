@@ -10,7 +10,9 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import chdir
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -25,13 +27,16 @@ from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 from stages.core.files import sha256_folder
 from tests import ROOT
 from tests.test_resume import COMMANDS, write_training_inputs
-from tests.test_train_dpo import PARAMS as DPO_PARAMS
 from tests.test_train_sft import PARAMS as SFT_PARAMS
 from tests.test_train_sft import put_in_hub_cache
+from tests.training.test_objectives import BLOCKS
+from tests.training.test_objectives import PARAMS as DPO_PARAMS
 from tests.training.test_trainer import LORA
+from tests.workplace import write_params
 
 pytestmark = pytest.mark.slow
 COMPILER = pytest.mark.skipif(shutil.which("g++") is None, reason="DeepSpeed compiles its part for CPUs with g++")
+Trained = Callable[[str, str | None], Path]
 KINDS = ["side by side", "fsdp", pytest.param("zero3", marks=COMPILER)]
 BASE = {"base": "tests/base", "revision": "v1", "scratch": None, "epochs": 5.0, "micro_batch": 4}
 CASES: dict[str, tuple[str, dict[str, Any]]] = {
@@ -57,25 +62,30 @@ def inputs(
     tokenizer: PreTrainedTokenizerFast,
 ) -> Path:
     folder = tmp_path_factory.mktemp("inputs")
-    write_training_inputs(folder, sft_rows, model, tokenizer)
+    with chdir(folder):
+        write_training_inputs(sft_rows, model, tokenizer)
     return folder
 
 
 @pytest.fixture(scope="module")
-def alone(inputs: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """Each case, trained by one process."""
-    folders = {case: prepared(tmp_path_factory.mktemp("alone") / "work", inputs, *CASES[case]) for case in CASES}
-    for case, folder in folders.items():
-        assert start(CASES[case][0], folder).wait() == 0, output(folder)
-    return folders
+def trained(inputs: Path, tmp_path_factory: pytest.TempPathFactory) -> Trained:
+    """The working directory of a case after its training, by one process or by two of a kind. Each is trained once."""
+
+    @cache
+    def train(case: str, kind: str | None) -> Path:
+        folder = prepared(tmp_path_factory.mktemp("trained") / "work", inputs, *CASES[case])
+        assert start(CASES[case][0], folder, kind).wait() == 0, output(folder)
+        return folder
+
+    return train
 
 
 def prepared(folder: Path, inputs: Path, stage: str, params: dict[str, Any]) -> Path:
     """A working directory for the stage."""
     shutil.copytree(inputs, folder)
-    put_in_hub_cache(folder / "base", folder / "hub")
-    with (folder / "params.yaml").open("w") as file:
-        YAML().dump({stage: params}, file)
+    put_in_hub_cache(folder / "models" / "sft" / "strong", folder / "hub")
+    with chdir(folder):
+        write_params(**{stage: params}, objectives=BLOCKS)
     return folder
 
 
@@ -111,48 +121,44 @@ def output(folder: Path) -> str:
 
 def curves(folder: Path) -> dict[str, list[float]]:
     """Every logged metric's steps."""
-    plots = folder / "live" / "plots" / "metrics"
+    [plots] = (folder / "reports").rglob("plots/metrics")
     tables = {str(file.relative_to(plots)): pl.read_csv(file, separator="\t") for file in plots.rglob("*.tsv")}
     return {name: table[table.columns[-1]].to_list() for name, table in tables.items()}
 
 
 def weights(folder: Path) -> dict[str, torch.Tensor]:
-    [file] = (folder / "models").glob("*/model.safetensors")
-    return load_file(file)
+    model = next(model for model in ("sft/weak", "dpo") if (folder / "models" / model).exists())
+    return load_file(folder / "models" / model / "model.safetensors")
 
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("case", CASES)
-def test_two_processes_give_the_loss_curve_and_the_weights_of_one(
-    case: str, kind: str, inputs: Path, alone: dict[str, Path], tmp_path: Path
-) -> None:
-    folder = prepared(tmp_path / "two", inputs, *CASES[case])
-    assert start(CASES[case][0], folder, kind).wait() == 0, output(folder)
-    loss, expected = curves(folder)["loss.tsv"], curves(alone[case])["loss.tsv"]
+def test_two_processes_give_the_loss_curve_and_the_weights_of_one(case: str, kind: str, trained: Trained) -> None:
+    folder, alone = trained(case, kind), trained(case, None)
+    loss, expected = curves(folder)["loss.tsv"], curves(alone)["loss.tsv"]
     assert len(expected) >= 4 and loss == pytest.approx(expected, rel=1e-2 if "bfloat16" in case else 1e-4)
     tolerance = 2e-2 if "bfloat16" in case else 1e-4
-    torch.testing.assert_close(weights(folder), weights(alone[case]), rtol=0, atol=tolerance)
+    torch.testing.assert_close(weights(folder), weights(alone), rtol=0, atol=tolerance)
     assert not list(folder.rglob("*.partial"))
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_two_killed_processes_go_on_from_their_last_checkpoint_to_the_same_bytes(
-    kind: str, inputs: Path, tmp_path: Path
+    kind: str, inputs: Path, trained: Trained, tmp_path: Path
 ) -> None:
     stage, params = CASES["sft"]
-    whole, killed = (prepared(tmp_path / name, inputs, stage, params) for name in ("whole", "killed"))
-    assert start(stage, whole, kind).wait() == 0, output(whole)
+    whole, killed = trained("sft", kind), prepared(tmp_path / "killed", inputs, stage, params)
     process = start(stage, killed, kind)
-    while not list(killed.glob("models/weak.partial/checkpoint-10/whole")):
+    while not list(killed.glob("models/sft/weak.partial/checkpoint-10/whole")):
         assert process.poll() is None, output(killed)
         time.sleep(0.002)
     for one in [*psutil.Process(process.pid).children(recursive=True), process]:
         one.kill()
     process.wait()
-    assert not (killed / "models" / "weak").exists()
+    assert not (killed / "models" / "sft" / "weak").exists()
     assert start(stage, killed, kind).wait() == 0, output(killed)
-    assert [sha256_folder(killed / name) for name in ("models", "live")] == [
-        sha256_folder(whole / name) for name in ("models", "live")
+    assert [sha256_folder(killed / name) for name in ("models", "reports")] == [
+        sha256_folder(whole / name) for name in ("models", "reports")
     ]
 
 
@@ -170,4 +176,4 @@ def test_all_processes_leave_with_status_2_and_a_sentence(
     assert start("train_sft", folder, "side by side").wait() == 2
     assert output(folder).count(sentence) == 2
     assert "Traceback" not in output(folder)
-    assert not (folder / "models" / "weak").exists() and not (folder / "report.json").exists()
+    assert not (folder / "models" / "sft" / "weak").exists() and not (folder / "reports" / "train_sft").exists()

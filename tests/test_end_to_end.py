@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import chdir, closing
 from functools import reduce
 from operator import getitem
 from pathlib import Path
@@ -21,11 +21,13 @@ import pytest
 from ruamel.yaml import YAML
 
 from stages.core.files import read_json, sha256_folder
-from stages.core.tables import COLUMNS, read_table, write_table
+from stages.core.tables import read_any, write_dataset
+from stages.datasets.catalog import DATASETS
+from stages.datasets.pairs import PAIRS
 from tests import ROOT
 from tests.cached import records_in
 from tests.hub import OWNER, hub_of
-from tests.test_pipeline import STAGES, outs
+from tests.test_pipeline import STAGES, covered, deps, outs
 from tests.test_readme import blocks
 
 pytestmark = pytest.mark.slow
@@ -47,6 +49,9 @@ AFTER_PAIRS = [
     "report", "publish",
 ]  # fmt: skip
 
+OPENS = ".git/opens.jsonl"  # git keeps no version of it
+"""What each stage opened in the first run."""
+
 
 @pytest.fixture(scope="module")
 def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -55,7 +60,7 @@ def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     copy_repository(folder)
     cut_down(folder / "params.yaml")
     commit(folder)
-    run(folder, "dvc", "repro")
+    run(folder, "dvc", "repro", PYTHONPATH=str(ROOT / "tests" / "traced_opens"), TRACED_OPENS=str(folder / OPENS))
     commit(folder)
     return folder
 
@@ -125,14 +130,27 @@ def stages_run(output: str) -> list[str]:
 def test_every_output_is_there_and_every_receipt_is_valid(repository: Path) -> None:
     missing = [path for stage in STAGES.values() for path in outs(stage) if not (repository / path).exists()]
     assert not missing
-    for dataset in COLUMNS:
-        table = read_table(repository / "data" / f"{dataset}.parquet", dataset)
+    for dataset in DATASETS:
+        table = read_any(repository / "data" / f"{dataset}.parquet")
         receipt = read_json(repository / "reports" / "validation" / f"{dataset}.json")
         assert (receipt["valid"], receipt["rows"]) == (True, table.height)
         assert table.height > 0
     for model in ("sft/strong", "sft/weak", "dpo"):
         assert (repository / "models" / model / "model.safetensors").exists()
     assert not list(repository.rglob("*.partial"))
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_a_stage_opens_only_its_deps_and_writes_only_its_outs(name: str, copy: Path) -> None:
+    stage, made = STAGES[name], outs(STAGES[name])
+    opened = [
+        (is_written, re.sub(r"(\.new)?\.partial(?=/|$)", "", path))
+        for command, is_written, path in map(json.loads, (copy / OPENS).read_text().splitlines())
+        if command == stage["cmd"]
+    ]
+    may_read = deps(stage) | made | ({"params.yaml"} if "params" in stage else set())
+    assert not {path for is_written, path in opened if not covered(path, made if is_written else may_read)}
+    assert not {out for out in made if not any(is_written and covered(path, {out}) for is_written, path in opened)}
 
 
 def test_a_second_repro_runs_nothing(repository: Path) -> None:
@@ -209,7 +227,7 @@ def test_pairs_changed_by_hand_after_validation_train_nothing(repository: Path) 
     assert sha256_folder(repository / "models" / "dpo") == model
 
 
-def test_a_pair_that_breaks_the_contract_stops_the_run_at_its_validation(repository: Path) -> None:
+def test_a_pair_that_breaks_its_suite_stops_the_run_at_its_validation(repository: Path) -> None:
     model = sha256_folder(repository / "models" / "dpo")
     first = pl.col("pair_id") == pl.col("pair_id").first()
     rejected = pl.when(first).then("chosen").otherwise("rejected").alias("rejected")
@@ -235,9 +253,9 @@ def test_a_dataset_is_got_and_imported_from_the_git_repository(repository: Path,
         run(tmp_path / "user", "dvc", "import", str(repository), "data/pairs.parquet")
     finally:
         (tmp_path / "cache").rename(repository / ".dvc" / "cache")
-    asked = read_table(repository / "data" / "pairs.parquet", "pairs")
-    assert read_table(tmp_path / "user" / "got.parquet", "pairs").equals(asked)
-    assert read_table(tmp_path / "user" / "pairs.parquet", "pairs").equals(asked)
+    asked = read_any(repository / "data" / "pairs.parquet")
+    assert read_any(tmp_path / "user" / "got.parquet").equals(asked)
+    assert read_any(tmp_path / "user" / "pairs.parquet").equals(asked)
     assert str(repository) in (tmp_path / "user" / "pairs.parquet.dvc").read_text()  # with the commit it came from
 
 
@@ -294,7 +312,7 @@ def test_pairs_are_made_of_own_databases_and_predictions_as_the_readme_says(tmp_
     for name in ("DATABASES", "QUESTIONS", "PREDICTIONS"):
         block = block.replace(f" {name}", f" {own / name.lower()}")
     run(folder, "bash", "-ec", block)
-    pairs = read_table(folder / "data" / "pairs.parquet", "pairs").sort("question_id")
+    pairs = read_any(folder / "data" / "pairs.parquet").sort("question_id")
     assert pairs["chosen"].to_list() == golds and pairs["rejected"].to_list() == ["SELECT name FROM animal", "SELECT 1"]
 
 
@@ -310,9 +328,10 @@ def edit_params(repository: Path, **sections: dict[str, Any]) -> None:
 def edit_pairs(repository: Path, change: Any) -> str:
     """Changes `data/pairs.parquet` behind DVC's back; the id of its first pair."""
     path = repository / "data" / "pairs.parquet"
-    pairs = read_table(path, "pairs")
+    pairs = read_any(path)
     path.unlink()
-    write_table(change(pairs), path, "pairs")
+    with chdir(repository):
+        write_dataset(change(pairs), PAIRS)
     return str(pairs["pair_id"][0])
 
 

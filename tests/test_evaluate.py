@@ -7,7 +7,6 @@ from typing import Any
 
 import polars as pl
 import pytest
-from ruamel.yaml import YAML
 from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
 from stages import evaluate
@@ -16,19 +15,20 @@ from stages.core.files import read_json
 from stages.datasets.verdicts import VERDICTS, Verdict
 from stages.evaluate import EvaluateParams, main
 from stages.execution.comparison import CONTRACT_NAMES, Contract
-from stages.execution.judge import Outcome
+from stages.execution.records import Outcome
 from stages.lm import completions as samples
-from stages.lm.completions import Ask, Decoding, Sample
+from stages.lm.completions import Completion, Decoding, PromptedQuestion
 from stages.sampling.transformers_engine import TransformersEngine
-from stages.scoring.model_figures import greedy_figures, sample_figures, table
-from tests.execution.world import make_database, write_dataset, write_prompts, write_questions
+from stages.scoring.figure_tables import evaluation_table
+from stages.scoring.figures import greedy_figures, sample_figures
+from tests.execution.world import make_database
 from tests.hub import hub_of
+from tests.workplace import EXECUTION, put_rows, set_arguments, write_params, write_prompts, write_questions
 
 PARAMS: dict[str, Any] = {
-    "test_sets": ["demo-train"], "engine": "transformers",
+    "engine": "transformers",
     "contract": "strict", "n": 4, "temperature": 1.0, "top_p": 1.0, "max_tokens": 6,
     "batch_size": 4, "seed": 5, "resamples": 500, "budget_floor": 1_000_000, "budget_factor": 50,
-    "wall_seconds": 20.0, "memory_mb": 512, "max_rows": 10_000, "result_mb": 20,
 }  # fmt: skip
 GOLDS = ["SELECT name FROM singer", "SELECT absent FROM singer", "SELECT country FROM singer", "SELECT age FROM singer"]
 
@@ -97,22 +97,19 @@ def folder(
 ) -> Path:
     """A working directory with a database, four questions of which one's gold fails, a model and params.yaml."""
     monkeypatch.chdir(tmp_path)
-    with Path("params.yaml").open("w") as file:
-        YAML().dump({"evaluate": PARAMS}, file)
-    make_database(tmp_path / "databases")
-    write_questions(tmp_path, GOLDS)
-    write_prompts(tmp_path)
-    write_dataset(tmp_path, "gold", [
+    write_params(evaluate=PARAMS, execution=EXECUTION)
+    make_database(tmp_path / "data/databases")
+    write_questions(GOLDS)
+    write_prompts()
+    put_rows("gold", [
         {"question_id": f"demo/train/{number:04}", "verdict": "exec_error" if "absent" in sql else "ok", "flags": ""}
         for number, sql in enumerate(GOLDS)
     ])  # fmt: skip
     model.save_pretrained("model")
     tokenizer.save_pretrained("model")
-    monkeypatch.setattr(sys, "argv", [
-        "evaluate", "--questions=questions.parquet", "--questions-receipt=questions.json", "--gold=gold.parquet",
-        "--gold-receipt=gold.json", "--prompts=prompts.parquet", "--prompts-receipt=prompts.json",
-        "--databases=databases", "--workers=1", "--model=model", "--test-set=demo-train", "--metrics=metrics.json",
-    ])  # fmt: skip
+    set_arguments(
+        monkeypatch, "evaluate", "--workers=1", "--model=model", "--test-set=demo-train", "--metrics=metrics.json"
+    )
     return tmp_path
 
 
@@ -133,19 +130,21 @@ def test_a_model_that_knows_nothing_is_right_nowhere_and_gives_the_same_bytes_tw
 class Knowing:
     """An engine that gives the gold query greedily, and as its first sample; its other samples do not run."""
 
-    name, version, together = "knowing", "1", 1
+    name, version, block_size = "knowing", "1", 1
 
-    def batches(self, asks: Sequence[Ask]) -> list[list[int]]:
+    def batches(self, asks: Sequence[PromptedQuestion]) -> list[list[int]]:
         return [[position] for position in range(len(asks))]
 
-    def identity(self, batch: Sequence[Ask]) -> object:
+    def identity(self, batch: Sequence[PromptedQuestion]) -> object:
         return None
 
-    def sample(self, asks: Sequence[Ask], decoding: Decoding, first: int, count: int) -> list[list[Sample]]:
-        golds = dict(pl.read_parquet("questions.parquet").select("question_id", "gold_sql").iter_rows())
+    def sample(
+        self, asks: Sequence[PromptedQuestion], decoding: Decoding, first: int, count: int
+    ) -> list[list[Completion]]:
+        golds = dict(pl.read_parquet("data/questions.parquet").select("question_id", "gold_sql").iter_rows())
         numbers = range(first, first + count)
         return [
-            [Sample("SELECT" if number else golds[ask.question_id], "stop", 1, 0.0) for number in numbers]
+            [Completion("SELECT" if number else golds[ask.question_id], "stop", 1, 0.0) for number in numbers]
             for ask in asks
         ]
 
@@ -189,7 +188,7 @@ def test_answers_come_back_in_the_order_of_the_questions_whatever_the_batches(
 
 
 class Backwards(Knowing):
-    def batches(self, asks: Sequence[Ask]) -> list[list[int]]:
+    def batches(self, asks: Sequence[PromptedQuestion]) -> list[list[int]]:
         return [[position] for position in reversed(range(len(asks)))]
 
 
@@ -200,14 +199,8 @@ def drop_flags(*names: str) -> list[str]:
 
 @pytest.fixture
 def by_hand(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """As a person calls it: the model and the test set; where the data lies stands in dvc.yaml."""
-    monkeypatch.setattr(sys, "argv", ["evaluate", "--model=model", "--test-set=demo-train", "--workers=1"])
-    paths = {"questions": "questions.parquet", "gold": "gold.parquet", "prompts": "prompts.parquet"}
-    receipts = {f"{name}-receipt": f"{name}.json" for name in paths}
-    flags = " ".join(f"--{name} {path}" for name, path in (paths | receipts | {"databases": "databases"}).items())
-    command = f"python -m stages.evaluate --model models/${{item.model}} --metrics ${{item.model}}.json {flags}"
-    with Path("dvc.yaml").open("w") as file:
-        YAML().dump({"stages": {"evaluate": {"cmd": command}}}, file)
+    """As a person calls it: without --metrics."""
+    set_arguments(monkeypatch, "evaluate", "--model=model", "--test-set=demo-train", "--workers=1")
     return folder
 
 
@@ -250,7 +243,7 @@ def test_by_hand_the_figures_are_those_of_the_stage(
     capsys.readouterr()
     monkeypatch.setattr(sys, "argv", drop_flags("metrics"))
     main()
-    assert table(of_stage) == capsys.readouterr().out.partition("\n")[2].strip()
+    assert evaluation_table(of_stage) == capsys.readouterr().out.partition("\n")[2].strip()
 
 
 @pytest.mark.parametrize("flags", [["--greedy", "--samples=2"], ["--samples=0"], ["--samples=many"]])
@@ -262,9 +255,9 @@ def test_flags_that_do_not_fit_end_with_status_2(
         main()
 
 
-def test_outside_of_the_repository_the_paths_are_asked_for(by_hand: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    Path("dvc.yaml").unlink()
-    with pytest.raises(UserError, match=r"dvc.yaml does not exist; run this from the root"):
+def test_outside_of_the_repository_a_sentence_says_where_to_run_it(by_hand: Path) -> None:
+    Path("params.yaml").unlink()
+    with pytest.raises(UserError, match=r"params.yaml does not exist; run this from the root"):
         main()
 
 
@@ -285,9 +278,9 @@ def test_a_model_of_the_hub_is_evaluated_at_its_commit(
 
 
 def test_a_prompt_that_does_not_fit_the_context_counts_as_wrong_and_is_counted(folder: Path) -> None:
-    prompts = pl.read_parquet("prompts.parquet").to_dicts()
+    prompts = pl.read_parquet("data/prompts.parquet").to_dicts()
     prompts[0]["prompt"] = "name " * 200
-    write_dataset(folder, "prompts", prompts)
+    put_rows("prompts", prompts)
     main()
     metrics = read_json(folder / "metrics.json")
     assert (metrics["questions"], metrics["longer_than_context"]) == (3, 1)
@@ -297,7 +290,7 @@ def test_a_test_set_is_the_questions_of_one_source_and_split(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     change_questions("0003", source="other", split="dev")
-    write_prompts(folder)
+    write_prompts()
     monkeypatch.setattr(evaluate, "open_engine", lambda *_: Knowing())
     main()
     assert read_json(folder / "metrics.json")["questions"] == 2
@@ -307,8 +300,8 @@ def test_a_test_set_is_the_questions_of_one_source_and_split(
 
 
 def change_questions(number: str, **changed: str) -> None:
-    rows = pl.read_parquet("questions.parquet").to_dicts()
-    write_dataset(Path(), "questions", [
+    rows = pl.read_parquet("data/questions.parquet").to_dicts()
+    put_rows("questions", [
         row | (changed if row["question_id"].endswith(number) else {}) for row in rows
     ])  # fmt: skip
 
@@ -316,7 +309,7 @@ def change_questions(number: str, **changed: str) -> None:
 def test_a_test_set_that_is_not_there_names_those_that_are(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     change_questions("0003", source="other", split="dev")
     monkeypatch.setattr(sys, "argv", [*sys.argv, "--test-set=spider-dev"])
-    with pytest.raises(UserError, match=r"`spider-dev`; there are: demo-train, other-dev; correct --test-set, or `ev"):
+    with pytest.raises(UserError, match=r"`spider-dev`; there are: demo-train, other-dev; correct --test-set, or `te"):
         main()
     assert not (folder / "metrics.json").exists()
 
@@ -328,15 +321,9 @@ def test_a_test_set_without_a_usable_gold_is_refused(folder: Path, monkeypatch: 
         main()
 
 
-def test_test_sets_are_named_once_and_may_be_none() -> None:
-    assert params_of(test_sets=[]).test_sets == []
-    with pytest.raises(ValueError, match="name each test set once"):
-        params_of(test_sets=["a-dev", "a-dev"])
-
-
 def test_a_gold_that_changed_after_validation_is_refused(folder: Path) -> None:
-    pl.read_parquet("gold.parquet").with_columns(verdict=pl.lit("ok")).write_parquet("gold.parquet")
-    with pytest.raises(UserError, match=r"gold.parquet has changed since gold.json was written"):
+    pl.read_parquet("data/gold.parquet").with_columns(verdict=pl.lit("ok")).write_parquet("data/gold.parquet")
+    with pytest.raises(UserError, match=r"gold.parquet has changed since reports/validation/gold.json"):
         main()
 
 
@@ -344,8 +331,7 @@ def test_all_mistakes_are_told_at_once_and_before_any_work(folder: Path, monkeyp
     monkeypatch.setattr(evaluate, "open_engine", stop)
     (folder / "model" / "model.safetensors").unlink()
     params = {name: value for name, value in PARAMS.items() if name != "n"}
-    with Path("params.yaml").open("w") as file:
-        YAML().dump({"evaluate": params}, file)
+    write_params(evaluate=params, execution=EXECUTION)
     monkeypatch.setattr(sys, "argv", [*sys.argv, "--test-set=spider-dev", "--revision=v1", "--engine=local"])
     with pytest.raises(UserError) as caught:
         main()
@@ -379,7 +365,7 @@ def test_a_model_that_is_nowhere_is_told_beside_another_mistake(folder: Path, mo
 
 
 def test_a_receipt_that_is_missing_is_told(folder: Path) -> None:
-    Path("gold.json").unlink()
+    Path("reports/validation/gold.json").unlink()
     with pytest.raises(UserError, match=r"gold.json does not exist; run `dvc repro`"):
         main()
 

@@ -11,30 +11,20 @@ import pytest
 
 from stages import gold
 from stages.core.errors import UserError
+from stages.core.layout import DATABASES, receipt_file
 from stages.core.params import read_params
 from stages.exec_results import ExecResultsParams, main
 from tests import ROOT
 from tests.cached import records_in
-from tests.execution.world import (
-    CROSS_JOIN,
-    ENDLESS,
-    accept,
-    counting,
-    make_database,
-    write_candidates,
-    write_questions,
-)
+from tests.execution.world import CROSS_JOIN, ENDLESS, counting, make_database
 from tests.test_gold import PARAMS as GOLD_PARAMS
+from tests.workplace import accept, set_arguments, write_candidates, write_questions
 
 PARAMS = GOLD_PARAMS + """
 exec_results:
   contract: strict
   budget_floor: 1000000
   budget_factor: 50
-  wall_seconds: 20
-  memory_mb: 512
-  max_rows: 10000
-  result_mb: 20
 """
 GOLDS_IN_CACHE = 3
 GOLDS = ["SELECT name FROM singer", "SELECT absent FROM singer", "SELECT country FROM singer"]
@@ -52,43 +42,35 @@ SAMPLES = [
     (1, "SELECT name FROM singer", "gold_error"),
     (2, "SELECT DISTINCT country FROM singer", "mismatch"),
 ]
-FLAGS = [
-    "--candidates=candidates.parquet", "--candidates-receipt=candidates.json", "--gold=gold.parquet",
-    "--gold-receipt=gold.json", "--questions=questions.parquet", "--questions-receipt=questions.json",
-    "--databases=databases", "--exec-results=exec_results.parquet", "--report=report.json",
-]  # fmt: skip
-GOLD_FLAGS = [*FLAGS[4:7], "--gold=gold.parquet", "--report=gold-report.json", "--page=gold.html"]
-
-
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
-    make_database(tmp_path / "databases")
+    make_database(tmp_path / "data/databases")
     (tmp_path / "params.yaml").write_text(PARAMS)
     prepare(tmp_path, monkeypatch, [(number, sql) for number, sql, _ in SAMPLES])
     return tmp_path
 
 
 def prepare(folder: Path, monkeypatch: pytest.MonkeyPatch, samples: list[tuple[int, str]]) -> None:
-    write_questions(folder, GOLDS)
-    write_candidates(folder, samples)
-    monkeypatch.setattr(sys, "argv", ["gold", *GOLD_FLAGS, "--workers", "1"])
+    write_questions(GOLDS)
+    write_candidates(samples)
+    set_arguments(monkeypatch, "gold", "--workers=1")
     gold.main()
-    accept(folder, "gold")
+    accept("gold")
 
 
 def run(monkeypatch: pytest.MonkeyPatch, workers: int = 1) -> None:
-    monkeypatch.setattr(sys, "argv", ["exec_results", *FLAGS, "--workers", str(workers)])
+    set_arguments(monkeypatch, "exec_results", f"--workers={workers}")
     main()
 
 
 def made(folder: Path) -> list[bytes]:
-    return [(folder / name).read_bytes() for name in ("exec_results.parquet", "report.json")]
+    return [(folder / name).read_bytes() for name in ("data/exec_results.parquet", "reports/exec_results.json")]
 
 
 def test_every_candidate_gets_its_verdict(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run(monkeypatch)
-    frame = pl.read_parquet(folder / "exec_results.parquet")
+    frame = pl.read_parquet(folder / "data/exec_results.parquet")
     assert frame["verdict"].to_list() == [verdict for _, _, verdict in SAMPLES]
     assert frame["contract"].unique().to_list() == ["strict"]
     assert frame["db_sha256"].str.len_chars().unique().to_list() == [64]
@@ -101,7 +83,7 @@ def test_every_candidate_gets_its_verdict(folder: Path, monkeypatch: pytest.Monk
 
 def test_the_report_counts_verdicts_and_flips_between_contracts(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run(monkeypatch)
-    report = json.loads((folder / "report.json").read_text())
+    report = json.loads((folder / "reports/exec_results.json").read_text())
     assert report["candidates_in"] == report["rows_out"] == len(SAMPLES)
     assert report["distinct_queries"] == len({sql for _, sql, _ in SAMPLES})
     assert report["verdicts"] == {
@@ -116,7 +98,7 @@ def test_the_report_counts_verdicts_and_flips_between_contracts(folder: Path, mo
 def test_the_contract_of_the_params_decides(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (folder / "params.yaml").write_text(PARAMS.replace("strict", "spider"))
     run(monkeypatch)
-    frame = pl.read_parquet(folder / "exec_results.parquet")
+    frame = pl.read_parquet(folder / "data/exec_results.parquet")
     assert frame.select("verdict", "contract").row(-1) == ("match", "spider")
 
 
@@ -133,7 +115,7 @@ def test_a_run_killed_half_way_goes_on_to_the_same_bytes(
 ) -> None:
     (folder / "params.yaml").write_text(PARAMS.replace("budget_floor: 1000000", "budget_floor: 1000000000"))
     prepare(folder, monkeypatch, [(0, counting(200_000 + number)) for number in range(80)])
-    command = [sys.executable, "-m", "stages.exec_results", *FLAGS, "--workers", "1"]
+    command = [sys.executable, "-m", "stages.exec_results", "--workers=1"]
     process = subprocess.Popen(command, env={**os.environ, "PYTHONPATH": str(ROOT)}, stderr=subprocess.DEVNULL)
     end = time.monotonic() + 60
     while len(records_in(cache_folder)) <= GOLDS_IN_CACHE:
@@ -142,7 +124,7 @@ def test_a_run_killed_half_way_goes_on_to_the_same_bytes(
     process.kill()
     process.wait()
     assert GOLDS_IN_CACHE < len(records_in(cache_folder)) < GOLDS_IN_CACHE + 80
-    assert not (folder / "exec_results.parquet").exists()
+    assert not (folder / "data/exec_results.parquet").exists()
     run(monkeypatch)
     resumed = made(folder)
     assert len(records_in(cache_folder)) == GOLDS_IN_CACHE + 80
@@ -152,29 +134,29 @@ def test_a_run_killed_half_way_goes_on_to_the_same_bytes(
 
 
 def test_candidates_of_unknown_questions_are_refused(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    write_candidates(folder, [(77, "SELECT 1")])
+    write_candidates([(77, "SELECT 1")])
     with pytest.raises(UserError, match=r"not in questions.*demo/train/0077"):
         run(monkeypatch)
 
 
 def test_questions_without_gold_are_refused(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    write_questions(folder, [*GOLDS, "SELECT 1"])
+    write_questions([*GOLDS, "SELECT 1"])
     with pytest.raises(UserError, match=r"gold has no row for 1 questions.*demo/train/0003"):
         run(monkeypatch)
 
 
 @pytest.mark.parametrize("table", ["candidates", "gold", "questions"])
 def test_each_input_needs_its_receipt(folder: Path, monkeypatch: pytest.MonkeyPatch, table: str) -> None:
-    (folder / f"{table}.json").unlink()
+    receipt_file(table).unlink()
     with pytest.raises(UserError, match=f"{table}.json does not exist"):
         run(monkeypatch)
 
 
 def test_a_missing_database_is_named_and_not_made(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (folder / "databases" / "music" / "music.sqlite").unlink()
+    (DATABASES / "music" / "music.sqlite").unlink()
     with pytest.raises(UserError, match=r"music\.sqlite does not exist"):
         run(monkeypatch)
-    assert not (folder / "databases" / "music" / "music.sqlite").exists()
+    assert not (DATABASES / "music" / "music.sqlite").exists()
 
 
 def test_a_number_of_workers_below_one_is_refused(

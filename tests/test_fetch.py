@@ -12,11 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from stages import fetch
 from stages.core.errors import UserError
+from stages.fetching import dvc_record
 from tests import ROOT
-from tests.hub import running_hub
-from tests.publishing.test_datasets import environment
+from tests.hub import environment, running_hub
 from tests.toy import ARCHIVE, GOOD, WHOLE, Toy, files_in, hash_of, toy_repository, zipped
 
 
@@ -73,10 +72,10 @@ def test_two_fetches_make_the_same_record(toy: Toy) -> None:
 
 def test_a_second_run_does_nothing_and_says_so(toy: Toy, capsys: pytest.CaptureFixture[str]) -> None:
     toy.fetch()
-    asked, stamp = list(toy.web.asked), (toy.raw / "toy.dvc").stat().st_mtime_ns
+    requests, stamp = list(toy.web.requests), (toy.raw / "toy.dvc").stat().st_mtime_ns
     capsys.readouterr()
     toy.fetch()
-    assert toy.web.asked == asked
+    assert toy.web.requests == requests
     assert (toy.raw / "toy.dvc").stat().st_mtime_ns == stamp
     assert "nothing to do" in capsys.readouterr().out
 
@@ -96,7 +95,7 @@ def test_an_archive_put_there_by_hand_is_used_without_a_network_and_kept(toy: To
     (toy.raw / "toy.zip").write_bytes(ARCHIVE)
     toy.fetch()
     assert files_in(toy.folder) == WHOLE
-    assert toy.web.asked == []
+    assert toy.web.requests == []
     assert (toy.raw / "toy.zip").exists()
 
 
@@ -139,31 +138,31 @@ def test_killed_between_download_and_unpacking_the_next_run_does_not_download_ag
     )
     killed = subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False)
     assert killed.returncode == -9
-    assert len(toy.web.asked) == 1
+    assert len(toy.web.requests) == 1
     toy.fetch()
-    assert len(toy.web.asked) == 1
+    assert len(toy.web.requests) == 1
     assert files_in(toy.folder) == WHOLE
 
 
 def test_killed_before_the_record_the_next_run_makes_it(toy: Toy, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patch, suppress(KeyboardInterrupt):
-        patch.setattr(fetch, "write_record", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        patch.setattr(dvc_record, "write_record", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
         toy.fetch()
     assert toy.folder.exists()
     toy.fetch()
     assert toy.record["outs"]
 
 
-def test_a_folder_that_is_no_longer_as_recorded_is_told_and_left_alone(toy: Toy) -> None:
+def test_a_folder_that_is_no_longer_as_recorded_is_reported_and_left_alone(toy: Toy) -> None:
     toy.fetch()
     (toy.folder / "dev.json").write_text("[]")
-    with pytest.raises(UserError, match=r"is not as .*toy\.dvc tells"):
+    with pytest.raises(UserError, match=r"does not match .*toy\.dvc"):
         toy.fetch()
     assert (toy.folder / "dev.json").read_text() == "[]"
 
 
 @pytest.mark.parametrize("half", [False, True])
-def test_a_folder_without_a_record_is_told_and_left_alone(toy: Toy, half: bool) -> None:
+def test_a_folder_without_a_record_is_reported_and_left_alone(toy: Toy, half: bool) -> None:
     if half:  # of a download is there, too
         toy.web.cuts = [300_000, 0, 0]
         toy.refused()
@@ -174,14 +173,14 @@ def test_a_folder_without_a_record_is_told_and_left_alone(toy: Toy, half: bool) 
     assert files_in(toy.folder) == {"mine.txt": b"mine"}
 
 
-def test_a_record_of_other_downloads_is_told(toy: Toy) -> None:
+def test_a_record_of_other_downloads_is_reported(toy: Toy) -> None:
     toy.fetch()
     toy.file["url"] += "?version=2"
     with pytest.raises(UserError, match="other downloads"):
         toy.fetch()
 
 
-def test_missing_files_and_wrong_counts_are_all_told(toy: Toy) -> None:
+def test_missing_files_and_wrong_counts_are_all_reported(toy: Toy) -> None:
     toy.source["required"] += ["tables.json"]
     toy.source["questions"] = {"dev.json": 1034, "train.json": 7000}
     sentences = toy.refused()
@@ -193,7 +192,7 @@ def test_missing_files_and_wrong_counts_are_all_told(toy: Toy) -> None:
 @pytest.mark.parametrize(
     ("text", "reason"), [(b"[{", "is not JSON"), (b"{}", "holds no list"), (b"\xff", "is not JSON")]
 )
-def test_a_question_file_that_cannot_be_counted_is_told(toy: Toy, text: bytes, reason: str) -> None:
+def test_a_question_file_that_cannot_be_counted_is_reported(toy: Toy, text: bytes, reason: str) -> None:
     toy.serve(zipped({**GOOD, "toy_1/dev.json": text}))
     (sentence,) = toy.refused()
     assert f"dev.json {reason}" in sentence
@@ -210,13 +209,13 @@ def test_a_single_file_is_taken_as_it_is_where_it_belongs(toy: Toy) -> None:
 Usage = namedtuple("Usage", "total used free")
 
 
-def test_a_disk_without_room_for_the_download_is_told_before_it(toy: Toy) -> None:
+def test_a_disk_without_room_for_the_download_is_reported_before_it(toy: Toy) -> None:
     toy.patch.setattr(shutil, "disk_usage", lambda _: Usage(0, 0, len(ARCHIVE) - 1))
     (sentence,) = toy.refused()
     assert f"is full ({len(ARCHIVE):,} bytes are needed, {len(ARCHIVE) - 1:,} are free); make room" in sentence
 
 
-def test_a_disk_without_room_for_what_is_in_the_archive_is_told_and_the_archive_kept(toy: Toy) -> None:
+def test_a_disk_without_room_for_what_is_in_the_archive_is_reported_and_the_archive_kept(toy: Toy) -> None:
     toy.serve(zipped({**GOOD, "toy_1/zeros": bytes(50_000_000)}))
     toy.patch.setattr(shutil, "disk_usage", lambda _: Usage(0, 0, 10_000_000))
     (sentence,) = toy.refused()
@@ -224,7 +223,7 @@ def test_a_disk_without_room_for_what_is_in_the_archive_is_told_and_the_archive_
     assert list(files_in(toy.raw / ".downloads")) == ["toy/toy.zip"]
 
 
-def test_a_disk_that_fills_up_is_told(toy: Toy) -> None:
+def test_a_disk_that_fills_up_is_reported(toy: Toy) -> None:
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
@@ -233,14 +232,14 @@ def test_a_disk_that_fills_up_is_told(toy: Toy) -> None:
     assert "is full; make room" in sentence
 
 
-def test_every_unknown_source_is_told_with_the_known_ones_before_any_work(toy: Toy) -> None:
+def test_every_unknown_source_is_reported_with_the_known_ones_before_any_work(toy: Toy) -> None:
     assert toy.refused("toy", "spyder", "brid") == [
         f"source {name!r} is not known; the sources are: toy" for name in ("spyder", "brid")
     ]
-    assert toy.web.asked == []
+    assert toy.web.requests == []
 
 
-def test_two_sources_that_fail_are_both_told_and_a_third_is_fetched(toy: Toy) -> None:
+def test_two_sources_that_fail_are_both_reported_and_a_third_is_fetched(toy: Toy) -> None:
     none = {**toy.source, "files": [{**toy.file, "name": "n.zip", "url": f"{toy.web.address}/none"}]}
     wrong = {**toy.source, "files": [{**toy.file, "name": "w.zip", "sha256": "1" * 64}]}
     with pytest.raises(UserError) as caught:
@@ -250,7 +249,7 @@ def test_two_sources_that_fail_are_both_told_and_a_third_is_fetched(toy: Toy) ->
     assert files_in(toy.folder) == WHOLE
 
 
-def test_a_raw_folder_outside_a_dvc_repository_is_told(toy: Toy, tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_a_raw_folder_outside_a_dvc_repository_is_reported(toy: Toy, tmp_path_factory: pytest.TempPathFactory) -> None:
     toy.raw = tmp_path_factory.mktemp("elsewhere")
     (sentence,) = toy.refused()
     assert "lies in no DVC repository" in sentence
@@ -272,8 +271,8 @@ def command(toy: Toy) -> Iterator[Callable[[], subprocess.CompletedProcess[str]]
         argv = [sys.executable, "-m", "stages.fetch", "toy", "--raw", str(toy.raw), "--sources", str(toy.sources)]
 
         def run() -> subprocess.CompletedProcess[str]:
-            own = environment(hub, toy.root / "home")
-            return subprocess.run(argv, cwd=ROOT, env=own, capture_output=True, text=True, check=False)
+            variables = environment(hub, toy.root / "home")
+            return subprocess.run(argv, cwd=ROOT, env=variables, capture_output=True, text=True, check=False)
 
         yield run
 
@@ -282,8 +281,8 @@ Command = Callable[[], subprocess.CompletedProcess[str]]
 
 
 def test_a_source_is_fetched_from_the_hub_at_its_revision(toy: Toy, command: Command) -> None:
-    done = command()
-    assert done.returncode == 0, done.stderr
+    process = command()
+    assert process.returncode == 0, process.stderr
     assert files_in(toy.folder) == {"dev.json": b"[1, 2]", "more.json": b"[]"}
     revision = toy.source["hub"][0]["revision"]
     named = {"hub": "someone/toy-set", "revision": revision}
@@ -294,14 +293,14 @@ def test_a_source_is_fetched_from_the_hub_at_its_revision(toy: Toy, command: Com
     assert "nothing to do" in command().stdout
 
 
-def test_a_hub_that_does_not_have_the_commit_is_told_and_files_put_there_by_hand_are_used(
+def test_a_hub_that_does_not_have_the_commit_is_reported_and_files_put_there_by_hand_are_used(
     toy: Toy, command: Command
 ) -> None:
     toy.source["hub"][0]["revision"] = "0" * 40
     toy.sources.write_text(json.dumps({"toy": toy.source}))
-    done = command()
-    assert done.returncode == 2
-    (sentence,) = done.stderr.splitlines()
+    process = command()
+    assert process.returncode == 2
+    (sentence,) = process.stderr.splitlines()
     place = f"into the folder {toy.raw}/toy-set, under the same path"
     assert f"/datasets/someone/toy-set/tree/{'0' * 40} {place}" in sentence
     (toy.raw / "toy-set" / "data").mkdir(parents=True)

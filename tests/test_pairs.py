@@ -1,5 +1,4 @@
 import json
-import sys
 from collections import Counter
 from itertools import product
 from pathlib import Path
@@ -9,15 +8,16 @@ import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from ruamel.yaml import YAML
 
 from stages.core.errors import UserError
 from stages.core.files import read_json
-from stages.core.receipts import write_receipt
-from stages.core.tables import COLUMNS, read_table, write_table
+from stages.core.tables import read_any, write_dataset
+from stages.datasets.catalog import DATASETS
+from stages.datasets.exec_results import EXEC_RESULTS
 from stages.pairs import REJECTED, Pair, PairsParams, main, make_pairs, pair_rows, report_of
 from stages.sql.tokens import similarity, sql_tokens
 from tests import FIXTURES, ROOT
+from tests.workplace import put, set_arguments, write_params
 
 EQUAL_SQL = json.loads((FIXTURES / "pairs" / "equal_sql.json").read_text(encoding="utf-8"))
 PUBLISHED: dict[str, Any] = {
@@ -30,8 +30,8 @@ GOLD = "SELECT count(*) FROM singer"
 
 Candidate = tuple[str, str]
 """SQL and its verdict."""
-Tables = tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame, pl.DataFrame]
-"""questions, gold, candidates, exec_results."""
+Tables = tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame]
+"""questions with the verdict of their gold and their prompt, candidates, exec_results."""
 
 
 def params(**changed: Any) -> PairsParams:
@@ -41,7 +41,7 @@ def params(**changed: Any) -> PairsParams:
 def questions_of(ids: list[str]) -> pl.DataFrame:
     row = {"source": "demo", "split": "train", "db_id": "music", "question": "How many?", "evidence": ""}
     rows = [{"question_id": one, **row, "gold_sql": GOLD, "difficulty": "easy", "origin": "human"} for one in ids]
-    return pl.DataFrame(rows, schema=COLUMNS["questions"])
+    return pl.DataFrame(rows, schema=DATASETS["questions"].columns)
 
 
 def prompts_of(ids: list[str], lost: str = "[]") -> pl.DataFrame:
@@ -56,19 +56,18 @@ def tables_of(questions: dict[str, list[Candidate]], gold: str = "ok") -> Tables
         for q, candidates in questions.items()
         for at, (sql, said) in enumerate(candidates)
     ]
-    golds = [{"question_id": one, "verdict": gold, "flags": ""} for one in questions]
-    candidates, results = frame_of(asked, "candidates"), frame_of(asked, "exec_results")
-    return questions_of(list(questions)), frame_of(golds, "gold"), candidates, results
+    known = questions_of(list(questions)).with_columns(verdict=pl.lit(gold), prompt="Prompt " + pl.col("question_id"))
+    return known, frame_of(asked, "candidates"), frame_of(asked, "exec_results")
 
 
 def frame_of(rows: list[dict[str, Any]], dataset: str) -> pl.DataFrame:
     """The columns of a dataset; NULL where the rows say nothing."""
-    full = [{column: row.get(column) for column in COLUMNS[dataset]} for row in rows]
-    return pl.DataFrame(full, schema=COLUMNS[dataset])
+    full = [{column: row.get(column) for column in DATASETS[dataset].columns} for row in rows]
+    return pl.DataFrame(full, schema=DATASETS[dataset].columns)
 
 
 def pairs_of(questions: dict[str, list[Candidate]], gold: str = "ok", **changed: Any) -> list[Pair]:
-    return make_pairs(*tables_of(questions, gold), params(**changed), Counter())
+    return make_pairs(*tables_of(questions, gold), params(**changed))[0]
 
 
 def ids_of(pairs: list[Pair]) -> list[tuple[str | None, str | None]]:
@@ -158,10 +157,9 @@ def test_a_wrong_candidate_that_says_what_a_right_one_or_the_gold_says_is_not_re
 
 
 def test_a_candidate_with_no_sql_is_rejected_with_all_it_said_unless_that_is_blank() -> None:
-    questions, gold, candidates, results = tables_of({"q": [("SELECT 1", "match"), ("", "no_sql"), ("", "no_sql")]})
+    questions, candidates, results = tables_of({"q": [("SELECT 1", "match"), ("", "no_sql"), ("", "no_sql")]})
     candidates = candidates.with_columns(completion=pl.Series([" SELECT 1", "```\n```", " \n"]))
-    counts: Counter[str] = Counter()
-    made = make_pairs(questions, gold, candidates, results, params(neg_limit=None), counts)
+    made, counts = make_pairs(questions, candidates, results, params(neg_limit=None))
     assert [rejected.text for _, _, rejected in made] == ["```\n```"]
     assert counts["blank"] == 1
 
@@ -219,8 +217,7 @@ def test_what_is_chosen_is_right_and_what_is_rejected_is_surely_wrong(
 @given(question_tables, any_params)
 @settings(max_examples=60)
 def test_the_counts_add_up(questions: dict[str, list[Candidate]], drawn: dict[str, Any]) -> None:
-    counts: Counter[str] = Counter()
-    made = make_pairs(*tables_of(questions), params(**drawn), counts)
+    made, counts = make_pairs(*tables_of(questions), params(**drawn))
     reasons = ("undecided", "gold_error", "not_in_neg_filter", "blank", "equal_to_right", "duplicate")
     kept = {one.id for pair in made for one in pair[1:] if one.id is not None}
     assert counts["candidates"] == sum(map(len, questions.values()))
@@ -237,11 +234,8 @@ def test_the_order_of_the_rows_does_not_matter(
     questions: dict[str, list[Candidate]], drawn: dict[str, Any], shuffler: Any
 ) -> None:
     tables = tables_of(questions)
-    shuffled = [frame[shuffler.sample(range(frame.height), frame.height)] for frame in tables]
-    one, other = Counter[str](), Counter[str]()
-    made = make_pairs(*tables, params(**drawn), one)
-    assert make_pairs(shuffled[0], shuffled[1], shuffled[2], shuffled[3], params(**drawn), other) == made
-    assert one == other
+    first, second, third = (frame[shuffler.sample(range(frame.height), frame.height)] for frame in tables)
+    assert make_pairs(first, second, third, params(**drawn)) == make_pairs(*tables, params(**drawn))
 
 
 @given(question_tables, any_params)
@@ -266,7 +260,7 @@ def test_similarity_is_a_share(one: list[str], other: list[str]) -> None:
 
 
 def test_the_table_carries_prompt_texts_and_ids() -> None:
-    (row,) = pair_rows(pairs_of({"q": MIXED[:2]}), prompts_of(["q", "unused"])).to_dicts()
+    (row,) = pair_rows(pairs_of({"q": MIXED[:2]}), tables_of({"q": [], "unused": []})[0]).to_dicts()
     assert row.pop("pair_id") and row.pop("similarity") == similarity(sql_tokens(MIXED[0][0]), sql_tokens(MIXED[1][0]))
     assert row == {
         "question_id": "q", "db_id": "music", "prompt": "Prompt q",
@@ -277,21 +271,20 @@ def test_the_table_carries_prompt_texts_and_ids() -> None:
 
 @pytest.mark.parametrize("dedup", [True, False])
 def test_pair_ids_are_unique(dedup: bool) -> None:
-    table = pair_rows(pairs_of({"q": MIXED}, dedup=dedup, neg_limit=None), prompts_of(["q"]))
+    table = pair_rows(pairs_of({"q": MIXED}, dedup=dedup, neg_limit=None), tables_of({"q": []})[0])
     assert table["pair_id"].is_unique().all()
 
 
 def test_no_pairs_are_an_empty_table() -> None:
-    assert pair_rows([], prompts_of(["q"])).schema == COLUMNS["pairs"]
+    assert pair_rows([], tables_of({"q": []})[0]).schema == DATASETS["pairs"].columns
 
 
 def test_the_report_says_what_became_of_every_candidate() -> None:
-    counts: Counter[str] = Counter()
     verdicts = {"never": "no_sql", "always": "match", "lost": "gold_error"}
     tables = tables_of({"q": MIXED} | {question: [("SELECT 1", verdict)] for question, verdict in verdicts.items()})
-    made = make_pairs(*tables, params(), counts)
+    made, counts = make_pairs(*tables, params())
     left_out = pl.DataFrame({"reason": ["flag_empty", "gold_table_dropped"], "questions": [2, 0], "candidates": [7, 0]})
-    assert report_of(pair_rows(made, prompts_of([*verdicts, "q"])), counts, left_out) == {
+    assert report_of(pair_rows(made, tables[0]), counts, left_out) == {
         "in": 18,
         "out": 2,
         "dropped": {
@@ -308,38 +301,33 @@ def test_the_report_says_what_became_of_every_candidate() -> None:
     }  # fmt: skip
 
 
-def stage_in(folder: Path, section: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Tables, true receipts and params.yaml in `folder`, which becomes the working directory; the stage's flags."""
+def stage_in(folder: Path, section: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Datasets, true receipts and params.yaml in `folder`, which becomes the working directory."""
     monkeypatch.chdir(folder)
-    with Path("params.yaml").open("w") as file:
-        YAML().dump({"pairs": section}, file)
-    flags = ["--pairs", "pairs.parquet", "--report", "pairs.json"]
-    tables = dict(zip(("questions", "gold", "candidates", "exec_results"), tables_of({"q": MIXED}), strict=True))
-    for name, frame in {**tables, "prompts": prompts_of(["q"])}.items():
-        write_table(frame, Path(f"{name}.parquet"), name)
-        write_receipt(Path(f"{name}.receipt.json"), name, frame.height, True, Path(f"{name}.parquet"))
-        flag = name.replace("_", "-")
-        flags += [f"--{flag}", f"{name}.parquet", f"--{flag}-receipt", f"{name}.receipt.json"]
-    monkeypatch.setattr(sys, "argv", ["pairs", *flags])
-    return flags
+    set_arguments(monkeypatch, "pairs")
+    write_params(pairs=section)
+    _, candidates, results = tables_of({"q": MIXED})
+    gold = frame_of([{"question_id": "q", "verdict": "ok", "flags": ""}], "gold")
+    frames = (questions_of(["q"]), gold, prompts_of(["q"]), candidates, results)
+    for name, frame in zip(("questions", "gold", "prompts", "candidates", "exec_results"), frames, strict=True):
+        put(name, frame)
 
 
 def test_the_stage_writes_the_same_bytes_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     stage_in(tmp_path, PUBLISHED, monkeypatch)
     main()
-    first = Path("pairs.parquet").read_bytes(), Path("pairs.json").read_bytes()
+    first = Path("data/pairs.parquet").read_bytes(), Path("reports/pairs.json").read_bytes()
     main()
-    assert first == (Path("pairs.parquet").read_bytes(), Path("pairs.json").read_bytes())
-    assert read_table(Path("pairs.parquet"), "pairs").height == read_json(Path("pairs.json"))["out"] == 2
+    assert first == (Path("data/pairs.parquet").read_bytes(), Path("reports/pairs.json").read_bytes())
+    assert read_any(Path("data/pairs.parquet")).height == read_json(Path("reports/pairs.json"))["out"] == 2
 
 
 def test_a_question_whose_gold_is_flagged_gives_no_pairs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     stage_in(tmp_path, PUBLISHED | {"drop_flags": ["limit_tie"]}, monkeypatch)
-    gold = read_table(Path("gold.parquet"), "gold").with_columns(flags=pl.lit("empty,limit_tie"))
-    write_table(gold, Path("gold.parquet"), "gold")
-    write_receipt(Path("gold.receipt.json"), "gold", gold.height, True, Path("gold.parquet"))
+    gold = read_any(Path("data/gold.parquet")).with_columns(flags=pl.lit("empty,limit_tie"))
+    put("gold", gold)
     main()
-    report = read_json(Path("pairs.json"))
+    report = read_json(Path("reports/pairs.json"))
     assert (report["in"], report["out"], report["dropped"]["flag_limit_tie"]) == (len(MIXED), 0, len(MIXED))
     assert report["questions"]["in"] == report["questions"]["dropped"]["flag_limit_tie"] == 1
 
@@ -348,11 +336,11 @@ def test_a_table_that_changed_after_validation_stops_the_stage(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stage_in(tmp_path, PUBLISHED, monkeypatch)
-    results = read_table(Path("exec_results.parquet"), "exec_results")
-    write_table(results.with_columns(verdict=pl.lit("match")), Path("exec_results.parquet"), "exec_results")
-    with pytest.raises(UserError, match=r"exec_results.parquet has changed since"):
+    results = read_any(Path("data/exec_results.parquet"))
+    write_dataset(results.with_columns(verdict=pl.lit("match")), EXEC_RESULTS)
+    with pytest.raises(UserError, match=r"data/exec_results.parquet has changed since"):
         main()
-    assert not Path("pairs.parquet").exists()
+    assert not Path("data/pairs.parquet").exists()
 
 
 def test_every_wrong_param_is_told_at_once_and_a_limit_of_0_says_what_to_give_instead(
@@ -364,7 +352,7 @@ def test_every_wrong_param_is_told_at_once_and_a_limit_of_0_says_what_to_give_in
         main()
     assert len(caught.value.sentences) == 5
     assert "params.yaml: `pairs.neg_limit` is 0; give 1 or more, or null for no limit" in caught.value.sentences
-    assert not Path("pairs.parquet").exists()
+    assert not Path("data/pairs.parquet").exists()
 
 
 def test_the_verdicts_that_may_be_rejected_are_those_of_the_contract() -> None:

@@ -1,4 +1,4 @@
-"""The repository holds itself together: dvc.yaml, the import graph, receipts and names agree."""
+"""The repository holds itself together: rooms, dvc.yaml, the import graph, receipts and names agree."""
 
 import ast
 import json
@@ -6,15 +6,14 @@ import re
 from functools import cache
 from itertools import pairwise, product
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import pytest
 from dvc.repo import Repo
 from ruamel.yaml import YAML
 
 from stages.check_params import SECTIONS
-from stages.core.tables import COLUMNS
-from stages.train_dpo import Name
+from stages.datasets.catalog import DATASETS
 from tests import ROOT
 
 
@@ -82,8 +81,9 @@ def module_of(stage: dict[str, Any]) -> Path:
 
 @cache
 def imports(module: Path) -> frozenset[Path]:
-    """The first-party files that importing `module` runs: its own, those it imports anywhere, and their packages."""
-    found = {module} | {Path(*module.parts[:depth], "__init__.py") for depth in range(1, len(module.parts))}
+    """The first-party modules that importing `module` runs: itself, and those it imports anywhere in its functions too.
+    Packages are left out: they hold a docstring each."""
+    found = {module}
     for node in ast.walk(ast.parse((ROOT / module).read_text())):
         names = []
         if isinstance(node, ast.Import):
@@ -101,17 +101,54 @@ def covered(path: str, listed: set[str]) -> bool:
     return any(path == entry or path.startswith(f"{entry}/") for entry in listed)
 
 
-@pytest.mark.parametrize("name", STAGES)
-def test_every_module_that_a_stage_imports_is_among_its_deps(name: str) -> None:
-    missing = {str(path) for path in imports(module_of(STAGES[name])) if not covered(str(path), deps(STAGES[name]))}
-    assert not missing, f"add to the deps of {name}: {sorted(missing)}"
+def room_of(module: Path) -> str:
+    """What of `stages/` a module belongs to as a dep: its folder, or itself at the top and in `datasets`."""
+    alone = len(module.parts) == 2 or module.parts[1] == "datasets"
+    return str(module) if alone else str(Path(*module.parts[:2]))
+
+
+ROOMS = sorted(path.parent.name for path in (ROOT / "stages").glob("*/__init__.py"))
+COMMANDS = sorted(path.stem for path in (ROOT / "stages").glob("*.py") if path.stem != "__init__")
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_file_at_the_top_of_stages_can_be_run(command: str) -> None:
+    assert 'if __name__ == "__main__":\n    run_stage(main)\n' in (ROOT / f"stages/{command}.py").read_text()
+
+
+def test_a_module_in_a_folder_is_imported_and_not_run() -> None:
+    modules = [path for path in (ROOT / "stages").glob("*/**/*.py") if 'if __name__ == "__main__"' in path.read_text()]
+    assert [path.stem for path in modules] == ["launch"]  # what the launcher of several processes starts
+
+
+def test_a_package_holds_nothing_but_its_docstring() -> None:
+    packages = set((ROOT / "stages").rglob("__init__.py")) - {ROOT / "stages/lm/__init__.py"}  # says how OpenMP waits
+    for path in packages:
+        assert [type(node) for node in ast.parse(path.read_text()).body] == [ast.Expr], path
+
+
+def test_no_room_imports_a_stage_and_no_two_rooms_import_each_other() -> None:
+    arrows: dict[str, set[str]] = {room: set() for room in ROOMS}
+    for room in ROOMS:
+        for module in (ROOT / "stages" / room).rglob("*.py"):
+            arrows[room] |= {path.parts[1] for path in imports(module.relative_to(ROOT))} - {room}
+    assert not {name for names in arrows.values() for name in names if name.endswith(".py")}
+    assert not [(room, other) for room in ROOMS for other in arrows[room] if room in arrows[other]]
 
 
 @pytest.mark.parametrize("name", STAGES)
-def test_no_stage_depends_on_a_module_it_does_not_import(name: str) -> None:
-    imported = {str(path) for path in imports(module_of(STAGES[name]))}
-    listed = {dep for dep in deps(STAGES[name]) if dep.endswith(".py")}
-    assert listed <= imported, f"remove from the deps of {name}: {sorted(listed - imported)}"
+def test_the_code_of_a_stage_is_among_its_deps_by_rooms_and_no_other_code_is(name: str) -> None:
+    listed = {dep for dep in deps(STAGES[name]) if dep.startswith("stages")}
+    needed = {room_of(path) for path in imports(module_of(STAGES[name]))}
+    whole = {"stages", "stages/datasets"} & listed  # of the stages that read all sections, or all datasets
+    assert {room for room in needed if not covered(room, whole)} == listed - whole
+
+
+@pytest.mark.parametrize("stage", ["train_sft", "train_dpo"])
+def test_a_training_needs_no_code_but_that_of_training_and_of_its_dataset(stage: str) -> None:
+    rooms = {path.parts[1] for path in imports(Path(f"stages/{stage}.py")) if len(path.parts) > 2}
+    assert rooms == {"core", "datasets", "lm", "training"}
+    assert sum(path.parts[1] == "datasets" for path in imports(Path(f"stages/{stage}.py"))) == 1
 
 
 @pytest.mark.parametrize("name", STAGES)
@@ -121,29 +158,49 @@ def test_no_stage_imports_what_pushes(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", STAGES)
-def test_every_path_in_a_command_is_a_dep_or_an_out(name: str) -> None:
-    words = [word for word in STAGES[name]["cmd"].split() if "/" in word]
-    assert words
-    made = outs(STAGES[name])
-    folders = {str(folder) for out in made for folder in Path(out).parents}  # DVCLive's: its files are outs
-    assert not {word for word in words if not covered(word, deps(STAGES[name]) | made) and word not in folders}
+def test_a_command_names_items_and_no_paths_but_those_of_evaluate(name: str) -> None:
+    _, _, _, *flags = STAGES[name]["cmd"].split()
+    assert {flag for flag in flags if flag.startswith("--")} <= {
+        "train_sft": {"--role"}, "validate": {"--dataset"}, "evaluate": {"--model", "--test-set", "--metrics"},
+    }.get(name.partition("@")[0], set())  # fmt: skip
+    assert all(covered(flag, deps(STAGES[name]) | outs(STAGES[name])) for flag in flags if "/" in flag)
+
+
+def calls(stage: str, function: str) -> set[str]:
+    """The datasets that a stage names in its calls of a function, anywhere in its code."""
+    names = set()
+    for module in imports(Path(f"stages/{stage}.py")):
+        for node in ast.walk(ast.parse((ROOT / module).read_text())):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == function:
+                names |= {argument.id.lower() for argument in node.args if isinstance(argument, ast.Name)}
+    return names & set(DATASETS)
+
+
+@pytest.mark.parametrize("name", [name for name in STAGES if not name.startswith(("validate", "check_params"))])
+def test_a_stage_opens_the_datasets_among_its_deps_and_writes_those_among_its_outs(name: str) -> None:
+    stage = name.partition("@")[0]
+    read = {dataset for dataset in DATASETS if f"data/{dataset}.parquet" in deps(STAGES[name])}
+    written = {dataset for dataset in DATASETS if f"data/{dataset}.parquet" in outs(STAGES[name])}
+    opened = calls(stage, "open_datasets") | calls(stage, "open_dataset")
+    assert (set(DATASETS) if stage == "publish" else opened) == read
+    assert calls(stage, "write_dataset") == written
 
 
 @pytest.mark.parametrize("name", [name for name in STAGES if not name.startswith("validate")])
 def test_every_consumer_of_a_dataset_waits_for_its_receipt(name: str) -> None:
-    datasets = {dataset for dataset in COLUMNS if f"data/{dataset}.parquet" in deps(STAGES[name])}
+    datasets = {dataset for dataset in DATASETS if f"data/{dataset}.parquet" in deps(STAGES[name])}
     receipts = {f"reports/validation/{dataset}.json" for dataset in datasets}
     assert receipts <= deps(STAGES[name])
 
 
-@pytest.mark.parametrize("dataset", COLUMNS)
+@pytest.mark.parametrize("dataset", DATASETS)
 def test_every_dataset_is_validated_against_its_suite(dataset: str) -> None:
     stage = STAGES[f"validate@{dataset}"]
     assert {f"data/{dataset}.parquet", f"schemas/{dataset}.json"} <= deps(stage)
     assert outs(stage) == {f"reports/validation/{dataset}.json"}
 
 
-@pytest.mark.parametrize("dataset", COLUMNS)
+@pytest.mark.parametrize("dataset", DATASETS)
 def test_a_dataset_has_one_name_in_five_places(dataset: str) -> None:
     stage = "corpus" if dataset == "questions" else dataset  # the corpus makes the questions and their databases
     assert f"data/{dataset}.parquet" in outs(STAGES[stage])
@@ -168,22 +225,33 @@ def test_unfinished_work_in_a_folder_changes_no_hash_of_dvc() -> None:
             assert repo.dvcignore.is_ignored_file(str(ROOT / folder / "dpo.json.new.partial")), folder
 
 
-def test_params_have_a_section_for_each_stage_that_reads_one_and_no_other() -> None:
-    read = {param for stage in STAGES.values() for param in stage.get("params", [])}
-    listed = {param for param in read if param.startswith(("evaluate.", "train_dpo."))}
-    assert (read - listed) | {"evaluate", "train_dpo"} == set(SECTIONS)
+def test_every_section_of_params_is_read_by_a_stage_as_a_whole() -> None:
+    read = {param for stage in STAGES.values() for param in stage.get("params", [])} - {"objectives.cdpo"}
+    assert read == {"objectives" if section.startswith("objectives.") else section for section in SECTIONS}
     assert {section.partition(".")[0] for section in SECTIONS} == set(load("params.yaml"))
 
 
-def test_evaluate_reads_all_of_its_section_and_another_test_set_re_runs_none() -> None:
-    listed = STAGES["evaluate@dpo-demo-dev"]["params"]
-    assert set(listed) == {f"evaluate.{name}" for name in load("params.yaml")["evaluate"] if name != "test_sets"}
+def test_another_test_set_re_runs_no_evaluation_of_the_others() -> None:
+    assert STAGES["evaluate@dpo-demo-dev"]["params"] == ["evaluate", "execution"]
 
 
-def test_train_dpo_reads_all_of_its_section_but_the_blocks_of_other_objectives() -> None:
-    section = load("params.yaml")["train_dpo"]
-    others = set(get_args(Name)) - {section["objective"]}
-    assert set(STAGES["train_dpo"]["params"]) == {f"train_dpo.{name}" for name in section if name not in others}
+def test_the_params_of_other_objectives_retrain_nothing() -> None:
+    assert STAGES["train_dpo"]["params"] == ["train_dpo", "objectives.cdpo"]
+
+
+def test_the_page_of_rooms_says_what_each_is_for_and_what_an_edit_re_runs() -> None:
+    rows = [line.split(" | ") for line in (ROOT / "docs/rooms.md").read_text().splitlines() if line.startswith("| `")]
+    table = {room.strip("| `"): (purpose, set(re.findall(r"`(\w+)`", stages))) for room, purpose, stages in rows}
+    assert list(table) == ROOMS
+    for room, (purpose, stages) in table.items():
+        docstring = ast.get_docstring(ast.parse((ROOT / f"stages/{room}/__init__.py").read_text()))
+        assert docstring == f"{purpose}."
+        readers = {name.partition("@")[0] for name in STAGES if covered(f"stages/{room}", deps(STAGES[name]))}
+        assert room in ("core", "datasets") or stages == readers - {"check_params"}
+
+
+def test_dvc_yaml_can_be_read_from_top_to_bottom() -> None:
+    assert len((ROOT / "dvc.yaml").read_text().splitlines()) <= 420
 
 
 def test_every_key_of_params_has_a_comment_above_it() -> None:

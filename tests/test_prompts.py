@@ -1,19 +1,18 @@
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 import pytest
-from ruamel.yaml import YAML
 
 from stages.core.errors import UserError
 from stages.core.files import read_json, write_json
-from stages.core.receipts import write_receipt
-from stages.core.tables import COLUMNS, read_table, write_table
-from stages.prompting.token_budget import estimate
+from stages.core.tables import read_any
+from stages.datasets.catalog import DATASETS
+from stages.prompting.token_budget import estimate_tokens
 from stages.prompts import PromptsParams, main, prompt_rows, read_schemas
 from tests.prompting.databases import make_database
+from tests.workplace import put, set_arguments, write_params
 
 PLAIN: dict[str, Any] = {
     "style": "compact", "example_rows": 0, "descriptions": False, "evidence": True, "shuffle": None,
@@ -48,12 +47,17 @@ def questions_of(ids: list[str]) -> pl.DataFrame:
         {"question_id": one, "split": one.split("/")[1], **rest, **dict(zip(names, ASKED[one], strict=True))}
         for one in ids
     ]
-    return pl.DataFrame(rows, schema=COLUMNS["questions"])
+    return pl.DataFrame(rows, schema=DATASETS["questions"].columns)
+
+
+@pytest.fixture(autouse=True)
+def working_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
 
 
 @pytest.fixture
 def databases(tmp_path: Path) -> Path:
-    folder = tmp_path / "databases"
+    folder = tmp_path / "data/databases"
     for db_id, script in {"music": MUSIC, "zoo": ZOO}.items():
         make_database(folder / db_id / f"{db_id}.sqlite", script)
     write_json(folder / "music" / "descriptions.json", {"singer": {"born": {"description": "year of birth"}}})
@@ -63,8 +67,8 @@ def databases(tmp_path: Path) -> Path:
 def prompts_of(databases: Path, ids: list[str] | None = None, **changed: Any) -> dict[str, dict[str, Any]]:
     """The rows of `prompts` by question_id."""
     params = PromptsParams.model_validate(PLAIN | changed)
-    schemas = read_schemas(databases, ["music", "zoo"], params)
-    rows = prompt_rows(questions_of(ids or list(ASKED)), schemas, params, estimate)
+    schemas = read_schemas(["music", "zoo"], params)
+    rows = prompt_rows(questions_of(ids or list(ASKED)), schemas, params, estimate_tokens)
     return {row["question_id"]: row for row in rows.iter_rows(named=True)}
 
 
@@ -73,7 +77,7 @@ def test_a_prompt_is_ddl_then_evidence_then_question(databases: Path) -> None:
     assert made["demo/train/0001"] == {
         "question_id": "demo/train/0001", "db_id": "music",
         "prompt": f"{MUSIC_DDL}evidence: a song is long\nquestion: How long are the songs?\nsql:\n",
-        "tokens": estimate(made["demo/train/0001"]["prompt"]), "dropped_tables": "[]", "lost_tables": "[]",
+        "tokens": estimate_tokens(made["demo/train/0001"]["prompt"]), "dropped_tables": "[]", "lost_tables": "[]",
     }  # fmt: skip
     assert made["demo/train/0002"]["prompt"] == "animal(name)\nquestion: Which animals are there?\nsql:\n"
 
@@ -140,7 +144,7 @@ def test_every_database_that_cannot_be_read_is_told_at_once_and_none_is_made(dat
     named = make_database(databases / "zoo" / "zoo.sqlite", "CREATE TABLE no_utf_8(x)")
     named.write_bytes(named.read_bytes().replace(b"no_utf_8", b"no_utf_\xff"))
     with pytest.raises(UserError) as caught:
-        read_schemas(databases, ["gone", *contents, "zoo"], PromptsParams.model_validate(PLAIN))
+        read_schemas(["gone", *contents, "zoo"], PromptsParams.model_validate(PLAIN))
     told = dict(zip(("gone", *contents, "zoo"), caught.value.sentences, strict=True))
     assert "gone.sqlite does not exist" in told["gone"]
     assert "hollow.sqlite holds no tables" in told["hollow"]
@@ -150,29 +154,23 @@ def test_every_database_that_cannot_be_read_is_told_at_once_and_none_is_made(dat
     assert not (databases / "gone").exists()
 
 
-def stage_in(folder: Path, section: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Questions, their receipt and params.yaml in `folder`, which becomes the working directory; the stage's flags."""
-    monkeypatch.chdir(folder)
-    with Path("params.yaml").open("w") as file:
-        YAML().dump({"prompts": section}, file)
-    write_table(questions_of(list(ASKED)), Path("questions.parquet"), "questions")
-    write_receipt(Path("receipt.json"), "questions", len(ASKED), True, Path("questions.parquet"))
-    monkeypatch.setattr(sys, "argv", [
-        "prompts", "--questions=questions.parquet", "--questions-receipt=receipt.json", "--databases=databases",
-        "--prompts=prompts.parquet", "--report=prompts.json",
-    ])  # fmt: skip
+def stage_in(section: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Questions, their receipt and params.yaml in the working directory."""
+    set_arguments(monkeypatch, "prompts")
+    write_params(prompts=section)
+    put("questions", questions_of(list(ASKED)))
 
 
 def test_the_stage_writes_the_same_bytes_twice_and_counts_what_it_dropped(
     tmp_path: Path, databases: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    stage_in(tmp_path, PLAIN | {"max_tokens": 21}, monkeypatch)
+    stage_in(PLAIN | {"max_tokens": 21}, monkeypatch)
     main()
-    first = Path("prompts.parquet").read_bytes(), Path("prompts.json").read_bytes()
+    first = Path("data/prompts.parquet").read_bytes(), Path("reports/prompts.json").read_bytes()
     main()
-    assert first == (Path("prompts.parquet").read_bytes(), Path("prompts.json").read_bytes())
-    tokens = read_table(Path("prompts.parquet"), "prompts")["tokens"]
-    assert read_json(Path("prompts.json")) == {
+    assert first == (Path("data/prompts.parquet").read_bytes(), Path("reports/prompts.json").read_bytes())
+    tokens = read_any(Path("data/prompts.parquet"))["tokens"]
+    assert read_json(Path("reports/prompts.json")) == {
         "in": 5, "out": 5, "databases": 2,
         "tokens": {"min": tokens.min(), "median": tokens.median(), "max": tokens.max()},
         "prompts_with_dropped_tables": 4, "tables_dropped": 8, "gold_reads_dropped_table": 1,
@@ -184,11 +182,11 @@ def test_the_stage_writes_the_same_bytes_twice_and_counts_what_it_dropped(
 
 
 def test_an_invalid_dataset_stops_the_stage(tmp_path: Path, databases: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    stage_in(tmp_path, PLAIN, monkeypatch)
-    write_receipt(Path("receipt.json"), "questions", len(ASKED), False, Path("questions.parquet"))
-    with pytest.raises(UserError, match=r"questions.parquet broke its contract"):
+    stage_in(PLAIN, monkeypatch)
+    put("questions", questions_of(list(ASKED)), valid=False)
+    with pytest.raises(UserError, match=r"data/questions.parquet broke its suite"):
         main()
-    assert not Path("prompts.parquet").exists()
+    assert not Path("data/prompts.parquet").exists()
 
 
 @pytest.mark.parametrize(
@@ -204,7 +202,7 @@ def test_an_invalid_dataset_stops_the_stage(tmp_path: Path, databases: Path, mon
 def test_a_wrong_param_is_told(
     changed: dict[str, Any], told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    stage_in(tmp_path, PLAIN | changed, monkeypatch)
+    stage_in(PLAIN | changed, monkeypatch)
     with pytest.raises(UserError) as caught:
         main()
     assert told in caught.value.sentences[0]

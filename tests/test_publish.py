@@ -17,10 +17,12 @@ from datasets import load_dataset
 from huggingface_hub import DatasetCard, ModelCard
 
 from stages.core.files import sha256_folder, write_json
+from stages.core.layout import DICTIONARY, evaluation_file, receipt_file, report_file
 from stages.publishing.configs import VIEWS, columns_of, features_of
 from tests import ROOT
 from tests.hub import TOKEN
 from tests.publishing.workplace import DATASET, FIGURES, MODEL, QUESTIONS, VERSION, Workplace, small_tables
+from tests.workplace import put
 
 DEMO = [one for one in QUESTIONS if one.startswith("demo/train")]
 
@@ -89,7 +91,7 @@ def test_no_path_no_name_of_this_machine_and_no_token_is_in_what_is_exported(
 ) -> None:
     monkeypatch.setenv("HF_TOKEN", TOKEN)
     workplace.run()
-    files = [*workplace.export.rglob("*.*"), workplace.folder / workplace.flags["report"]]
+    files = [*workplace.export.rglob("*.*"), report_file("publish")]
     for secret in (str(workplace.folder), str(Path.home()), socket.gethostname(), TOKEN, f"/{getpass.getuser()}/"):
         assert not [path for path in files if secret.encode() in path.read_bytes()], secret
 
@@ -110,7 +112,7 @@ def test_a_source_of_ones_own_without_a_licence_is_left_out_and_the_card_and_the
     assert licences(workplace.card) == ["apache-2.0", "cc-by-sa-4.0"]
 
 
-def test_a_source_whose_licence_is_told_is_published_under_it(workplace: Workplace) -> None:
+def test_a_source_whose_licence_is_in_params_is_published_under_it(workplace: Workplace) -> None:
     workplace.set("publish", licences={"mydata": "cc0-1.0"})
     report = workplace.run()
     assert report["left_out"] == {} and report["rows"]["pairs"] == {"train": 6}
@@ -118,8 +120,7 @@ def test_a_source_whose_licence_is_told_is_published_under_it(workplace: Workpla
 
 
 def test_a_known_source_that_may_not_be_passed_on_is_left_out(workplace: Workplace) -> None:
-    file = workplace.folder / workplace.flags["sources"]
-    file.write_text(file.read_text().replace("redistribution: true", "redistribution: false", 1))  # Spider's
+    workplace.replace_in_sources("redistribution: true", "redistribution: false", 1)  # Spider's
     report = workplace.run()
     assert set(report["left_out"]) == {"mydata", "spider"}
     assert "Yu18c" not in workplace.card  # not cited either
@@ -148,12 +149,12 @@ def test_a_base_model_that_the_candidates_are_not_of_lends_them_no_licence(workp
     assert ModelCard.load(workplace.export / "models" / "dpo" / "README.md").data["license"] == "llama2"
 
 
-def test_a_question_that_is_left_out_is_not_told_of_in_the_findings_of_others(workplace: Workplace) -> None:
+def test_a_question_that_is_left_out_is_not_named_in_the_findings_of_others(workplace: Workplace) -> None:
     leak, own = "mydata/train/0000 asks the same on the database secret.", "It returns no row."
     findings = json.dumps({"question_in_train": leak, "empty": own})
     dev = pl.col("question_id") == "demo/dev/0000"
-    told = pl.when(dev).then(pl.lit(findings)).otherwise("findings").alias("findings")
-    workplace.write("gold", small_tables()["gold"].with_columns(told))
+    lines = pl.when(dev).then(pl.lit(findings)).otherwise("findings").alias("findings")
+    put("gold", small_tables()["gold"].with_columns(lines))
     workplace.run()
     [shown] = workplace.rows("gold", "dev")["findings"]
     assert "secret" not in shown and json.loads(shown)["empty"] == own
@@ -163,8 +164,8 @@ def test_a_question_that_is_left_out_is_not_told_of_in_the_findings_of_others(wo
 
 
 def test_the_model_card_tells_of_data_that_is_left_out_and_links_no_test_set_of_it(workplace: Workplace) -> None:
-    workplace.set("evaluate", test_sets=["mydata-dev", "demo-dev"])
-    write_json(workplace.folder / workplace.flags["evaluations"] / "dpo-mydata-dev.json", FIGURES)
+    workplace.set("", test_sets=["mydata-dev", "demo-dev"])
+    write_json(evaluation_file("dpo", "mydata-dev"), FIGURES)
     workplace.run()
     card = ModelCard.load(workplace.export / "models" / "dpo" / "README.md")
     assert "and what is left out there because of its licence: mydata." in card.text
@@ -174,7 +175,7 @@ def test_the_model_card_tells_of_data_that_is_left_out_and_links_no_test_set_of_
 
 def test_where_no_source_may_be_passed_on_the_card_says_that_nothing_is_published(workplace: Workplace) -> None:
     for name, rows in small_tables().items():
-        workplace.write(name, rows.filter(pl.col("question_id").str.starts_with("mydata/")))
+        put(name, rows.filter(pl.col("question_id").str.starts_with("mydata/")))
     report = workplace.run()
     assert report["rows"] == {} and list((workplace.export / "dataset").iterdir()) == [
         workplace.export / "dataset" / "README.md"
@@ -240,16 +241,25 @@ def test_the_model_card_has_the_figures_in_the_hubs_format_linked_to_the_dataset
     assert "likelihood displacement" in card.text and "ipo" not in card.text
 
 
-def test_a_template_that_names_what_there_is_not_is_told(workplace: Workplace, tmp_path: Path) -> None:
+def test_test_sets_of_the_same_split_stay_apart_in_the_hubs_format(workplace: Workplace) -> None:
+    workplace.set("", test_sets=["demo-dev", "spider-dev"])
+    write_json(evaluation_file("dpo", "spider-dev"), FIGURES | {"ex": 0.7})
+    workplace.run()
+    results = ModelCard.load(workplace.export / "models" / "dpo" / "README.md").data.eval_results or []
+    ex = {result.dataset_name: result.metric_value for result in results if result.metric_name == "EX"}
+    assert ex == {"demo-dev": 0.6, "spider-dev": 0.7}
+
+
+def test_a_template_that_names_an_unknown_fact_is_refused(workplace: Workplace, tmp_path: Path) -> None:
     template = tmp_path / "card.md.jinja"
     template.write_text("# {{ title }} by {{ author }}\n")
     workplace.patch.setattr("stages.publishing.dataset.TEMPLATE", template)
     [sentence] = workplace.refused()
-    assert sentence.startswith(f"{template} names something that there is not ('author' is undefined); what it may")
+    assert sentence.startswith(f"{template} names an unknown fact ('author' is undefined); the facts are: ")
     assert not workplace.export.exists()
 
 
-def test_a_template_that_is_no_jinja_is_told_with_its_line(workplace: Workplace, tmp_path: Path) -> None:
+def test_a_template_that_is_no_jinja_is_refused_with_its_line(workplace: Workplace, tmp_path: Path) -> None:
     template = tmp_path / "card.md.jinja"
     template.write_text("# Title\n{% for %}\n")
     workplace.patch.setattr("stages.publishing.models.TEMPLATE", template)
@@ -258,48 +268,47 @@ def test_a_template_that_is_no_jinja_is_told_with_its_line(workplace: Workplace,
 
 
 def test_a_column_that_the_data_dictionary_does_not_tell_of_is_named(workplace: Workplace) -> None:
-    file = workplace.folder / workplace.flags["dictionary"]
-    file.write_text(file.read_text().replace("| `similarity` |", "| `likeness` |"))
-    assert workplace.refused() == ["data/README.md does not tell of `similarity` of `pairs`; add a row to its tables"]
+    DICTIONARY.write_text(DICTIONARY.read_text().replace("| `similarity` |", "| `likeness` |"))
+    assert workplace.refused() == ["data/README.md does not describe `similarity` of `pairs`; add a row to its tables"]
 
 
 # ---- what stops it ----
 
 
 @pytest.mark.parametrize("dataset", small_tables())
-def test_a_dataset_that_broke_its_contract_is_not_exported(dataset: str, workplace: Workplace) -> None:
-    workplace.write(dataset, small_tables()[dataset], valid=False)
+def test_a_dataset_that_broke_its_suite_is_not_exported(dataset: str, workplace: Workplace) -> None:
+    put(dataset, small_tables()[dataset], valid=False)
     [sentence] = workplace.refused()
-    assert f"{dataset}.parquet broke its contract" in sentence
+    assert f"{dataset}.parquet broke its suite" in sentence
     assert not workplace.export.exists()
 
 
 def test_a_dataset_without_a_receipt_or_changed_since_is_not_exported(workplace: Workplace) -> None:
-    (workplace.folder / workplace.flags["pairs-receipt"]).unlink()
-    receipt = workplace.folder / workplace.flags["gold-receipt"]
-    told = receipt.read_text()
-    workplace.write("gold", small_tables()["gold"].head(3))
-    receipt.write_text(told)
+    receipt_file("pairs").unlink()
+    receipt = receipt_file("gold")
+    lines = receipt.read_text()
+    put("gold", small_tables()["gold"].head(3))
+    receipt.write_text(lines)
     missing, changed = sorted(workplace.refused(), reverse=True)
     assert missing == "reports/validation/pairs.json does not exist; run `dvc repro` to make it"
     assert changed.startswith("data/gold.parquet has changed since reports/validation/gold.json was written")
 
 
 def test_datasets_that_do_not_belong_together_are_refused(workplace: Workplace) -> None:
-    workplace.write("exec_results", small_tables()["exec_results"].head(3))
-    told = "`candidates` and `exec_results` do not belong together: 9 rows are in one of them only"
-    assert workplace.refused() == [f"{told}; run `dvc repro` to make both again"]
+    put("exec_results", small_tables()["exec_results"].head(3))
+    lines = "`candidates` and `exec_results` do not belong together: 9 rows are in one of them only"
+    assert workplace.refused() == [f"{lines}; run `dvc repro` to make both again"]
 
 
 def test_a_receipt_of_another_dataset_is_none(workplace: Workplace) -> None:
-    receipt = workplace.folder / workplace.flags["pairs-receipt"]
+    receipt = receipt_file("pairs")
     receipt.write_text(receipt.read_text().replace('"dataset": "pairs"', '"dataset": "sft"'))
     assert workplace.refused() == [
         "reports/validation/pairs.json is a receipt of `sft`, not of data/pairs.parquet; run `dvc repro`"
     ]
 
 
-def test_a_full_disk_is_told_and_what_was_there_stays(workplace: Workplace) -> None:
+def test_a_full_disk_is_reported_and_what_was_there_stays(workplace: Workplace) -> None:
     workplace.run()
     before = sha256_folder(workplace.export)
 
@@ -313,7 +322,7 @@ def test_a_full_disk_is_told_and_what_was_there_stays(workplace: Workplace) -> N
 
 
 @pytest.mark.parametrize(
-    ("changed", "told"),
+    ("changed", "message"),
     [
         ({"version": "0.1"}, "`publish.version` is '0.1'; string should match pattern"),
         ({"dataset": "small"}, "`publish.dataset` is 'small'; give owner/name"),
@@ -332,10 +341,10 @@ def test_a_full_disk_is_told_and_what_was_there_stays(workplace: Workplace) -> N
         ({"adapters": ["sft/weak"]}, "`publish` is "),
     ],
 )
-def test_a_wrong_param_is_told_by_name(changed: dict[str, Any], told: str, workplace: Workplace) -> None:
+def test_a_wrong_param_is_reported_by_name(changed: dict[str, Any], message: str, workplace: Workplace) -> None:
     workplace.set("publish", **changed)
     [sentence] = workplace.refused()
-    assert sentence.startswith(f"params.yaml: {told}")
+    assert sentence.startswith(f"params.yaml: {message}")
 
 
 @pytest.mark.parametrize("name", ["pytorch_model.bin", "optimizer.pt", "code.py"])
@@ -361,15 +370,14 @@ def test_adapters_of_a_model_that_has_none_and_that_belong_to_nothing_are_refuse
 
 
 def test_a_model_that_was_not_evaluated_is_told(workplace: Workplace) -> None:
-    workplace.set("evaluate", test_sets=["demo-dev", "spider-dev"])
+    workplace.set("", test_sets=["demo-dev", "spider-dev"])
     assert workplace.refused() == ["reports/evaluate/dpo-spider-dev.json does not exist; run `dvc repro` to make it"]
 
 
 def test_the_module_ends_with_status_2_and_no_traceback_on_a_mistake(workplace: Workplace) -> None:
     workplace.set("publish", private="yes")
-    flags = [part for name, value in workplace.flags.items() for part in (f"--{name}", value)]
     done = subprocess.run(
-        [sys.executable, "-m", "stages.publish", *flags], capture_output=True, text=True,
+        [sys.executable, "-m", "stages.publish"], capture_output=True, text=True,
         env={"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin"},
     )  # fmt: skip
     assert done.returncode == 2 and done.stderr.startswith("error: params.yaml: `publish.private` is 'yes'; ")

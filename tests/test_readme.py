@@ -14,14 +14,15 @@ from dvc.cli.parser import get_main_parser
 from ray.scripts.scripts import cli as ray_cli
 from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
-from stages.core.tables import COLUMNS, KEYS, write_table
 from stages.corpora.demo.domains import read_domains
 from stages.corpora.demo.kinds import read_kinds
+from stages.datasets.catalog import DATASETS
 from stages.datasets.verdicts import VERDICTS
 from stages.pairs import REJECTED
-from stages.training.objectives import Cdpo, trl_loss
+from stages.training.objectives import Cdpo, trl_loss_arguments
 from tests import ROOT
 from tests.test_pipeline import STAGES, covered, deps, load, outs
+from tests.workplace import put
 
 OF_THE_PAST = ("decisions.md", "log.md")
 FILES = [ROOT / "README.md", *sorted(path for path in (ROOT / "docs").glob("*.md") if path.name not in OF_THE_PAST)]
@@ -257,18 +258,19 @@ def test_every_verdict_is_in_the_table_with_the_filters_that_take_it() -> None:
 # ---- the datasets ----
 
 
-@pytest.mark.parametrize("dataset", COLUMNS)
+@pytest.mark.parametrize("dataset", DATASETS)
 def test_every_column_of_a_dataset_is_described_in_order_with_its_type(dataset: str) -> None:
     names = {pl.String(): "string", pl.Int64(): "int64", pl.Float64(): "float64"}
     rows = table_after(f"## {dataset}", DATA_README)
-    assert [(row[0].strip("`"), row[1]) for row in rows] == [(name, names[t]) for name, t in COLUMNS[dataset].items()]
+    columns = DATASETS[dataset].columns
+    assert [(row[0].strip("`"), row[1]) for row in rows] == [(name, names[dtype]) for name, dtype in columns.items()]
     assert all(row[2] for row in rows)
 
 
-@pytest.mark.parametrize("dataset", COLUMNS)
+@pytest.mark.parametrize("dataset", DATASETS)
 def test_the_key_of_a_dataset_is_told(dataset: str) -> None:
     section = DATA_README[DATA_README.index(f"\n## {dataset}\n") :]
-    assert f"Key: `{KEYS[dataset]}`." in section[: section.index("|")]
+    assert f"Key: `{DATASETS[dataset].key}`." in section[: section.index("|")]
 
 
 # ---- snippets ----
@@ -277,8 +279,9 @@ def test_the_key_of_a_dataset_is_told(dataset: str) -> None:
 def table_of(dataset: str, **values: object) -> pl.DataFrame:
     """Two rows of a dataset: `values`, and something of the right type elsewhere."""
     fill = {pl.String(): "0", pl.Int64(): 0, pl.Float64(): 0.0}
-    rows = [{**{name: fill[t] for name, t in COLUMNS[dataset].items()}, **values, KEYS[dataset]: key} for key in "ab"]
-    return pl.DataFrame(rows, schema=COLUMNS[dataset])
+    columns, key = DATASETS[dataset].columns, DATASETS[dataset].key
+    rows = [{**{name: fill[dtype] for name, dtype in columns.items()}, **values, key: text} for text in "ab"]
+    return pl.DataFrame(rows, schema=columns)
 
 
 @pytest.fixture
@@ -292,12 +295,12 @@ def made(
         "exec_results": table_of("exec_results", verdict="mismatch"), "candidates": table_of("candidates"),
         "pairs": table_of("pairs", **asked), "sft": table_of("sft", prompt=prompt, completion=asked["chosen"]),
     }  # fmt: skip
+    monkeypatch.chdir(tmp_path)
     for dataset, frame in tables.items():
-        write_table(frame, tmp_path / f"data/{dataset}.parquet", dataset)
+        put(dataset, frame)
     model.save_pretrained(tmp_path / "models/sft/strong")
     tokenizer.save_pretrained(tmp_path / "models/sft/strong")
     monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "cache")
-    monkeypatch.chdir(tmp_path)
     return tmp_path
 
 
@@ -310,6 +313,6 @@ def test_every_python_snippet_runs(code: str, made: Path) -> None:
     exec(code, names)  # the README's own code
     if "trainer" in names:
         args = names["trainer"].args
-        loss = trl_loss(Cdpo(beta=args.beta, epsilon=args.label_smoothing))
+        loss = trl_loss_arguments(Cdpo(beta=args.beta, epsilon=args.label_smoothing))
         assert args.loss_type == loss["loss_type"]
         assert args.loss_weights == pytest.approx(loss["loss_weights"])

@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 
 from stages.core.files import read_json
-from stages.core.tables import read_table
+from stages.core.tables import read_any
 from tests.real import REAL
 from tests.test_end_to_end import commit, copy_repository, run, stages_run
 
@@ -42,7 +42,7 @@ def test_the_recipe_runs_from_spiders_files_to_valid_pairs(repository: Path) -> 
     targets = ["validate@sft", "validate@pairs"]
     told = run(repository, "dvc", "exp", "run", "-S", "corpus.allow_missing=true", *targets)
     assert {name.partition("@")[0] for name in stages_run(told)} == {*DATA_HALF, "validate", "check_params"}
-    tables = {name: read_table(repository / "data" / f"{name}.parquet", name) for name in (*DATA_HALF[1:], "questions")}
+    tables = {name: read_any(repository / "data" / f"{name}.parquet") for name in (*DATA_HALF[1:], "questions")}
     assert tables["questions"].group_by("split").len().sort("split").rows() == [("dev", 972), ("train", 6904)]
     assert tables["candidates"].height == tables["exec_results"].height == 45 * 972
     assert all(read_json(repository / f"reports/validation/{name}.json")["valid"] for name in ("sft", "pairs"))
@@ -53,10 +53,10 @@ def test_the_recipe_runs_from_spiders_files_to_valid_pairs(repository: Path) -> 
 
 
 def test_every_gold_that_can_be_executed_is_and_the_known_bad_ones_are_found(repository: Path) -> None:
-    gold = read_table(repository / "data" / "gold.parquet", "gold")
+    gold = read_any(repository / "data" / "gold.parquet")
     bad = gold.filter(pl.col("verdict") != "ok")
     assert bad["question_id"].to_list() == [f"spider/train/{number}" for number in (3153, 4513, 4514)]
-    sft = read_table(repository / "data" / "sft.parquet", "sft")
+    sft = read_any(repository / "data" / "sft.parquet")
     assert not set(bad["question_id"]) & set(sft["question_id"])
     assert read_json(repository / "reports" / "sft.json")["dropped"]["gold_exec_error"] == 3
 

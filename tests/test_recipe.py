@@ -14,7 +14,7 @@ from stages.check_params import check_params
 from stages.core.errors import UserError
 from stages.core.params import read_sections
 from stages.recipe import DEMO as DEMO_OF_THE_WORKING_DIRECTORY
-from stages.recipe import main, merged, write_merged
+from stages.recipe import changes, main, merged, write_merged
 from tests import ROOT
 
 RECIPES = sorted((ROOT / "models" / "recipes").glob("*.yaml"))
@@ -47,11 +47,11 @@ def test_without_apply_it_tells_the_changes_and_writes_nothing(
     before = Path("params.yaml").read_bytes()
     source = "own: {layout: folder, dev: {share: 1.0, limit: null}}"
     text = f"pairs: {{neg_limit: 3, dedup: true}}\ncorpus:\n  demo: null\n  sources:\n    {source}\n"
-    call(monkeypatch, f"{text}evaluate: {{test_sets: [own-dev]}}\n")
-    told = capsys.readouterr().out.splitlines()
-    assert told[0].startswith("corpus.demo: {") and told[2] == "pairs.neg_limit: 1 -> 3"
-    assert told[1].startswith("corpus.sources.own: None -> {'layout': 'folder'")
-    assert told[3] == "evaluate.test_sets: ['demo-dev', 'demo-test'] -> ['own-dev']" and len(told) == 4
+    call(monkeypatch, f"{text}test_sets: [own-dev]\n")
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("corpus.demo: {") and lines[2] == "pairs.neg_limit: 1 -> 3"
+    assert lines[1].startswith("corpus.sources.own: None -> {'layout': 'folder'")
+    assert lines[3] == "test_sets: ['demo-dev', 'demo-test'] -> ['own-dev']" and len(lines) == 4
     assert Path("params.yaml").read_bytes() == before and not list(folder.glob("*.partial"))
 
 
@@ -71,7 +71,7 @@ def test_with_apply_only_the_named_values_change_and_every_comment_stays(
     ("text", "gone"),
     [
         ("corpus:\n  demo: null\n  sources: {own: {layout: folder, dev: {share: 1.0, limit: null}}}\n"
-         "evaluate: {test_sets: [own-dev]}\n", "demo"),
+         "test_sets: [own-dev]\n", "demo"),
         ("train_sft: {strong: {base: org/model, revision: main, scratch: null}}\n", "scratch"),
     ],
 )
@@ -106,30 +106,37 @@ def test_what_is_added_to_a_block_stands_at_its_end() -> None:
     text, taken = (ROOT / "params.yaml").read_text(), "train: {share: 1.0, limit: null}"
     for name in ("mine", "other"):
         text = merged(text, f"corpus: {{sources: {{{name}: {{layout: folder, {taken}}}}}}}\n")
-    added = text[text.index("  sources:\n") : text.index("gold:")].splitlines()
+    added = text[text.index("  sources:\n") : text.index("# The safety nets")].splitlines()
     assert [line.split(":")[0].strip() for line in added] == ["sources", "mine", "other", ""]
 
 
+def test_a_new_block_comes_with_its_comments_and_another_value_with_none() -> None:
+    added = "  sources:\n    # Mine.\n    own:\n      # All.\n      share: 1.0\n"
+    recipe = f"# Of the recipe.\npairs:\n  # Three.\n  neg_limit: 3\ncorpus:\n{added}"
+    text = (ROOT / "params.yaml").read_text()
+    expected = text.replace("neg_limit: 1\n", "neg_limit: 3\n").replace("  sources: {}\n", added)
+    assert merged(text, recipe) == expected
+
+
 def test_another_objective_and_its_block_go_where_they_belong(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    before = read_sections()["train_dpo"]
+    before: Any = read_sections()
     lora = "lora: {rank: 8, alpha: 16, dropout: 0.0}"
-    call(monkeypatch, f"train_dpo: {{objective: kto, kto: {{beta: 0.2}}, {lora}}}", "--apply")
-    after = read_sections()["train_dpo"]
-    assert isinstance(before, dict) and isinstance(after, dict)
-    assert {name: value for name, value in after.items() if value != before[name]} == {
-        "objective": "kto", "kto": {**before["kto"], "beta": 0.2}, "lora": {"rank": 8, "alpha": 16, "dropout": 0.0},
+    call(monkeypatch, f"train_dpo: {{objective: kto, {lora}}}\nobjectives: {{kto: {{beta: 0.2}}}}", "--apply")
+    assert {name: (old, new) for name, old, new in changes(before, read_sections())} == {
+        "train_dpo.objective": ("cdpo", "kto"), "objectives.kto.beta": (0.1, 0.2),
+        "train_dpo.lora": (None, {"rank": 8, "alpha": 16, "dropout": 0.0}),
     }  # fmt: skip
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
-        ("train_dpo: {kto: {beta: 0.2, epsilon: 0.1}}\n", "mine.yaml: `train_dpo.kto.epsilon` is not a param"),
+        ("objectives: {kto: {beta: 0.2, epsilon: 0.1}}\n", "mine.yaml: `objectives.kto.epsilon` is not a param"),
         ("pears: {neg_limit: 3}\n", "mine.yaml: `pears` is not a section"),
         ("pairs: {neg_limits: 3}\n", "mine.yaml: `pairs.neg_limits` is not a param"),
         ("pairs: {neg_limit: 0}\n", "mine.yaml: `pairs.neg_limit` is 0"),
         ("corpus: {demo: null, sources: {spider: {train: {share: 1.0, limit: null}}}}\n",
-         "mine.yaml: `evaluate.test_sets` has demo-dev, which no source of `corpus` gives; there are: spider-train"),
+         "mine.yaml: `test_sets` has demo-dev, which no source of `corpus` gives; there are: spider-train"),
         ("pairs: [", "mine.yaml is not valid YAML"),
         ("bogus: null\n", "mine.yaml: `bogus` is not a section"),
         ("train_dpo: {bogus: null}\n", "mine.yaml: `train_dpo.bogus` is not a param"),
@@ -140,25 +147,25 @@ def test_another_objective_and_its_block_go_where_they_belong(folder: Path, monk
     ],
 )  # fmt: skip
 def test_a_recipe_with_a_mistake_changes_nothing(
-    folder: Path, monkeypatch: pytest.MonkeyPatch, text: str, told: str
+    folder: Path, monkeypatch: pytest.MonkeyPatch, text: str, message: str
 ) -> None:
     before = Path("params.yaml").read_bytes()
-    with pytest.raises(UserError, match=told.replace("`", ".")):
+    with pytest.raises(UserError, match=message.replace("`", ".")):
         call(monkeypatch, text, "--apply")
     assert Path("params.yaml").read_bytes() == before and not list(folder.glob("*.partial"))
 
 
-def test_a_mistake_that_params_have_by_themselves_is_told_of_them(
+def test_a_mistake_that_params_have_by_themselves_names_params(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     params = Path("params.yaml")
     params.write_text(params.read_text().replace("wall_seconds: 60", "wall_seconds: abc", 1))
     with pytest.raises(UserError) as caught:
-        call(monkeypatch, "gold: {memory_mb: 1}\n")
-    assert [told.split(";")[0] for told in caught.value.sentences] == [
-        "params.yaml: `gold.wall_seconds` is 'abc'", "mine.yaml: `gold.memory_mb` is 1",
+        call(monkeypatch, "execution: {memory_mb: 1}\n")
+    assert [lines.split(";")[0] for lines in caught.value.sentences] == [
+        "params.yaml: `execution.wall_seconds` is 'abc'", "mine.yaml: `execution.memory_mb` is 1",
     ]  # fmt: skip
-    call(monkeypatch, "gold: {wall_seconds: 30}\n")  # a recipe may put it right
+    call(monkeypatch, "execution: {wall_seconds: 30}\n")  # a recipe may put it right
 
 
 def text_after(*recipes: Path) -> str:
@@ -174,7 +181,7 @@ def test_what_a_recipe_gives_does_not_depend_on_the_one_before(before: Path, rec
     assert text_after(before, recipe) == text_after(recipe)
 
 
-def test_what_goes_back_to_the_demo_is_told_and_what_it_does_not_name_stays(
+def test_what_goes_back_to_the_demo_is_shown_and_what_it_does_not_name_stays(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run(monkeypatch, DEMO.with_name("sense-7b.yaml"), "--apply")
@@ -182,9 +189,9 @@ def test_what_goes_back_to_the_demo_is_told_and_what_it_does_not_name_stays(
     params.write_text(params.read_text().replace("dedup: true", "dedup: false").replace("seed: 7", "seed: 77"))
     capsys.readouterr()
     run(monkeypatch, DEMO.with_name("qwen2.5-coder-1.5b.yaml"), "--apply")
-    told = capsys.readouterr().out.splitlines()
-    assert "pairs.dedup: False -> True" in told and "prompts.tokenizer: codellama/CodeLlama-7b-hf -> None" in told
-    assert any(line.startswith("corpus.sources.bird: {") and line.endswith("} -> None") for line in told)
+    lines = capsys.readouterr().out.splitlines()
+    assert "pairs.dedup: False -> True" in lines and "prompts.tokenizer: codellama/CodeLlama-7b-hf -> None" in lines
+    assert any(line.startswith("corpus.sources.bird: {") and line.endswith("} -> None") for line in lines)
     after: Any = read_sections()
     assert list(after["corpus"]["sources"]) == ["spider"] and after["pairs"]["seed"] == 77
 

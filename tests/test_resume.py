@@ -14,61 +14,54 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from ruamel.yaml import YAML
 from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
 from stages.core.files import sha256_file, sha256_folder
-from stages.core.receipts import write_receipt
-from stages.core.tables import COLUMNS, write_table
 from tests import ROOT
 from tests.cached import records_in
-from tests.execution.world import write_prompts, write_questions
 from tests.test_candidates import PARAMS as CANDIDATES_PARAMS
-from tests.test_train_dpo import PARAMS as DPO_PARAMS
 from tests.test_train_sft import PARAMS as SFT_PARAMS
+from tests.training.test_objectives import BLOCKS
+from tests.training.test_objectives import PARAMS as DPO_PARAMS
+from tests.workplace import put, put_rows, write_params, write_prompts, write_questions
 
 pytestmark = pytest.mark.slow
 SIZE = {"vocab_size": 320, "hidden_size": 64, "layers": 2, "heads": 2}
 PARAMS = {
     "train_sft": {"weak": SFT_PARAMS | {"scratch": SIZE, "epochs": 20.0}},  # 120 steps, 6 an epoch
-    "candidates": CANDIDATES_PARAMS | {"n": 8, "max_tokens": 64},
+    "candidates": CANDIDATES_PARAMS | {"model": "sft/strong", "n": 8, "max_tokens": 64},
     "train_dpo": DPO_PARAMS | {"epochs": 9.5},  # 114 steps, 12 an epoch
+    "objectives": BLOCKS,
 }
-COMMANDS = {
-    "train_sft": [
-        "--role=weak", "--sft=sft.parquet", "--sft-receipt=sft.json", "--model=models/weak", "--report=report.json",
-        "--live=live",
-    ],
-    "candidates": [
-        "--questions=questions.parquet", "--questions-receipt=questions.json", "--prompts=prompts.parquet",
-        "--prompts-receipt=prompts.json", "--corpus-report=corpus.json", "--model=base",
-        "--candidates=candidates.parquet", "--report=report.json",
-    ],
-    "train_dpo": [
-        "--pairs=pairs.parquet", "--pairs-receipt=pairs.json", "--base=base", "--model=models/dpo",
-        "--report=report.json", "--live=live",
-    ],
-}  # fmt: skip
+COMMANDS: dict[str, list[str]] = {"train_sft": ["--role=weak"], "candidates": [], "train_dpo": []}
+"""Stage to its flags."""
+REPORTS = {
+    "models/sft/weak": ["reports/train_sft/weak.json", "reports/train_sft/weak"],
+    "models/dpo": ["reports/train_dpo.json", "reports/train_dpo"],
+    "data/candidates.parquet": ["reports/candidates.json"],
+}
+"""What a stage makes, to its report and curves."""
 
 
 @pytest.fixture
 def folder(
-    tmp_path: Path, sft_rows: pl.DataFrame, model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast
+    tmp_path: Path, sft_rows: pl.DataFrame, model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> Path:
     """A working directory with the inputs and the params of the three stages."""
-    write_training_inputs(tmp_path, sft_rows, model, tokenizer)
-    with (tmp_path / "params.yaml").open("w") as file:
-        YAML().dump(PARAMS, file)
-    write_questions(tmp_path, ["SELECT 1"] * 200)
-    write_prompts(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    write_training_inputs(sft_rows, model, tokenizer)
+    write_params(**PARAMS)
+    write_questions(["SELECT 1"] * 200)
+    write_prompts()
     return tmp_path
 
 
 def write_training_inputs(
-    folder: Path, sft_rows: pl.DataFrame, model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast
+    sft_rows: pl.DataFrame, model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast
 ) -> None:
-    """The SFT set, the pairs, their receipts, and the model that preference learning starts from."""
-    pairs = [
+    """Writes the SFT set, the pairs, their receipts, and the model that preference learning starts from."""
+    rows = [
         {
             "pair_id": f"{number:016x}", "question_id": row["question_id"], "db_id": "music", "prompt": row["prompt"],
             "chosen": row["completion"], "rejected": row["completion"][: 9 + number], "chosen_id": None,
@@ -76,11 +69,10 @@ def write_training_inputs(
         }
         for number, row in enumerate(sft_rows.to_dicts())
     ]  # fmt: skip
-    for name, rows in {"sft": sft_rows, "pairs": pl.DataFrame(pairs, schema=COLUMNS["pairs"])}.items():
-        write_table(rows, folder / f"{name}.parquet", name)
-        write_receipt(folder / f"{name}.json", name, rows.height, True, folder / f"{name}.parquet")
-    model.save_pretrained(folder / "base")
-    tokenizer.save_pretrained(folder / "base")
+    put("sft", sft_rows)
+    put_rows("pairs", rows)
+    model.save_pretrained("models/sft/strong")
+    tokenizer.save_pretrained("models/sft/strong")
 
 
 def start(stage: str, folder: Path) -> "subprocess.Popen[bytes]":
@@ -113,8 +105,8 @@ def made(folder: Path, out: str) -> list[str]:
     """What the stage left: hashes of its outputs. The work folder is gone."""
     path = folder / out
     assert not path.with_name(path.name + ".partial").exists()
-    kept = [path, folder / "report.json", folder / "live"]
-    return [sha256_folder(path) if path.is_dir() else sha256_file(path) for path in kept if path.exists()]
+    kept = [path, *(folder / report for report in REPORTS[out])]
+    return [sha256_folder(path) if path.is_dir() else sha256_file(path) for path in kept]
 
 
 def steps(work: Path) -> list[int]:
@@ -122,7 +114,7 @@ def steps(work: Path) -> list[int]:
 
 
 @pytest.mark.parametrize(
-    ("stage", "out", "last"), [("train_sft", "models/weak", 120), ("train_dpo", "models/dpo", 114)]
+    ("stage", "out", "last"), [("train_sft", "models/sft/weak", 120), ("train_dpo", "models/dpo", 114)]
 )
 def test_a_killed_training_goes_on_from_its_last_checkpoint_to_the_same_bytes(
     stage: str, out: str, last: int, folder: Path
@@ -146,7 +138,7 @@ def test_a_killed_sampling_keeps_its_finished_batches_and_ends_with_the_same_byt
     folder: Path, cache_folder: Path
 ) -> None:
     finish("candidates", folder)
-    whole, all_of_them = made(folder, "candidates.parquet"), records_in(cache_folder)
+    whole, all_of_them = made(folder, "data/candidates.parquet"), records_in(cache_folder)
     shutil.rmtree(cache_folder)
     kill_once(lambda: len(records_in(cache_folder)) >= 3 * 32, "candidates", folder)  # 4 questions × 8 samples a batch
     kept = records_in(cache_folder)
@@ -154,5 +146,5 @@ def test_a_killed_sampling_keeps_its_finished_batches_and_ends_with_the_same_byt
     kill_once(lambda: len(records_in(cache_folder)) > len(kept) + 32, "candidates", folder)
     assert kept.items() <= records_in(cache_folder).items()
     finish("candidates", folder)
-    assert made(folder, "candidates.parquet") == whole
+    assert made(folder, "data/candidates.parquet") == whole
     assert records_in(cache_folder) == all_of_them

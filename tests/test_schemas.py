@@ -1,6 +1,7 @@
 """Every expectation of every suite: a valid table meets it, and one break fails it and nothing else."""
 
 import json
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -8,43 +9,45 @@ import polars as pl
 import pytest
 
 from stages import sft
-from stages.core.tables import COLUMNS, KEYS, features
+from stages.core.layout import DATABASES, dataset_file
+from stages.core.tables import features
+from stages.datasets.catalog import DATASETS
 from stages.datasets.difficulties import DIFFICULTIES
 from stages.datasets.verdicts import ERROR_CLASSES, GOLD_FLAGS, GOLD_VERDICTS, VERDICTS
 from stages.execution.comparison import CONTRACT_NAMES
 from stages.validate import orphans, sentence
-from stages.validation.suites import Suite, broken, read_suite
+from stages.validation.suites import Suite, failed_expectations, read_suite
 from tests import FIXTURES, ROOT
 
 FOLDER = FIXTURES / "schemas"
 SUITES = ROOT / "schemas"
 CASES: dict[str, dict[str, Any]] = {
-    name: json.loads((FOLDER / f"{name}.json").read_text(encoding="utf-8")) for name in COLUMNS
+    name: json.loads((FOLDER / f"{name}.json").read_text(encoding="utf-8")) for name in DATASETS
 }
 """Dataset to a valid table, the keys of its parent, and for each expectation a break: a row with other values (`set`),
 a column that is dropped or of another type, or a table without rows."""
 TYPES = {pl.String(): "str", pl.Int64(): "int64", pl.Float64(): "float64"}
 
 
+@cache
 def suite_of(dataset: str) -> Suite:
     return read_suite(SUITES / f"{dataset}.json")
 
 
 def table_of(dataset: str) -> pl.DataFrame:
-    return pl.DataFrame(CASES[dataset]["rows"], schema=COLUMNS[dataset])
+    return pl.DataFrame(CASES[dataset]["rows"], schema=DATASETS[dataset].columns)
 
 
-def parent_of(dataset: str, folder: Path) -> Path:
-    """The parent of a dataset, written under `folder`."""
+def write_parent(dataset: str) -> None:
+    """Writes the parent of a dataset."""
     parent = CASES[dataset]["parent"]
     if parent["name"] == "databases":
         for db_id in parent["columns"]["db_id"]:
-            (folder / "databases" / db_id).mkdir(parents=True)
-            (folder / "databases" / db_id / f"{db_id}.sqlite").touch()
-        return folder / "databases"
-    path = folder / f"{parent['name']}.parquet"
-    pl.DataFrame(parent["columns"]).write_parquet(path)
-    return path
+            (DATABASES / db_id).mkdir(parents=True)
+            (DATABASES / db_id / f"{db_id}.sqlite").touch()
+        return
+    dataset_file(parent["name"]).parent.mkdir(exist_ok=True)
+    pl.DataFrame(parent["columns"]).write_parquet(dataset_file(parent["name"]))
 
 
 def break_table(frame: pl.DataFrame, change: dict[str, Any]) -> pl.DataFrame:
@@ -67,13 +70,19 @@ def touched_by(change: dict[str, Any], suite: Suite) -> Suite:
     return [one for one in suite if any(f'"{column}"' in json.dumps(one["kwargs"]) for column in columns)]
 
 
-@pytest.mark.parametrize("dataset", COLUMNS)
-def test_the_valid_table_meets_its_contract(dataset: str, tmp_path: Path) -> None:
+@pytest.fixture(autouse=True)
+def working_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.mark.parametrize("dataset", DATASETS)
+def test_the_valid_table_meets_its_suite(dataset: str) -> None:
     frame, suite = table_of(dataset), suite_of(dataset)
-    assert broken(frame, suite, orphans(frame, suite, parent_of(dataset, tmp_path))) == []
+    write_parent(dataset)
+    assert failed_expectations(frame, suite, orphans(frame, suite)) == []
 
 
-@pytest.mark.parametrize("dataset", COLUMNS)
+@pytest.mark.parametrize("dataset", DATASETS)
 def test_every_expectation_has_a_name_of_its_own_and_a_break(dataset: str) -> None:
     names = [expectation["meta"]["id"] for expectation in suite_of(dataset)]
     assert names == list(CASES[dataset]["breaks"])
@@ -82,39 +91,40 @@ def test_every_expectation_has_a_name_of_its_own_and_a_break(dataset: str) -> No
 @pytest.mark.parametrize(
     ("dataset", "name"), [(dataset, name) for dataset, case in CASES.items() for name in case["breaks"]]
 )
-def test_a_break_fails_exactly_its_expectation_and_the_message_tells_where(
-    dataset: str, name: str, tmp_path: Path
-) -> None:
+def test_a_break_fails_exactly_its_expectation_and_the_message_tells_where(dataset: str, name: str) -> None:
     change = CASES[dataset]["breaks"][name]
     suite = touched_by(change, suite_of(dataset))
     frame = break_table(table_of(dataset), change)
-    failures = broken(frame, suite, orphans(frame, suite, parent_of(dataset, tmp_path)))
+    write_parent(dataset)
+    failures = failed_expectations(frame, suite, orphans(frame, suite))
     assert [failure.id for failure in failures] == [name]
-    message = sentence(dataset, failures[0], frame)
+    message = sentence(DATASETS[dataset], failures[0], frame)
     assert message.startswith(f"{dataset}: `{name}` ")
     if "row" in change:
-        assert f"row {change['row']} ({KEYS[dataset]} = {frame[change['row'], KEYS[dataset]]!r}" in message
+        key = DATASETS[dataset].key
+        assert f"row {change['row']} ({key} = {frame[change['row'], key]!r}" in message
         assert all(column in message for column in change["set"])
     else:
         assert str(change.get("drop", change.get("retype", "found 0"))) in message
 
 
-@pytest.mark.parametrize("dataset", COLUMNS)
+@pytest.mark.parametrize("dataset", DATASETS)
 def test_the_suite_the_tables_and_the_hub_features_agree_on_columns_and_types(dataset: str) -> None:
     suite = {expectation["meta"]["id"]: expectation["kwargs"] for expectation in suite_of(dataset)}
-    assert suite["columns"] == {"column_set": list(COLUMNS[dataset]), "exact_match": True}
-    assert [suite[f"{column}-type"] for column in COLUMNS[dataset]] == [
-        {"column": column, "type_": TYPES[dtype]} for column, dtype in COLUMNS[dataset].items()
+    columns = DATASETS[dataset].columns
+    assert suite["columns"] == {"column_set": list(columns), "exact_match": True}
+    assert [suite[f"{column}-type"] for column in columns] == [
+        {"column": column, "type_": TYPES[dtype]} for column, dtype in columns.items()
     ]
-    hub = {column: value.dtype for column, value in features(dataset).items()}
-    assert hub == {column: TYPES[dtype].replace("str", "string") for column, dtype in COLUMNS[dataset].items()}
+    hub = {column: value.dtype for column, value in features(DATASETS[dataset]).items()}
+    assert hub == {column: TYPES[dtype].replace("str", "string") for column, dtype in columns.items()}
 
 
-@pytest.mark.parametrize("dataset", COLUMNS)
+@pytest.mark.parametrize("dataset", DATASETS)
 def test_the_suite_is_named_after_its_dataset_and_covers_its_key(dataset: str) -> None:
     assert json.loads((SUITES / f"{dataset}.json").read_text(encoding="utf-8"))["name"] == dataset
     names = {expectation["meta"]["id"] for expectation in suite_of(dataset)}
-    assert {f"{KEYS[dataset]}-unique", f"{KEYS[dataset]}-present"} <= names
+    assert {f"{DATASETS[dataset].key}-unique", f"{DATASETS[dataset].key}-present"} <= names
 
 
 def kwargs_of(dataset: str, name: str) -> dict[str, Any]:

@@ -15,8 +15,8 @@ import pytest
 
 from stages import score
 from stages.core.errors import UserError
-from stages.execution.worker import Item
-from stages.execution.worker_pool import Engine, Job, Record, local
+from stages.execution.records import Item, Outcome
+from stages.execution.worker_pool import Executor, Job, local
 from tests import ROOT
 from tests.cached import records_in
 from tests.execution.world import ENDLESS, counting, make_database
@@ -91,12 +91,12 @@ def executed(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """How many queries each call of the engine had to execute."""
     counts: list[int] = []
 
-    def engine_of(*_: object) -> Engine[Item]:
+    def engine_of(*_: object) -> Executor[Item, Outcome]:
         def counted(
-            job: Job[Item], tasks: Sequence[Item], chunks: list[list[int]]
-        ) -> Iterator[dict[int, Record]]:
+            job: Job[Item, Outcome], tasks: Sequence[Item], chunks: list[list[int]]
+        ) -> Iterator[dict[int, Outcome]]:
             counts.append(sum(map(len, chunks)))
-            one: Engine[Item] = local(1)
+            one: Executor[Item, Outcome] = local(1)
             return one(job, tasks, chunks)
 
         return counted
@@ -269,6 +269,17 @@ def test_a_second_run_executes_nothing_and_writes_the_same_bytes(
     first = made()
     run(monkeypatch)
     assert executed == [len(TEXTS)] and made() == first
+
+
+def test_golds_are_audited_once_and_an_unstable_order_does_not_count(
+    monkeypatch: pytest.MonkeyPatch, executed: list[int]
+) -> None:
+    golds = ["SELECT name FROM singer ORDER BY age", "SELECT name FROM singer ORDER BY name"]
+    write(golds, ["SELECT name FROM singer ORDER BY age, name DESC"] * 2)
+    for _ in range(2):
+        run(monkeypatch)
+        assert [item["verdict"] for item in items()] == ["match", "mismatch"]
+    assert executed == [2, 2]  # the golds, then the predictions; nothing the second time
 
 
 def test_a_deleted_cache_changes_no_byte(

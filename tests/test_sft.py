@@ -1,16 +1,15 @@
-import sys
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 import pytest
-from ruamel.yaml import YAML
 
 from stages.core.errors import UserError
 from stages.core.files import read_json
-from stages.core.receipts import write_receipt
-from stages.core.tables import COLUMNS, read_table, write_table
+from stages.core.tables import read_any
+from stages.datasets.catalog import DATASETS
 from stages.sft import drop_reasons, main, sft_rows
+from tests.workplace import put, set_arguments, write_params
 
 
 def question(question_id: str, split: str = "train") -> dict[str, str]:
@@ -23,7 +22,7 @@ def question(question_id: str, split: str = "train") -> dict[str, str]:
 
 def gold(question_id: str, verdict: str = "ok", flags: str = "") -> dict[str, Any]:
     known = {"question_id": question_id, "verdict": verdict, "flags": flags}
-    return {column: known.get(column) for column in COLUMNS["gold"]}
+    return {column: known.get(column) for column in DATASETS["gold"].columns}
 
 
 def prompt(question_id: str, lost: str = "[]") -> dict[str, Any]:
@@ -35,11 +34,11 @@ def prompt(question_id: str, lost: str = "[]") -> dict[str, Any]:
 
 TRAIN = ("good", "failed", "slow", "tied", "both", "empty", "lost")
 QUESTIONS = pl.DataFrame(
-    [question("dev", split="dev"), *(question(one) for one in TRAIN)], schema=COLUMNS["questions"]
+    [question("dev", split="dev"), *(question(one) for one in TRAIN)], schema=DATASETS["questions"].columns
 )
 PROMPTS = pl.DataFrame(
     [prompt("dev"), *(prompt(one, '["song"]' if one in ("lost", "both") else "[]") for one in TRAIN)],
-    schema=COLUMNS["prompts"],
+    schema=DATASETS["prompts"].columns,
 )
 GOLD = pl.DataFrame(
     [
@@ -47,7 +46,7 @@ GOLD = pl.DataFrame(
         gold("tied", flags="limit_tie"), gold("both", flags="empty,limit_tie"), gold("empty", flags="empty"),
         gold("lost"),
     ],
-    schema=COLUMNS["gold"],
+    schema=DATASETS["gold"].columns,
 )  # fmt: skip
 
 
@@ -70,9 +69,12 @@ def test_a_flag_is_not_taken_for_a_part_of_another() -> None:
     assert "flag_limit_tie" not in drop_reasons(QUESTIONS, odd, PROMPTS, ["limit_tie"])["reason"].to_list()
 
 
-def test_a_question_without_a_gold_verdict_is_left_out() -> None:
-    reasons = drop_reasons(QUESTIONS, GOLD.filter(pl.col("question_id") != "good"), PROMPTS, [])
-    assert reasons.filter(pl.col("question_id") == "good")["reason"].to_list() == ["gold_missing"]
+@pytest.mark.parametrize("dataset", ["gold", "prompts"])
+def test_a_question_that_another_dataset_lacks_is_refused(dataset: str) -> None:
+    frames = {"gold": GOLD, "prompts": PROMPTS}
+    frames[dataset] = frames[dataset].filter(pl.col("question_id") != "good")
+    with pytest.raises(UserError, match=rf"{dataset} has no row for 1 questions \(the first: good\)"):
+        drop_reasons(QUESTIONS, frames["gold"], frames["prompts"], [])
 
 
 def test_the_prompt_is_that_of_the_dataset_and_the_completion_the_gold() -> None:
@@ -84,16 +86,12 @@ def test_the_prompt_is_that_of_the_dataset_and_the_completion_the_gold() -> None
 
 
 def stage_in(folder: Path, section: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Tables, true receipts and params.yaml in `folder`, which becomes the working directory, and the stage's flags."""
+    """Datasets, true receipts and params.yaml in `folder`, which becomes the working directory."""
     monkeypatch.chdir(folder)
-    with Path("params.yaml").open("w") as file:
-        YAML().dump({"sft": section}, file)
-    flags = ["--sft", "sft.parquet", "--report", "sft.json"]
+    set_arguments(monkeypatch, "sft")
+    write_params(sft=section)
     for name, frame in {"questions": QUESTIONS, "gold": GOLD, "prompts": PROMPTS}.items():
-        write_table(frame, Path(f"{name}.parquet"), name)
-        write_receipt(Path(f"{name}.receipt.json"), name, frame.height, True, Path(f"{name}.parquet"))
-        flags += [f"--{name}", f"{name}.parquet", f"--{name}-receipt", f"{name}.receipt.json"]
-    monkeypatch.setattr(sys, "argv", ["sft", *flags])
+        put(name, frame)
 
 
 def test_the_stage_writes_the_same_bytes_twice_and_counts_what_it_dropped(
@@ -101,11 +99,11 @@ def test_the_stage_writes_the_same_bytes_twice_and_counts_what_it_dropped(
 ) -> None:
     stage_in(tmp_path, {"drop_flags": ["limit_tie"]}, monkeypatch)
     main()
-    first = Path("sft.parquet").read_bytes()
+    first = Path("data/sft.parquet").read_bytes()
     main()
-    assert first == Path("sft.parquet").read_bytes()
-    assert read_table(Path("sft.parquet"), "sft")["question_id"].to_list() == ["empty", "good"]
-    assert read_json(Path("sft.json")) == {
+    assert first == Path("data/sft.parquet").read_bytes()
+    assert read_any(Path("data/sft.parquet"))["question_id"].to_list() == ["empty", "good"]
+    assert read_json(Path("reports/sft.json")) == {
         "in": 8, "out": 2,
         "dropped": {
             "flag_limit_tie": 2, "gold_exec_error": 1, "gold_over_budget": 1, "gold_table_dropped": 1, "not_train": 1,
@@ -115,10 +113,10 @@ def test_the_stage_writes_the_same_bytes_twice_and_counts_what_it_dropped(
 
 def test_an_invalid_dataset_stops_the_stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     stage_in(tmp_path, {"drop_flags": []}, monkeypatch)
-    write_receipt(Path("gold.receipt.json"), "gold", GOLD.height, False, Path("gold.parquet"))
-    with pytest.raises(UserError, match=r"gold.parquet broke its contract"):
+    put("gold", GOLD, valid=False)
+    with pytest.raises(UserError, match=r"data/gold.parquet broke its suite"):
         main()
-    assert not Path("sft.parquet").exists()
+    assert not Path("data/sft.parquet").exists()
 
 
 def test_an_unknown_flag_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,20 +1,19 @@
 import shutil
-import sys
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 import pytest
 from huggingface_hub import constants
-from ruamel.yaml import YAML
 
 from stages import train_sft
 from stages.core.errors import UserError
 from stages.core.files import read_json, sha256_file, sha256_folder
 from stages.core.params import read_params
-from stages.core.receipts import write_receipt
-from stages.core.tables import write_table
+from stages.core.tables import write_dataset
+from stages.datasets.sft import SFT
 from stages.train_sft import TrainSftParams, main
+from tests.workplace import put, set_arguments, write_params
 
 PARAMS: dict[str, Any] = {
     "base": "scratch", "revision": None, "scratch": {"vocab_size": 320, "hidden_size": 32, "layers": 1, "heads": 2},
@@ -22,6 +21,7 @@ PARAMS: dict[str, Any] = {
     "max_length": 128, "loss_on": "all", "packing": False, "precision": "float32", "gradient_checkpointing": False,
     "save_steps": 10,
 }  # fmt: skip
+MODEL, REPORT, LOG = Path("models/sft/weak"), Path("reports/train_sft/weak.json"), Path("reports/train_sft/weak")
 MODEL_FILES = {"config.json", "generation_config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"}
 
 
@@ -44,32 +44,25 @@ def put_in_hub_cache(model: Path, cache: Path) -> None:
 def folder(tmp_path: Path, sft_rows: pl.DataFrame, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A working directory with the SFT set, its receipt and params.yaml."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "argv", [
-        "train_sft", "--role=weak", "--sft=sft.parquet", "--sft-receipt=receipt.json", "--model=models/weak",
-        "--report=report.json", "--live=live",
-    ])  # fmt: skip
-    write_sft(sft_rows)
-    write_params()
+    set_arguments(monkeypatch, "train_sft", "--role=weak")
+    put("sft", sft_rows)
+    configure()
     return tmp_path
 
 
-def write_sft(rows: pl.DataFrame) -> None:
-    write_table(rows, Path("sft.parquet"), "sft")
-    write_receipt(Path("receipt.json"), "sft", rows.height, True, Path("sft.parquet"))
+def configure(**changed: Any) -> None:
+    """Writes params.yaml with these params of the weak model."""
+    write_params(train_sft={"weak": PARAMS | changed})
 
 
-def write_params(**changed: Any) -> None:
-    with Path("params.yaml").open("w") as file:
-        YAML().dump({"train_sft": {"weak": PARAMS | changed}}, file)
-
-
-def made() -> list[str]:
-    return [sha256_folder(Path("models")), sha256_file(Path("report.json")), sha256_folder(Path("live"))]
+def outputs() -> list[str]:
+    """Hashes of the model, the report and the curves."""
+    return [sha256_folder(MODEL), sha256_file(REPORT), sha256_folder(LOG)]
 
 
 def curve(name: str = "loss") -> pl.DataFrame:
     """The logged steps of one metric, from the file that `dvc plots` reads."""
-    return pl.read_csv(f"live/plots/metrics/{name}.tsv", separator="\t")
+    return pl.read_csv(LOG / "plots" / "metrics" / f"{name}.tsv", separator="\t")
 
 
 def longer(rows: pl.DataFrame, count: int) -> pl.DataFrame:
@@ -81,28 +74,28 @@ def longer(rows: pl.DataFrame, count: int) -> pl.DataFrame:
 
 def test_the_model_folder_holds_safetensors_tokenizer_and_configs_only(folder: Path) -> None:
     main()
-    assert {path.name for path in (folder / "models" / "weak").rglob("*")} == MODEL_FILES
-    assert [path.name for path in (folder / "models").iterdir()] == ["weak"]
+    assert {path.name for path in MODEL.rglob("*")} == MODEL_FILES
+    assert list(MODEL.parent.iterdir()) == [MODEL]
 
 
 def test_the_same_data_and_params_give_the_same_bytes(folder: Path) -> None:
     main()
-    first = made()
+    first = outputs()
     main()
-    assert made() == first
+    assert outputs() == first
 
 
 def test_another_seed_gives_another_model(folder: Path) -> None:
     main()
-    first = sha256_folder(folder / "models" / "weak")
-    write_params(seed=2)
+    first = sha256_folder(MODEL)
+    configure(seed=2)
     main()
-    assert sha256_folder(folder / "models" / "weak") != first
+    assert sha256_folder(MODEL) != first
 
 
 def test_the_report_and_the_curve_tell_of_the_training(folder: Path) -> None:
     main()
-    report, loss = read_json(folder / "report.json"), curve()
+    report, loss = read_json(REPORT), curve()
     assert {name: report[name] for name in ("in", "trained_on", "dropped", "steps")} == {
         "in": 96, "trained_on": 96, "dropped": {"longer_than_max_length": 0}, "steps": 12,
     }  # fmt: skip
@@ -112,43 +105,43 @@ def test_the_report_and_the_curve_tell_of_the_training(folder: Path) -> None:
 
 
 def test_a_training_shorter_than_a_logged_window_tells_of_its_last_step_too(folder: Path) -> None:
-    write_params(epochs=1.0)
+    configure(epochs=1.0)
     main()
-    report = read_json(folder / "report.json")
+    report = read_json(REPORT)
     assert report["steps"] == 6 and curve()["step"].to_list() == [1, 6]
     assert report["last_loss"] < report["first_loss"]
 
 
 def test_rows_longer_than_max_length_are_left_out_and_counted(folder: Path, sft_rows: pl.DataFrame) -> None:
-    write_sft(longer(sft_rows, 5))
+    put("sft", longer(sft_rows, 5))
     main()
-    report = read_json(folder / "report.json")
+    report = read_json(REPORT)
     assert (report["trained_on"], report["dropped"]) == (91, {"longer_than_max_length": 5})
 
 
 def test_a_set_of_longer_rows_alone_is_refused(folder: Path) -> None:
-    write_params(max_length=10)
+    configure(max_length=10)
     with pytest.raises(UserError, match="no row of the SFT set has at most 10 tokens; raise `max_length`"):
         main()
-    assert not (folder / "models" / "weak").exists()
+    assert not MODEL.exists()
 
 
 def test_a_base_with_a_revision_is_loaded_and_trained_on(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     main()
-    (folder / "models" / "weak").rename("base")
-    weights = read_json(folder / "report.json")["weights"]
+    MODEL.rename("base")
+    weights = read_json(REPORT)["weights"]
     last = curve()["loss"][-1]
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(folder / "hub"))
     put_in_hub_cache(folder / "base", folder / "hub")
-    write_params(base="tests/base", revision="v1", scratch=None)
+    configure(base="tests/base", revision="v1", scratch=None)
     main()
-    assert read_json(folder / "report.json")["weights"] == weights
+    assert read_json(REPORT)["weights"] == weights
     assert curve()["loss"][0] < last + 0.5
-    assert sha256_folder(folder / "models" / "weak") != sha256_folder(folder / "base")
+    assert sha256_folder(MODEL) != sha256_folder(folder / "base")
 
 
 def test_a_base_that_is_nowhere_is_named(folder: Path) -> None:
-    write_params(base="nobody/nothing", revision="v1", scratch=None)
+    configure(base="nobody/nothing", revision="v1", scratch=None)
     with pytest.raises(UserError, match="`nobody/nothing` is no folder, and no model"):
         main()
 
@@ -174,7 +167,7 @@ def test_a_base_that_is_nowhere_is_named(folder: Path) -> None:
 )
 def test_what_would_fail_or_be_ignored_later_is_refused(changed: dict[str, Any], sentence: str, folder: Path) -> None:
     (folder / "models").mkdir()
-    write_params(**changed)
+    configure(**changed)
     with pytest.raises(UserError) as caught:
         read_params("train_sft.weak", TrainSftParams)
     assert len(caught.value.sentences) == 1
@@ -182,27 +175,27 @@ def test_what_would_fail_or_be_ignored_later_is_refused(changed: dict[str, Any],
 
 
 def test_a_set_that_changed_after_validation_trains_nothing(folder: Path, sft_rows: pl.DataFrame) -> None:
-    write_table(sft_rows.head(90), Path("sft.parquet"), "sft")
-    with pytest.raises(UserError, match=r"sft.parquet has changed since receipt.json was written"):
+    write_dataset(sft_rows.head(90), SFT)
+    with pytest.raises(UserError, match=r"sft.parquet has changed since reports/validation/sft.json was written"):
         main()
     assert not (folder / "models").exists()
 
 
 def test_a_killed_training_does_not_go_on_with_other_code(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     main()
-    whole = made()
+    whole = outputs()
     shutil.rmtree("models")
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(train_sft, "__file__", str(folder / "earlier.py"))
         patch.setattr(train_sft, "save_model", interrupt)
         (folder / "earlier.py").write_text("")
-        write_params(learning_rate=1e-3)  # stands for an earlier loss; its key is made to know nothing of it
+        configure(learning_rate=1e-3)  # stands for an earlier loss; its key is made to know nothing of it
         patch.setattr(TrainSftParams, "model_dump", lambda params: PARAMS)
         main()
-    assert list(Path("models/weak.partial").glob("checkpoint-10/whole"))
-    write_params()
+    assert list(Path("models/sft/weak.partial").glob("checkpoint-10/whole"))
+    configure()
     main()
-    assert made() == whole
+    assert outputs() == whole
 
 
 def interrupt(*_: object) -> None:

@@ -65,7 +65,7 @@ class Toy:
 
     @property
     def file(self) -> dict[str, Any]:
-        """What the data file tells of the archive."""
+        """What the data file describes the archive."""
         file: dict[str, Any] = self.source["files"][0]
         return file
 
@@ -75,11 +75,11 @@ class Toy:
 
     @property
     def record(self) -> dict[str, Any]:
-        found: dict[str, Any] = YAML(typ="safe", pure=True).load((self.raw / "toy.dvc").read_text())
-        return found
+        record: dict[str, Any] = YAML(typ="safe", pure=True).load((self.raw / "toy.dvc").read_text())
+        return record
 
     def serve(self, archive: bytes, known: bool = True) -> None:
-        """Has the server give this archive, as the source that the data file tells of."""
+        """Has the server give this archive, as the source that the data file describes."""
         self.web.files["toy.zip"] = archive
         self.file["sha256"] = hash_of(archive) if known else None
 

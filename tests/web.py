@@ -15,7 +15,7 @@ Range = tuple[int, int]
 class Web:
     """What the server has and how it behaves. `cuts`: after how many bytes the next answers are cut; `statuses`: the
     status of the next answers, in place of the file; `ranges`, `etags`: whether it knows them; `kind`: the type it
-    says a file has. `asked`: the path and the Range header of every request so far."""
+    says a file has. `requests`: the path and the Range header of every request so far."""
 
     files: dict[str, bytes]
     address: str = ""
@@ -24,7 +24,7 @@ class Web:
     ranges: bool = True
     etags: bool = True
     kind: str = "application/octet-stream"
-    asked: list[tuple[str, str | None]] = field(default_factory=list)
+    requests: list[tuple[str, str | None]] = field(default_factory=list)
 
 
 @contextmanager
@@ -54,7 +54,7 @@ def etag(data: bytes) -> str:
     return f'"{sha256(data).hexdigest()}"'
 
 
-def asked_range(headers: Any, data: bytes) -> Range | None:
+def requested_range(headers: Any, data: bytes) -> Range | None:
     """The first and the last byte that a request asks for, None where it asks for all or has another version."""
     first, _, last = headers.get("Range", "").removeprefix("bytes=").partition("-")
     if not first or headers.get("If-Range", etag(data)) != etag(data):
@@ -67,7 +67,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         web, path = self.web, self.path.removeprefix("/")
-        web.asked.append((path, self.headers.get("Range")))
+        web.requests.append((path, self.headers.get("Range")))
         data = web.files.get(path)
         status = web.statuses.pop(0) if web.statuses else 200
         if data is None or status != 200:
@@ -75,7 +75,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_header("Content-Length", "0")
             self.end_headers()
             return
-        part = asked_range(self.headers, data) if web.ranges else None
+        part = requested_range(self.headers, data) if web.ranges else None
         if part and part[0] >= len(data):
             self._answer(416, b"", data, f"bytes */{len(data)}")
         elif part:

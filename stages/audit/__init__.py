@@ -1,1 +1,1 @@
-"""Finds problems of gold queries: wrong results by accident of order or type, unused conditions, odd questions."""
+"""Finds problems of gold queries and of their questions: results by chance, duplicates, leakage."""

@@ -1,7 +1,6 @@
 """The report of the gold audit: its counts, and a page with every finding for people to read.
 
-The page is one file without scripts and without anything from elsewhere. Questions, SQL and values are text to it,
-whatever they hold. It shows at most 1,000 findings of a kind and says how many more there are; all are in `gold`.
+The page shows at most 1,000 findings of a kind and says how many more there are; all are in `gold`.
 """
 
 import json
@@ -10,9 +9,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import polars as pl
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from stages.core.display import page_value
+from stages.core.html import render_page
 from stages.datasets.questions import TEST_SET
 from stages.datasets.verdicts import GOLD_FLAGS, GOLD_VERDICTS
 
@@ -33,7 +31,7 @@ MEANINGS = {
 """Every kind of finding, in the order of the page, and what it means."""
 
 MOST_SHOWN = 1000
-_TEMPLATE = Path(__file__).with_name("audit_report.html")
+_TEMPLATE = Path(__file__).with_name("report.html")
 
 
 def summary_of(questions: pl.DataFrame, gold: pl.DataFrame, not_audited: int) -> dict[str, object]:
@@ -55,21 +53,18 @@ def page_of(questions: pl.DataFrame, gold: pl.DataFrame, counts: Mapping[str, ob
     sets = sorted(rows["test_set"].unique())
     kinds = []
     for kind, meaning in MEANINGS.items():
-        found = rows.filter(_has(kind))
-        per_set = Counter(found["test_set"])
+        flagged = rows.filter((pl.col("verdict") == kind) | pl.col("flags").str.split(",").list.contains(kind))
+        per_set = Counter(flagged["test_set"])
         kinds.append({
-            "name": kind, "meaning": meaning, "count": found.height, "per_set": [per_set[name] for name in sets],
-            "hidden": max(0, found.height - MOST_SHOWN),
-            "findings": [_finding(kind, row) for row in found.head(MOST_SHOWN).iter_rows(named=True)],
+            "name": kind, "meaning": meaning, "count": flagged.height, "per_set": [per_set[name] for name in sets],
+            "hidden": max(0, flagged.height - MOST_SHOWN),
+            "findings": [_finding(kind, row) for row in flagged.head(MOST_SHOWN).iter_rows(named=True)],
         })  # fmt: skip
-    environment = Environment(
-        loader=FileSystemLoader(_TEMPLATE.parent), autoescape=True, undefined=StrictUndefined,
-        finalize=page_value, trim_blocks=True, lstrip_blocks=True,
-    )  # fmt: skip
     totals = Counter(rows["test_set"])
-    return environment.get_template(_TEMPLATE.name).render(
-        sets=sets, totals=[totals[name] for name in sets], questions=rows.height, kinds=kinds, **counts
-    )
+    values = {
+        "sets": sets, "totals": [totals[name] for name in sets], "questions": rows.height, "kinds": kinds, **counts
+    }  # fmt: skip
+    return render_page(_TEMPLATE, values)
 
 
 def _finding(kind: str, row: Mapping[str, str]) -> dict[str, str]:
@@ -80,10 +75,6 @@ def _finding(kind: str, row: Mapping[str, str]) -> dict[str, str]:
 def _with_sets(questions: pl.DataFrame, gold: pl.DataFrame) -> pl.DataFrame:
     named = questions.with_columns(TEST_SET.alias("test_set"))
     return named.join(gold, on="question_id", how="inner", validate="1:1").sort("question_id")
-
-
-def _has(kind: str) -> pl.Expr:
-    return (pl.col("verdict") == kind) | pl.col("flags").str.split(",").list.contains(kind)
 
 
 def _counts(rows: pl.DataFrame) -> dict[str, dict[str, int]]:

@@ -1,1 +1,1 @@
-"""The results of executed queries, kept by content, and the identity of the database files they came from."""
+"""Keeps results of executed queries and sampled completions under a hash of all that they depend on."""

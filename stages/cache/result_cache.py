@@ -1,17 +1,17 @@
-"""The result cache: what was executed once, under this key, is not executed again.
+"""The result cache: what was executed once is not executed again.
 
-A key is a hash of everything that a record depends on (`stages.execution.judge`, `stages.gold`): the bytes of the
-database, the texts, the contract, the budget, the limits, the SQLite version and the code itself. So no record grows
-stale, and the cache can be deleted at any time without changing a byte of any output. It is one SQLite file with a
-write-ahead log: several runs may use it at once, on one machine, and a kill leaves it whole. What a safety net decided
-(time, memory, a lost process) is never kept: another machine, or a quieter moment, may decide it.
+A key is a hash of everything that a record depends on (`stages.execution.judge`, `stages.audit.gold_worker`): the bytes
+of the database, the texts, the contract, the budget, the limits, the SQLite version and the code itself. So no record
+becomes stale, and deleting the cache changes no byte of any output. It is one SQLite file with a write-ahead log:
+several runs on one machine may use it at once, and a kill does not damage it. A result that a safety net decided (time,
+memory, a lost process) is never cached, since another machine, or a less loaded one, may decide otherwise.
 
-The sha256 of each database lies there too, so that a big one is read once and not once a stage: a file with the same
-path and state has the same bytes. One that was written less than two seconds before is read each time, since the next
-change might not be seen in its times. In one process a file has one hash: that it changed since is an error.
+The cache also holds the sha256 of each database, so that a big one is read once and not once a stage: a file with the
+same path and state has the same bytes. A file written less than two seconds ago is read each time, since its times
+might not show the next change. Within one process a file has one hash; a later change of the file is an error.
 
-Each record has a digest over its key and its value. Where a disk gives back other bytes than were written, the record
-counts as missing, and is made again.
+Each record has a digest over its key and its value. If the disk returns other bytes than were written, the record
+counts as missing.
 """
 
 import json
@@ -38,12 +38,12 @@ WITHOUT ROWID;
 
 
 def default_folder() -> Path:
-    """Where the cache lies unless a flag says otherwise: `sense` in the user's cache folder."""
+    """The default folder of the cache: `sense` in the user's cache folder."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "sense"
 
 
 class Cache:
-    """The records in a folder, made where it is missing. All of it raises UserError where they cannot be used."""
+    """The records in a folder, which is created if missing. Every method raises UserError if they cannot be used."""
 
     def __init__(self, folder: Path) -> None:
         self.file = folder / "records.sqlite"
@@ -57,7 +57,7 @@ class Cache:
             self._connection.execute(_SCHEMA)
 
     def get(self, keys: Sequence[bytes]) -> dict[int, Any]:
-        """The records that are there: position in `keys` to record."""
+        """The cached records: position in `keys` to record."""
         records = {}
         with self._usable():
             cursor = self._connection.cursor()
@@ -70,16 +70,16 @@ class Cache:
         return records
 
     def put(self, records: Iterable[tuple[bytes, Any]]) -> None:
-        """Keeps records, which hold only what JSON holds; one that is there already stays."""
+        """Adds records, which must be JSON values; an existing one stays."""
         values = [(key, json.dumps(record, separators=(",", ":")).encode()) for key, record in records]
         rows = [(key, value, _digest(key, value)) for key, value in values]
         with self._usable(), self._connection:
             self._connection.executemany("INSERT OR IGNORE INTO checked_record VALUES (?, ?, ?)", rows)
 
     def sha256(self, path: str) -> str:
-        """The hex sha256 of a file, which is read only where it is not known.
+        """The hex sha256 of a file, which is read only if the hash is not known.
 
-        Raises OSError where the file cannot be read, and UserError where it is not what this process hashed before.
+        Raises OSError if the file cannot be read, and UserError if it is not what this process hashed before.
         """
         path = str(Path(path).absolute())
         if path in self._hashes:

@@ -1,4 +1,4 @@
-"""Whether a disk has room, and the sentence where it has none."""
+"""The room on a disk, and the error where there is none."""
 
 import errno
 import shutil
@@ -10,12 +10,12 @@ from stages.core.errors import UserError
 
 
 class DiskFull(UserError):
-    """There is no room for what was to be written."""
+    """The disk has no room for a file."""
 
 
 @contextmanager
 def disk_full_errors(path: Path) -> Iterator[None]:
-    """Tells of a full disk in a sentence that names what was being written: `path`."""
+    """Raises DiskFull in place of the system's error; `path`: the file or folder that is being written."""
     try:
         yield
     except OSError as error:
@@ -25,7 +25,7 @@ def disk_full_errors(path: Path) -> Iterator[None]:
 
 
 def need_room(path: Path, size: int) -> None:
-    """Raises DiskFull where the disk of `path` has fewer than `size` bytes left."""
+    """Raises DiskFull where the disk of `path` has fewer than `size` bytes free."""
     free = shutil.disk_usage(path.parent).free
     if size > free:
         raise _no_room(path, f" ({size:,} bytes are needed, {free:,} are free)")

@@ -1,8 +1,8 @@
-"""What people read, on terminals and on pages: control characters of data are shown escaped, secrets are hidden.
+"""Text on terminals and pages: control characters are escaped, and secrets are hidden.
 
 A question, a query, a file name or an answer of a server may hold escape sequences, which a terminal obeys, or marks
-that turn the direction of text around. Both show something else than what is there. Files for programs (Parquet, JSON)
-have the data as it is.
+that reverse the direction of text. Both would show another text than the data. Files for programs (Parquet, JSON) hold
+the data as it is.
 """
 
 import logging
@@ -16,8 +16,8 @@ from typing import Any, TextIO
 
 from stages.core.redaction import redact
 
-# C0 and C1 controls, marks of direction, what is invisible or breaks a line, half characters. Not the two joiners
-# U+200C and U+200D, which Persian, Hindi and emoji are written with.
+# C0 and C1 controls, marks of direction, invisible characters, line breaks, halves of surrogate pairs. Not the joiners
+# U+200C and U+200D, which Persian, Hindi and emoji need.
 _CONTROLS = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\xad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"
     "\ud800-\udfff\U000e0000-\U000e007f]"
@@ -31,17 +31,17 @@ def visible(text: str) -> str:
 
 
 def visible_line(text: str) -> str:
-    """The same for what has to stay one line: tabs and line ends are escaped too."""
+    """The same for a text that must stay one line: tabs and line ends are escaped too."""
     return _LINE_CONTROLS.sub(_escaped, text)
 
 
 def page_value(value: object) -> object:
-    """A value as a page shows it: `finalize` of a Jinja environment."""
+    """The `finalize` of every Jinja environment: texts by `visible`, other values and markup unchanged."""
     return visible(value) if isinstance(value, str) and not hasattr(value, "__html__") else value
 
 
 def show(text: str, stream: TextIO | None = None) -> None:
-    """Prints a text, on stdout where `stream` is None, to a reader that may have gone, as `head` does."""
+    """Prints a text without secrets, on stdout if `stream` is None. The reader may have closed it, as `head` does."""
     stream = stream or sys.stdout
     try:
         print(visible(redact(text)), file=stream, flush=True)
@@ -50,7 +50,7 @@ def show(text: str, stream: TextIO | None = None) -> None:
 
 
 def guard_output() -> None:
-    """Makes the tracebacks and log lines of this process, those of libraries too, go the same way."""
+    """Makes tracebacks and log lines of this process, those of libraries too, be shown like `show` does."""
     sys.excepthook = _show_traceback
     threading.excepthook = _show_traceback_of_thread
     logging.setLogRecordFactory(_Record)
@@ -70,7 +70,7 @@ def _show_traceback_of_thread(raised: threading.ExceptHookArgs) -> None:
 
 
 class _Record(logging.LogRecord):
-    """A line of a log. The traceback in `exc_text` is the one that formatters write."""
+    """A line of a log without secrets. Formatters write the traceback in `exc_text`."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)

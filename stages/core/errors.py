@@ -1,5 +1,5 @@
-"""How a stage ends on a mistake of its user or a fault of its machine: whole sentences, all at once, exit status 2, and
-no traceback. A defect of the stage itself keeps its traceback."""
+"""How a stage ends on an error of its user or its machine: all errors as sentences, exit status 2, and no traceback. A
+defect of the stage itself keeps its traceback."""
 
 import errno
 import os
@@ -13,10 +13,10 @@ from pathlib import Path
 from stages.core.display import guard_output, show, visible_line
 
 _SHOWN = 60  # characters of a value
-_ROOM = "make room there, and run the same command again"
+_MAKE_ROOM = "make room there, and run the same command again"
 _FIXES = {
     errno.EACCES: "correct its permissions, or give another path",
-    errno.EDQUOT: _ROOM,
+    errno.EDQUOT: _MAKE_ROOM,
     errno.EEXIST: "give another path, or move away what is there",
     errno.EFBIG: "raise the limit of file sizes (`ulimit -f`)",
     errno.EIO: "check its disk, then run the same command again",
@@ -26,18 +26,18 @@ _FIXES = {
     errno.ENAMETOOLONG: "give a shorter name",
     errno.ENFILE: "close other programs, then run the same command again",
     errno.ENOENT: "put it there, or correct the path",
-    errno.ENOSPC: _ROOM,
+    errno.ENOSPC: _MAKE_ROOM,
     errno.ENOTDIR: "correct the path: a part of it is a file",
     errno.ENXIO: "give the path of a file",
     errno.EPERM: "correct its permissions, or give another path",
     errno.EROFS: "give a path on a disk that can be written",
     errno.ESTALE: "run the same command again",
 }
-"""The system's errors that come from paths, disks and limits, not from a defect, and what a user can do."""
+"""The system's errors that come from paths, disks and limits, not from a defect, and their fixes."""
 
 
 class UserError(Exception):
-    """One or more mistakes in params, files or flags. Each sentence names the field or file, its value, and the fix."""
+    """One or more errors in params, files or flags. Each sentence names the field or file, its value, and the fix."""
 
     def __init__(self, *sentences: str) -> None:
         super().__init__("\n".join(sentences))
@@ -45,16 +45,25 @@ class UserError(Exception):
 
 
 def short(value: object) -> str:
-    """A wrong value as a message shows it: its `repr`, cut where it is long."""
+    """The `repr` of a value for a message, cut after 60 characters."""
     text = repr(value)
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
+
+
+@contextmanager
+def collect_errors(errors: list[str]) -> Iterator[None]:
+    """Adds the sentences of a UserError to `errors`, to be shown with others."""
+    try:
+        yield
+    except UserError as error:
+        errors += error.sentences
 
 
 def run_stage(main: Callable[[], None]) -> None:
     """Runs a stage's `main`. A UserError, or an error of the system that comes from a path, a disk or a limit, is
     printed as sentences on stderr and ends the process with status 2; any other error keeps its traceback.
 
-    The reader of standard output may close it, as `head` does: the stage goes on without it. Where it cannot be
+    Where the reader of standard output closes it, as `head` does, the stage goes on. Where standard output cannot be
     written for another reason, as on a full disk, the stage ends as by a UserError.
     """
     guard_output()
@@ -71,16 +80,16 @@ def run_stage(main: Callable[[], None]) -> None:
 
 
 def system_errno(error: BaseException) -> int | None:
-    """The number of the system's error that is behind an exception: Python's own, or that of a library in Rust, which
-    has it in its message alone. None where there is none."""
+    """The number of the system's error behind an exception, None where there is none. Libraries in Rust give it in
+    their message only."""
     if isinstance(error, OSError) and error.errno:
         return error.errno
-    told = re.search(r"\(os error (\d+)\)", str(error))
-    return int(told[1]) if told else None
+    match = re.search(r"\(os error (\d+)\)", str(error))
+    return int(match[1]) if match else None
 
 
 def system_sentence(error: BaseException) -> str | None:
-    """What a user is told of an error of the system; None where the exception is a defect."""
+    """The sentence for an error of the system: its file, cause and fix. None where the exception is a defect."""
     number = system_errno(error)
     if number not in _FIXES:
         return None
@@ -92,8 +101,8 @@ def system_sentence(error: BaseException) -> str | None:
 
 
 @contextmanager
-def naming(path: Path) -> Iterator[None]:
-    """Makes an error of the system name `path`, the file or folder that is being written, where it names none."""
+def name_in_errors(path: Path) -> Iterator[None]:
+    """Puts `path`, the file or folder that is being written, into an error of the system that names no file."""
     try:
         yield
     except UserError:
@@ -106,7 +115,7 @@ def naming(path: Path) -> Iterator[None]:
 
 
 class _Stdout(TextIOWrapper):
-    """Standard output that a reader may close, that no name of a file is too odd for, and that says when it fails."""
+    """Standard output that its reader may close, that escapes what it cannot encode, and that raises UserError."""
 
     def write(self, text: str) -> int:
         with self._system_errors():
@@ -122,26 +131,26 @@ class _Stdout(TextIOWrapper):
         try:
             yield
         except OSError as error:
-            os.dup2(os.open(os.devnull, os.O_WRONLY), self.fileno())  # what is buffered is not to fail once more
+            os.dup2(os.open(os.devnull, os.O_WRONLY), self.fileno())  # or the buffered text would fail once more
             if not isinstance(error, BrokenPipeError):
-                told = error.strerror or error
-                raise UserError(f"standard output cannot be written ({told}); {_ROOM}, or redirect it") from None
+                reason = error.strerror or error
+                raise UserError(f"standard output cannot be written ({reason}); {_MAKE_ROOM}, or redirect it") from None
 
 
 @contextmanager
 def _guarded_stdout() -> Iterator[None]:
-    plain = sys.stdout
-    if not isinstance(plain, TextIOWrapper):  # closed from the start, or replaced by a test
+    stdout = sys.stdout
+    if not isinstance(stdout, TextIOWrapper):  # closed from the start, or replaced by a test
         yield
         return
     guarded = _Stdout(
-        plain.buffer, encoding=plain.encoding, errors="backslashreplace", line_buffering=plain.line_buffering
+        stdout.buffer, encoding=stdout.encoding, errors="backslashreplace", line_buffering=stdout.line_buffering
     )
     sys.stdout = guarded
     try:
         yield
     finally:
-        sys.stdout = plain
+        sys.stdout = stdout
         try:
             guarded.flush()
         finally:
@@ -150,15 +159,15 @@ def _guarded_stdout() -> Iterator[None]:
 
 def _check_names() -> None:
     """Paths go into JSON, Parquet and SQLite, none of which can hold bytes that are not UTF-8."""
-    wrong = [f"the argument {name!r} is not UTF-8; give a name in UTF-8" for name in sys.argv[1:] if not is_utf8(name)]
+    errors = [f"the argument {name!r} is not UTF-8; give a name in UTF-8" for name in sys.argv[1:] if not is_utf8(name)]
     if not is_utf8(folder := str(Path.cwd())):
-        wrong.append(f"the name of the folder {folder!r} is not UTF-8; rename it, or run the command in another one")
-    if wrong:
-        raise UserError(*wrong)
+        errors.append(f"the name of the folder {folder!r} is not UTF-8; rename it, or run the command in another one")
+    if errors:
+        raise UserError(*errors)
 
 
 def is_utf8(text: str) -> bool:
-    """Whether UTF-8 can hold a text: not half of a surrogate pair, which JSON, YAML and names of files can give."""
+    """Whether UTF-8 can hold a text. It cannot hold half a surrogate pair, which JSON, YAML and file names may have."""
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -167,7 +176,7 @@ def is_utf8(text: str) -> bool:
 
 
 def _end(*sentences: str) -> None:
-    with suppress(OSError):  # where stderr cannot be written, the status alone tells
+    with suppress(OSError):  # where stderr cannot be written, only the status is left
         for sentence in sentences:
             show(f"error: {visible_line(sentence)}", sys.stderr)
     sys.exit(2)

@@ -10,7 +10,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from stages.core.errors import UserError, is_utf8, naming
+from stages.core.errors import UserError, is_utf8, name_in_errors
 
 HALF_PAIR = "half a surrogate pair is no text"
 _HALF_PAIR = re.compile(r"\\u[dD][89a-fA-F]")
@@ -49,7 +49,7 @@ def replacing(path: Path) -> Iterator[Path]:
     where the system's own error names nothing.
     """
     temporary = partial_of(path)
-    with naming(path):
+    with name_in_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             yield temporary
@@ -135,8 +135,3 @@ def move_folder(made: Path, out: Path) -> None:
     shutil.rmtree(out, ignore_errors=True)
     out.parent.mkdir(parents=True, exist_ok=True)
     made.replace(out)
-
-
-def remove_folder(folder: Path) -> None:
-    """Deletes a work folder whose result is in place."""
-    shutil.rmtree(folder)

@@ -18,7 +18,7 @@ class Params(BaseModel):
     model_config = ConfigDict(frozen=True, strict=True, extra="forbid", allow_inf_nan=False)
 
 
-P = TypeVar("P", bound=Params)
+P = TypeVar("P", bound=BaseModel)
 
 
 def read_params(section: str, model: type[P], path: Path = PARAMS_FILE) -> P:
@@ -48,20 +48,15 @@ def parse_section(sections: dict[str, object], section: str, model: type[P], pat
         raise UserError(*(_sentence(path, section, model, detail) for detail in error.errors())) from None
 
 
-def _sentence(path: Path, section: str, model: type[Params], detail: ErrorDetails) -> str:
+def _sentence(path: Path, section: str, model: type[BaseModel], detail: ErrorDetails) -> str:
     field = ".".join(str(part) for part in (section, *detail["loc"]))
     if detail["type"] == "extra_forbidden":
+        for name in detail["loc"][:-1]:  # down to the model that the field stands in
+            inner = model.model_fields.get(str(name))
+            types = (inner.annotation, *get_args(inner.annotation)) if inner else ()
+            model = next((part for part in types if isinstance(part, type) and issubclass(part, BaseModel)), model)
         block = field.rpartition(".")[0]
-        return f"{path}: `{field}` is not a param; `{block}` knows: {', '.join(_inner(model, detail['loc'][:-1]))}"
+        return f"{path}: `{field}` is not a param; `{block}` knows: {', '.join(model.model_fields)}"
     if detail["type"] == "missing":
         return f"{path}: `{field}` is missing; set it"
     return f"{path}: `{field}` is {short(detail['input'])}; {detail['msg'][0].lower()}{detail['msg'][1:]}"
-
-
-def _inner(model: type[Params], location: tuple[int | str, ...]) -> list[str]:
-    """The fields of the model that stands at a location inside `model`."""
-    for name in location:
-        field = model.model_fields.get(str(name))
-        types = (field.annotation, *get_args(field.annotation)) if field else ()
-        model = next((part for part in types if isinstance(part, type) and issubclass(part, Params)), model)
-    return list(model.model_fields)

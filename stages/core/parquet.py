@@ -1,4 +1,4 @@
-"""What a damaged Parquet file does to its reader, in a sentence."""
+"""Errors of damaged Parquet files, as sentences."""
 
 import os
 from collections.abc import Iterator
@@ -14,7 +14,7 @@ _STDERR = 2
 
 @contextmanager
 def parquet_errors(problem: str, fix: str) -> Iterator[None]:
-    """Raises UserError, `<problem> (<reason>); <fix>`, where what polars reads inside is damaged or is no Parquet."""
+    """Raises UserError, `<problem> (<reason>); <fix>`, where polars reads a damaged file or one that is no Parquet."""
     try:
         with _panics_unprinted():
             yield
@@ -30,14 +30,14 @@ def _panics_unprinted() -> Iterator[None]:
     Nothing else is printed while polars reads.
     """
     try:
-        kept = os.dup(_STDERR)
+        stderr = os.dup(_STDERR)
     except OSError:  # stderr is closed
         yield
         return
-    with Path(os.devnull).open("wb") as nowhere:
-        os.dup2(nowhere.fileno(), _STDERR)
+    with Path(os.devnull).open("wb") as null:
+        os.dup2(null.fileno(), _STDERR)
     try:
         yield
     finally:
-        os.dup2(kept, _STDERR)
-        os.close(kept)
+        os.dup2(stderr, _STDERR)
+        os.close(stderr)

@@ -1,39 +1,47 @@
-"""A receipt says that a dataset was held against its contract. Consumers refuse a dataset without a true one."""
+"""A receipt says that a dataset was held against its suite. Consumers refuse a dataset without a true one."""
 
-from collections.abc import Mapping
-from pathlib import Path
+import polars as pl
 
 from stages.core.errors import UserError
 from stages.core.files import read_json, sha256_file, write_json
+from stages.core.layout import receipt_file
+from stages.core.tables import Dataset, read_dataset
 
 
-def write_receipt(path: Path, dataset: str, rows: int, valid: bool, table: Path) -> None:
+def write_receipt(dataset: Dataset, rows: int, valid: bool) -> None:
     """Writes `{dataset, rows, valid, suite, sha256}`; `suite` is the suite's name, so a loosened suite that the data
     still passes changes no receipt and retrains nothing."""
-    receipt = {"dataset": dataset, "rows": rows, "valid": valid, "suite": dataset, "sha256": sha256_file(table)}
-    write_json(path, receipt)
+    receipt = {
+        "dataset": dataset.name, "rows": rows, "valid": valid, "suite": dataset.name,
+        "sha256": sha256_file(dataset.file),
+    }  # fmt: skip
+    write_json(receipt_file(dataset.name), receipt)
 
 
-def require_receipts(receipts: Mapping[Path, Path]) -> None:
-    """Refuses data that did not pass its contract, or that changed since.
-
-    `receipts`: receipt file to the table it is for. Raises UserError with a sentence for each one that does not hold.
-    """
-    problems = [problem for receipt, table in receipts.items() if (problem := _problem(receipt, table))]
-    if problems:
+def open_datasets(*datasets: Dataset) -> list[pl.DataFrame]:
+    """The rows of each dataset. Raises UserError with a sentence for each one that did not pass its suite, or that
+    changed since."""
+    if problems := [problem for dataset in datasets if (problem := _problem(dataset))]:
         raise UserError(*problems)
+    return [read_dataset(dataset) for dataset in datasets]
 
 
-def _problem(receipt: Path, table: Path) -> str | None:
-    for path in (receipt, table):
-        if not path.is_file():
-            return f"{path} does not exist; run `dvc repro` to make it"
-    found = read_json(receipt)
-    if found.get("dataset") != table.stem:
-        return f"{receipt} is a receipt of `{found.get('dataset')}`, not of {table}; run `dvc repro`"
-    if found.get("valid") is not True:
-        says = f"{receipt} says valid: {found.get('valid')}"
-        return f"{table} broke its contract ({says}); see what `dvc repro` printed for it"
-    if found.get("sha256") != sha256_file(table):
-        return f"{table} has changed since {receipt} was written; run `dvc repro` to make and validate it again"
+def open_dataset(dataset: Dataset) -> pl.DataFrame:
+    """The rows of one dataset, as `open_datasets` gives them."""
+    return open_datasets(dataset)[0]
+
+
+def _problem(dataset: Dataset) -> str | None:
+    path, file = receipt_file(dataset.name), dataset.file
+    for needed in (path, file):
+        if not needed.is_file():
+            return f"{needed} does not exist; run `dvc repro` to make it"
+    receipt = read_json(path)
+    if receipt.get("dataset") != dataset.name:
+        return f"{path} is a receipt of `{receipt.get('dataset')}`, not of {file}; run `dvc repro`"
+    if receipt.get("valid") is not True:
+        says = f"{path} says valid: {receipt.get('valid')}"
+        return f"{file} broke its suite ({says}); see what `dvc repro` printed for it"
+    if receipt.get("sha256") != sha256_file(file):
+        return f"{file} has changed since {path} was written; run `dvc repro` to make and validate it again"
     return None

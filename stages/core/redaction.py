@@ -1,7 +1,7 @@
-"""Secrets stay out of what is shown and stored: keys, tokens, user info and signatures of addresses, in any encoding.
+"""Keeps secrets out of texts that are shown or stored: keys, tokens, user info and signatures of addresses.
 
-A server or proxy may echo a request in its answer, whole, cut, masked or in base64. So not only the secret itself is
-hidden, but every long run of characters that a text shares with it.
+A server or proxy may echo a request in its answer: whole, cut, masked or in base64. So every run of 8 or more
+characters that a text shares with a secret is hidden, in any of these encodings.
 """
 
 import json
@@ -18,10 +18,10 @@ from pathlib import Path
 from urllib.parse import quote, unquote
 
 HIDDEN = "…"
-"""What stands in the place of a secret."""
+"""The replacement of a secret."""
 
-_RUN = 8  # characters; a shorter key is most often a placeholder, such as `none`
-_KEY_RUN = 16  # characters of a key that make a completion one that holds it: SQL may share a word with a key
+_RUN = 8  # characters; a shorter key is most often a placeholder such as `none`
+_KEY_RUN = 16  # characters of a key in a completion; SQL may share a shorter word with a key
 _SHORTEST_WORD = 4
 _KEYS = ("OPENAI_API_KEY", "OPENAI_ADMIN_KEY", "HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")
 _ADDRESSES = re.compile(r"(?:\w+_proxy|HF_ENDPOINT|OPENAI_BASE_URL)", re.IGNORECASE)  # environment variables
@@ -44,13 +44,14 @@ _PATTERNS = (
 
 
 def redact(text: str) -> str:
-    """`text` without secrets: those of this process's environment and Hub login, user info of any address, values of
-    authorization headers, and signatures in addresses."""
+    """`text` without secrets: those of this process's environment and Hub login, user info and signatures of any
+    address, and values of authorization headers."""
     for pattern in _PATTERNS:
         text = pattern.sub(rf"\1{HIDDEN}", text)
     secrets = (*_keys(), *_user_infos())
     for secret in secrets:
-        if _is_short_password(secret):
+        mixed = any(map(str.isdigit, secret)) and any(map(str.isalpha, secret))  # a placeholder is a word or a number
+        if mixed and _SHORTEST_WORD <= len(secret) < _RUN:
             text = re.sub(rf"(?<!\w){re.escape(secret)}(?!\w)", HIDDEN, text)
     parts = groupby(zip(text, _shared(text, _runs_of(secrets, _RUN)), strict=True), itemgetter(1))
     text = "".join(HIDDEN if shared else "".join(map(itemgetter(0), part)) for shared, part in parts)
@@ -63,8 +64,8 @@ def holds_key(text: str) -> bool:
 
 
 def user_info_problem(name: str, address: str) -> str | None:
-    """What is wrong with the address in the setting `name`, if it has user info: clients send that in place of the key
-    or token, and show it in their messages."""
+    """The error of an address with user info, in the setting `name`; None where it has none. Clients send user info in
+    place of the key or token, and show it in their messages."""
     if not re.match(r"\w+://[^/?#]*@", address):
         return None
     return f"{name} is not a plain address: something stands before an `@` in front of its host; remove both"
@@ -88,16 +89,10 @@ def _user_infos() -> Iterator[str]:
             yield info.partition(":")[2]
 
 
-def _is_short_password(secret: str) -> bool:
-    """Whether a short secret is none of the placeholders, which are words or numbers."""
-    mixed = any(map(str.isdigit, secret)) and any(map(str.isalpha, secret))
-    return _SHORTEST_WORD <= len(secret) < _RUN and mixed
-
-
 @lru_cache(maxsize=8)
 def _runs_of(secrets: tuple[str, ...], length: int) -> dict[int, set[str]]:
-    """Length to all runs of so many characters in the secrets and their encodings: `length`, or that of a whole secret
-    which is shorter than that."""
+    """Length to all runs of that many characters in the secrets and their encodings. The length is `length`, or that of
+    a shorter secret."""
     runs: dict[int, set[str]] = {}
     for form in (form for secret in secrets for form in _forms(secret) if len(form) >= _RUN):
         size = min(length, len(form))
@@ -106,14 +101,15 @@ def _runs_of(secrets: tuple[str, ...], length: int) -> dict[int, set[str]]:
 
 
 def _forms(secret: str) -> Iterator[str]:
-    """A secret as it is, in an address, in JSON, and in base64 at each alignment, in lower case."""
+    """A secret in lower case: as it is, in an address, in JSON, and in base64 at each alignment."""
     data = secret.encode("utf-8", "surrogateescape")
     yield secret.translate(_LOWER)
     yield quote(data, safe="").translate(_LOWER)
     yield json.dumps(secret)[1:-1].translate(_LOWER)
     for before in range(3):
-        whole = b64encode(bytes(before) + data).decode()
-        own = whole[-(-8 * before // 6) : 8 * (before + len(data)) // 6]  # without what the bytes around it decide
+        encoded = b64encode(bytes(before) + data).decode()
+        # Without the characters that depend on the bytes around it.
+        own = encoded[-(-8 * before // 6) : 8 * (before + len(data)) // 6]
         yield own.translate(_LOWER)
         yield own.translate(_LOWER).translate({ord("+"): "-", ord("/"): "_"})
 
@@ -123,7 +119,7 @@ def _shared(text: str, runs: dict[int, set[str]]) -> list[bool]:
     lower = text.translate(_LOWER)
     shared = [False] * len(lower)
     for at in range(len(lower) if runs else 0):
-        for size, known in runs.items():
-            if lower[at : at + size] in known:
+        for size, runs_of_size in runs.items():
+            if lower[at : at + size] in runs_of_size:
                 shared[at : at + size] = [True] * size
     return shared

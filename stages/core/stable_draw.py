@@ -1,4 +1,4 @@
-"""A draw that depends on each item alone, so that other items change nothing."""
+"""A draw of questions that does not change for the others when a question is added or removed."""
 
 from collections.abc import Collection
 
@@ -6,6 +6,6 @@ from stages.core.files import fingerprint
 
 
 def stable_draw(question_ids: Collection[str], count: int, seed: int) -> set[str]:
-    """`count` of these questions (all, if there are fewer), the first by a hash of seed and question_id: a higher count
-    only adds some."""
+    """Draws `count` of these questions, or all if there are fewer: the first by a hash of seed and question_id. So a
+    higher count keeps the questions that a lower one draws."""
     return set(sorted(question_ids, key=lambda question_id: fingerprint(seed, question_id))[:count])

@@ -1,4 +1,4 @@
-"""Files of users read strictly: what is wrong with one is said with its line, and all of it at once."""
+"""Reads files of users strictly: every error is reported with its line, and all at once."""
 
 import csv
 from collections import Counter
@@ -9,7 +9,7 @@ from typing import Any
 
 import polars as pl
 
-from stages.core.errors import UserError, is_utf8
+from stages.core.errors import UserError
 from stages.core.errors import short as short  # the readers of predictions and golds import it from here
 from stages.core.files import HALF_PAIR, decode_json, is_text
 from stages.core.parquet import parquet_errors
@@ -21,41 +21,42 @@ _LISTED = 10
 
 
 def parquet(path: Path, choose: Callable[[list[str]], list[str]]) -> pl.DataFrame:
-    """The columns of a Parquet file that `choose` takes of those that are there."""
+    """The columns of a Parquet file that `choose` picks from its columns."""
     need_file(path)
     with parquet_errors(f"{path} is not a Parquet file", "give a whole one, or name it by what it is"):
         columns = choose(list(pl.read_parquet_schema(path)))
         return pl.read_parquet(path, columns=columns, use_pyarrow=False, glob=False)
 
 
-def json_lines(path: Path, wrong: list[str]) -> Iterator[tuple[int, dict[str, Any]]]:
-    """The objects of a JSONL file, with their line; mistakes go to `wrong`. Blank lines do not count."""
+def json_lines(path: Path, errors: list[str]) -> Iterator[tuple[int, dict[str, Any]]]:
+    """The objects of a JSONL file with their line numbers. Blank lines are skipped, and lines with an error, each of
+    which adds a sentence to `errors`."""
     need_file(path)
     with path.open("rb") as file:
         for number, line in enumerate(file, 1):
-            solid = line.removeprefix(_BOM if number == 1 else b"").strip()
+            content = line.removeprefix(_BOM if number == 1 else b"").strip()
             try:
-                text = solid.decode()
+                text = content.decode()
                 value = decode_json(text, object_pairs_hook=_object) if text else None
             except ValueError as error:
-                what = "UTF-8" if isinstance(error, UnicodeDecodeError) else "JSON"
-                wrong.append(f"{path}, line {number}: this is not {what} ({error}); give one JSON object a line")
+                encoding = "UTF-8" if isinstance(error, UnicodeDecodeError) else "JSON"
+                errors.append(f"{path}, line {number}: this is not {encoding} ({error}); give one JSON object a line")
                 continue
             if not is_text(value, text):
-                wrong.append(f"{path}, line {number}: {HALF_PAIR}; give UTF-8")
+                errors.append(f"{path}, line {number}: {HALF_PAIR}; give UTF-8")
             elif isinstance(value, dict):
                 yield number, value
-            elif solid:
-                wrong.append(f"{path}, line {number}: {short(value)} is no object; give one JSON object a line")
+            elif content:
+                errors.append(f"{path}, line {number}: {short(value)} is no object; give one JSON object a line")
 
 
 CsvRow = dict[str, str | None]
 
 
 def csv_rows(path: Path, choose: Callable[[list[str]], object]) -> list[CsvRow]:
-    """The rows of a CSV or TSV file by the names in its head; an empty cell is None. Lines may end as on any system.
+    """The rows of a CSV or TSV file as dicts by the names in its head; an empty cell is None. Any line ends are read.
 
-    `choose` is given the head, and may refuse it. Raises UserError where the file is no CSV.
+    `choose` is called with the head, and may raise UserError. Raises UserError where the file is no CSV.
     """
     csv.field_size_limit(1_000_000_000)
     delimiter = DELIMITERS[path.suffix.lower()]
@@ -77,44 +78,40 @@ def csv_rows(path: Path, choose: Callable[[list[str]], object]) -> list[CsvRow]:
 
 
 def json_value(path: Path) -> object:
-    """The value of a JSON file. Raises UserError where it is no JSON, names a key twice, or holds half a surrogate
-    pair."""
+    """The value of a JSON file. Raises UserError where it is not JSON, has a key twice or half a surrogate pair."""
     text = whole_text(path)
     try:
         value: object = decode_json(text, object_pairs_hook=_object)
     except ValueError as error:
         raise UserError(f"{path} is not JSON ({error}); correct it, or name the file .jsonl or .txt") from None
     if not is_text(value, text):
-        refuse(path, [f"{path}{place}: {HALF_PAIR}; give UTF-8" for place in _half_pairs(value, text)])
+        places = [""]
+        if isinstance(value, list):
+            places = [f", entry {number}" for number, item in enumerate(value) if not is_text(item, text)]
+        elif isinstance(value, dict):
+            places = [f", key {short(key)}" for key, item in value.items() if not is_text([key, item], text)]
+        refuse(path, [f"{path}{place}: {HALF_PAIR}; give UTF-8" for place in places])
     return value
 
 
-def _half_pairs(value: object, source: str) -> list[str]:
-    """Where in a value a text is no Unicode: the entries of a list, the keys of an object."""
-    if isinstance(value, list):
-        return [f", entry {number}" for number, item in enumerate(value) if not is_text(item, source)]
-    if isinstance(value, dict):
-        return [f", key {short(key)}" for key, item in value.items() if not is_text([key, item], source)]
-    return [""]
-
-
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
+    values = dict(pairs)
+    if len(values) < len(pairs):
         (twice, _), = Counter(key for key, _ in pairs).most_common(1)
         raise ValueError(f"the key {short(twice)} is there twice")
-    return found
+    return values
 
 
 def text_lines(path: Path) -> list[str]:
-    """Lines end at a line feed only: other separators that Unicode knows stand inside SQL strings. A text without one
-    is an old Mac's, whose lines end with a carriage return."""
+    """The lines of a text file. Lines end at a line feed only, as Unicode's other separators occur inside SQL strings;
+    a text without a line feed has the carriage returns of an old Mac."""
     text = whole_text(path)
     lines = text.split("\n" if "\n" in text else "\r")
     return lines if lines[-1] else lines[:-1]
 
 
 def whole_text(path: Path) -> str:
+    """The text of a file, without a byte order mark. Raises UserError where it is missing, empty or not UTF-8."""
     need_file(path)
     data = path.read_bytes().removeprefix(_BOM)
     if not data:
@@ -134,13 +131,9 @@ def need_file(path: Path) -> None:
         raise UserError(f"{path} is no file; give the path of one")
 
 
-def refuse(path: Path, wrong: list[str]) -> None:
-    if len(wrong) > _LISTED:
-        wrong = [*wrong[:_LISTED], f"{path}: and {len(wrong) - _LISTED} more"]
-    if wrong:
-        raise UserError(*wrong)
-
-
-def is_unicode(text: str) -> bool:
-    """Whether a text holds no half of a surrogate pair, which JSON can write and UTF-8 cannot."""
-    return is_utf8(text)
+def refuse(path: Path, errors: list[str]) -> None:
+    """Raises UserError with the first ten of these errors, if there are any."""
+    if len(errors) > _LISTED:
+        errors = [*errors[:_LISTED], f"{path}: and {len(errors) - _LISTED} more"]
+    if errors:
+        raise UserError(*errors)

@@ -1,9 +1,9 @@
-"""Reads YAML files that people write, bounded: none costs more than its size, however it is made.
+"""Reads YAML files of users, with bounds on size and aliases: no file costs more time than its size allows.
 
-YAML 1.2 by ruamel, as DVC reads params.yaml: DVC writes 1e-06 for `-S x=1e-6`, and YAML 1.1 takes that for a string.
+They are read as YAML 1.2, by ruamel as DVC does: DVC writes 1e-06 for `-S x=1e-6`, which is a string in YAML 1.1.
 """
 
-from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +16,11 @@ from stages.core.errors import UserError, is_utf8
 
 _LARGEST_FILE = 64_000  # bytes, three times params.yaml: ruamel reads about 50,000 a second
 _LARGEST_VALUE = 50_000  # mappings, lists and scalars, those behind each alias counted again
-_LARGEST_NUMBER = 1024  # bits; what is between 64 and these is refused by its param, which a message can name
+_LARGEST_NUMBER = 1024  # bits; a param refuses more than 64, with its name in the message
 
 
 class _Constructor(SafeConstructor):
-    """ruamel's, but what is wrong with a value is a YAMLError with its line, and aliases may not multiply the file."""
+    """As ruamel's, but an error in a value is a YAMLError with its line, and aliases may not multiply the file."""
 
     def construct_document(self, node: Node) -> Any:
         _weigh(node, {})
@@ -30,14 +30,14 @@ class _Constructor(SafeConstructor):
         try:
             value = super().construct_object(node, deep)
         except (ValueError, LookupError) as error:
-            raise _wrong(node, f"this is no value of its type: {error}") from None
+            raise _error(node, f"this is no value of its type: {error}") from None
         if isinstance(value, int) and value.bit_length() > _LARGEST_NUMBER:
-            raise _wrong(node, "this number has too many digits")
+            raise _error(node, "this number has too many digits")
         return value
 
 
 def read_yaml(path: Path, fix: str) -> Any:
-    """The value of a YAML file. `fix`: what a user can do where the file is missing.
+    """The value of a YAML file. `fix`: the fix in the message where the file is missing.
 
     Raises UserError where it is missing, cannot be read, is too large, or is no YAML.
     """
@@ -70,29 +70,24 @@ def parse_yaml(text: str) -> Any:
         raise ValueError("it is nested too deeply") from None
 
 
-def _weigh(node: Node, known: dict[int, int]) -> int:
+def _weigh(node: Node, weights: dict[int, int]) -> int:
     """The number of mappings, lists and scalars in a value. Raises ConstructorError where they are too many, where a
     value holds itself, and where UTF-8 cannot hold a text."""
-    weight = known.get(id(node))
+    if isinstance(node, ScalarNode):
+        if not is_utf8(node.value):
+            raise _error(node, "half a surrogate pair is no text")
+        return 1
+    weight = weights.get(id(node))
     if weight is None:
-        known[id(node)] = 0  # until it is known: only an alias to itself finds it
-        known[id(node)] = weight = 1 + sum(_weigh(part, known) for part in _parts(node))
+        weights[id(node)] = 0  # until it is known; only an alias to itself reads this
+        children = chain.from_iterable(node.value) if isinstance(node, MappingNode) else node.value
+        weights[id(node)] = weight = 1 + sum(_weigh(child, weights) for child in children)
     if weight == 0:
-        raise _wrong(node, "this value holds an alias to itself")
+        raise _error(node, "this value holds an alias to itself")
     if weight > _LARGEST_VALUE:
-        raise _wrong(node, f"with its aliases, this has more than {_LARGEST_VALUE:,} values")
+        raise _error(node, f"with its aliases, this has more than {_LARGEST_VALUE:,} values")
     return weight
 
 
-def _parts(node: Node) -> Iterator[Node]:
-    if isinstance(node, MappingNode):
-        for pair in node.value:
-            yield from pair
-    elif not isinstance(node, ScalarNode):
-        yield from node.value
-    elif not is_utf8(node.value):
-        raise _wrong(node, "half a surrogate pair is no text")
-
-
-def _wrong(node: Node, message: str) -> ConstructorError:
+def _error(node: Node, message: str) -> ConstructorError:
     return ConstructorError(None, None, message, node.start_mark)

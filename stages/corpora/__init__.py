@@ -1,1 +1,1 @@
-"""Reads question corpora in the layouts their authors ship, and generates the demo corpus."""
+"""Reads question corpora in the layouts of their authors, and generates the demo corpus."""

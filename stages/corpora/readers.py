@@ -1,4 +1,4 @@
-"""Which module reads which source, and what a source in data/raw is called."""
+"""Maps the sources in data/raw, and the layouts of a user's own sources, to their readers."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -6,19 +6,20 @@ from pathlib import Path
 from typing import Literal
 
 from stages.corpora import bird, folder, spider, variants
-from stages.corpora.question_files import Entry
+from stages.corpora.question_files import QuestionFile
 
 Layout = Literal["spider", "bird", "folder"]
-"""How a user's own source lies in its folder: as Spider or BIRD do, or as `stages.corpora.folder` tells."""
+"""The file layout of a user's own source: Spider's, BIRD's, or that of `stages.corpora.folder`."""
 
 
 @dataclass(frozen=True, slots=True)
 class Reader:
-    """How a source is read. `read`: its folder, a split and a list for mistakes to the questions; `databases`: its
-    folder and a split to the folders of its databases, the one that counts first; `origin`: as in `questions`."""
+    """How a source is read. `read`: reads the questions of a split from the source's folder. `databases`: returns the
+    folders of a split's databases; the first that has a database counts. `origin`: the value of the column in
+    `questions`."""
 
     splits: tuple[str, ...]
-    read: Callable[[Path, str, list[str]], list[Entry]]
+    read: Callable[[Path, str], QuestionFile]
     databases: Callable[[Path, str], list[Path]]
     origin: str = "human"
 
@@ -37,4 +38,4 @@ KNOWN: dict[str, Reader] = {
         for name, files in variants.FILES.items()
     },
 }
-"""The sources whose layout is known by their name."""
+"""Source name to reader, for the sources with a known layout."""

@@ -1,4 +1,4 @@
-"""Reads the sources that lie in data/raw: their params, their questions, and which database each question asks."""
+"""Reads the sources in data/raw: their params, their questions, and the databases that the questions ask."""
 
 import json
 import math
@@ -15,21 +15,21 @@ from pydantic_core import PydanticCustomError
 
 from stages.core.params import Params
 from stages.core.stable_draw import stable_draw
-from stages.corpora.placing import doubles, find_database
 from stages.corpora.question_files import Entry
 from stages.corpora.readers import KNOWN, LAYOUTS, Layout, Reader
+from stages.corpora.source_databases import duplicate_problems, find_database
 from stages.sql.hardness import hardness
 
 
 class SplitParams(Params):
-    """How much of a split is taken: a share, and a number of questions at most."""
+    """How many questions of a split are used: a share, and an upper limit."""
 
     share: float = Field(gt=0, le=1)
     limit: int | None = Field(gt=0)
 
 
 class SourceParams(Params):
-    """One of `corpus.sources` in params.yaml. `layout`: of a user's own source; a split that is null is left out."""
+    """One of `corpus.sources` in params.yaml. `layout`: of a user's own source; a split that is null is not used."""
 
     layout: Layout | None = None
     train: SplitParams | None = None
@@ -38,35 +38,35 @@ class SourceParams(Params):
 
     @property
     def splits(self) -> dict[str, SplitParams]:
-        """The splits that are taken."""
-        found = {"train": self.train, "dev": self.dev, "test": self.test}
-        return {split: params for split, params in found.items() if params}
+        """The splits that are used."""
+        splits = {"train": self.train, "dev": self.dev, "test": self.test}
+        return {split: params for split, params in splits.items() if params}
 
     @model_validator(mode="after")
-    def _some(self) -> Self:
+    def _needs_a_split(self) -> Self:
         if not self.splits:
             raise PydanticCustomError("splits", "give at least one of train, dev and test, with `share` and `limit`")
         return self
 
 
 def reader_of(name: str, params: SourceParams) -> Reader:
-    """The reader of a source. Raises PydanticCustomError where its name and its params do not fit together."""
+    """Returns the reader of a source. Raises PydanticCustomError if its name and its params contradict each other."""
     if name in KNOWN and params.layout:
         raise PydanticCustomError("layout", f"`{name}` has a layout of its own; leave `layout` out")
     if name not in KNOWN and not params.layout:
-        known = ", ".join(KNOWN)
-        raise PydanticCustomError("layout", f"`{name}` is none of {known}; a source of your own needs a `layout`")
+        names = ", ".join(KNOWN)
+        raise PydanticCustomError("layout", f"`{name}` is none of {names}; a source of your own needs a `layout`")
     reader = KNOWN[name] if params.layout is None else LAYOUTS[params.layout]
     absent = [split for split in params.splits if split not in reader.splits]
     if absent:
-        there = ", ".join(reader.splits)
-        raise PydanticCustomError("split", f"`{name}` has no {' and no '.join(absent)}; it has {there}")
+        existing = ", ".join(reader.splits)
+        raise PydanticCustomError("split", f"`{name}` has no {' and no '.join(absent)}; it has {existing}")
     return reader
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
-    """A split of a source: its questions, and the file of each database they ask (None: there is none)."""
+class SourceSplit:
+    """A split of a source: its questions, and the file of each database that they ask (None: missing)."""
 
     source: str
     split: str
@@ -77,72 +77,68 @@ class Part:
 
     @property
     def name(self) -> str:
-        """What a test set is called."""
+        """The name of the test set."""
         return f"{self.source}-{self.split}"
 
 
-def read_parts(sources: Mapping[str, SourceParams], raw: Path, wrong: list[str]) -> list[Part]:
-    """Every split of every source, in their order. Mistakes in files go to `wrong`, as sentences."""
-    parts = []
+def read_splits(sources: Mapping[str, SourceParams], raw: Path, errors: list[str]) -> list[SourceSplit]:
+    """Reads every split of every source, in their order. Appends a sentence to `errors` for each error in a file."""
+    splits = []
     for source, params in sources.items():
         folder, reader = raw / source, reader_of(source, params)
-        if linked := _linked(folder):
-            wrong.append(f"{linked} is a symbolic link, into which DVC does not look; link its files with `cp -rl`")
+        if link := _symbolic_link(folder):
+            errors.append(f"{link} is a symbolic link, into which DVC does not look; link its files with `cp -rl`")
         elif not folder.is_dir():
-            wrong.append(f"{folder} is no folder; get it with `python -m stages.fetch`, or put the files there")
+            errors.append(f"{folder} is no folder; get it with `python -m stages.fetch`, or put the files there")
         else:
-            parts += [_part(source, split, some, folder, reader, wrong) for split, some in params.splits.items()]
-    return parts
+            for name, split_params in params.splits.items():
+                entries, file_errors = reader.read(folder, name)
+                folders = reader.databases(folder, name)
+                db_ids = sorted({entry.db_id for entry in entries})
+                errors += [*file_errors, *duplicate_problems(folders, db_ids)]
+                databases = {db_id: find_database(folders, db_id) for db_id in db_ids}
+                splits.append(SourceSplit(source, name, split_params, reader.origin, entries, databases))
+    return splits
 
 
-def _linked(folder: Path) -> Path | None:
-    """The folder, or the first one in it, that is a symbolic link."""
-    inside = (Path(place) / name for place, names, _ in os.walk(folder) for name in sorted(names))
-    return next((path for path in chain([folder], inside) if path.is_symlink()), None)
+def _symbolic_link(folder: Path) -> Path | None:
+    """Returns the folder, or the first folder in it, that is a symbolic link."""
+    subfolders = (Path(parent) / name for parent, names, _ in os.walk(folder) for name in sorted(names))
+    return next((path for path in chain([folder], subfolders) if path.is_symlink()), None)
 
 
-def _part(source: str, split: str, params: SplitParams, folder: Path, reader: Reader, wrong: list[str]) -> Part:
-    entries = reader.read(folder, split, wrong)
-    folders = reader.databases(folder, split)
-    db_ids = sorted({entry.db_id for entry in entries})
-    wrong += doubles(folders, db_ids)
-    databases = {db_id: find_database(folders, db_id) for db_id in db_ids}
-    return Part(source, split, params, reader.origin, entries, databases)
-
-
-def missing(parts: Iterable[Part]) -> list[str]:
-    """A sentence for each split that asks databases which are not there."""
+def missing_databases(splits: Iterable[SourceSplit]) -> list[str]:
+    """Returns a sentence for each split that asks databases which are missing."""
     sentences = []
-    for part in parts:
-        counts = Counter(entry.db_id for entry in part.entries if part.databases[entry.db_id] is None)
+    for split in splits:
+        counts = Counter(entry.db_id for entry in split.entries if split.databases[entry.db_id] is None)
         if counts:
-            told = ", ".join(f"{db_id} {count}" for db_id, count in sorted(counts.items()))
+            by_database = ", ".join(f"{db_id} {count}" for db_id, count in sorted(counts.items()))
             sentences.append(
-                f"{part.name}: {counts.total()} questions ask databases that are not there ({told}); put them beside "
-                "the others, or set `corpus.allow_missing` to true to leave these questions out"
+                f"{split.name}: {counts.total()} questions ask databases that are missing ({by_database}); put them "
+                "beside the others, or set `corpus.allow_missing` to true to leave these questions out"
             )
     return sentences
 
 
-def rows_of(part: Part, seed: int) -> tuple[list[dict[str, str]], Counter[str]]:
-    """The rows of `questions` that a split gives, in the order of the source, and how many were left out, by reason.
-    A higher share or limit only adds some."""
-    asked = {_id(part, entry): entry for entry in part.entries if part.databases[entry.db_id]}
-    share = math.ceil(round(part.params.share * len(asked), 6))  # 0.07 of 100 is 7.000000000000001
-    count = min(share, part.params.limit or len(asked))
-    first = stable_draw(asked, count, seed)
-    rows = [_row(part, question_id, entry) for question_id, entry in asked.items() if question_id in first]
-    return rows, Counter(no_database=len(part.entries) - len(asked), not_drawn=len(asked) - count)
+def question_rows(split: SourceSplit, seed: int) -> tuple[list[dict[str, str]], Counter[str]]:
+    """Draws the rows of `questions` from a split, in the source's order, and counts the questions left out, by reason.
+    A higher share or limit only adds questions."""
+    usable = {
+        f"{split.source}/{split.split}/{entry.position:04d}": entry
+        for entry in split.entries if split.databases[entry.db_id]
+    }  # fmt: skip
+    share = math.ceil(round(split.params.share * len(usable), 6))  # 0.07 of 100 is 7.000000000000001
+    count = min(share, split.params.limit or len(usable))
+    drawn = stable_draw(usable, count, seed)
+    rows = [_row(split, question_id, entry) for question_id, entry in usable.items() if question_id in drawn]
+    return rows, Counter(no_database=len(split.entries) - len(usable), not_drawn=len(usable) - count)
 
 
-def _id(part: Part, entry: Entry) -> str:
-    return f"{part.source}/{part.split}/{entry.position:04d}"
-
-
-def _row(part: Part, question_id: str, entry: Entry) -> dict[str, str]:
+def _row(split: SourceSplit, question_id: str, entry: Entry) -> dict[str, str]:
     others = json.dumps(dict(sorted(entry.other_golds.items())), ensure_ascii=False) if entry.other_golds else ""
     return {
-        "question_id": question_id, "source": part.source, "split": part.split, "db_id": entry.db_id,
+        "question_id": question_id, "source": split.source, "split": split.split, "db_id": entry.db_id,
         "question": entry.question, "evidence": entry.evidence, "gold_sql": entry.gold_sql, "other_golds": others,
-        "difficulty": entry.difficulty or hardness(entry.gold_sql), "origin": part.origin,
+        "difficulty": entry.difficulty or hardness(entry.gold_sql), "origin": split.origin,
     }  # fmt: skip

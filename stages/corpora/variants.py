@@ -1,8 +1,8 @@
-"""The variants of Spider, as their authors ship them: other questions, mostly on Spider's own databases."""
+"""Reads the variants of Spider as their authors ship them: other questions, mostly on Spider's own databases."""
 
 from pathlib import Path
 
-from stages.corpora.question_files import Entry, Fields, read_json
+from stages.corpora.question_files import Fields, QuestionFile, read_json
 
 FILES = {
     "spider-syn": {"train": "train_spider.json", "dev": "dev.json"},
@@ -12,12 +12,12 @@ FILES = {
 QUESTIONS = {"spider-syn": "SpiderSynQuestion"}
 
 
-def read(folder: Path, split: str, wrong: list[str]) -> list[Entry]:
-    """The questions of a split of the variant that the folder is named after."""
+def read(folder: Path, split: str) -> QuestionFile:
+    """Reads the questions of a split. The folder is named after the variant."""
     fields = Fields(QUESTIONS.get(folder.name, "question"), ("query",))
-    return read_json(folder / FILES[folder.name][split], fields, wrong)
+    return read_json(folder / FILES[folder.name][split], fields)
 
 
 def databases(folder: Path, split: str) -> list[Path]:
-    """Where the databases lie: Spider-DK brings some of its own, all others are Spider's, in the folder beside."""
+    """Returns the folders of the databases. Spider-DK ships some of its own; all others are in Spider's folder."""
     return [folder / "database", folder.with_name("spider") / "database"]

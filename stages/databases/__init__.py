@@ -1,1 +1,1 @@
-"""Reads the schema, the first rows and the column descriptions of a SQLite database."""
+"""SQLite databases: where they lie, whether they can be used, their schema, first rows and column descriptions."""

@@ -1,4 +1,4 @@
-"""Opens a database that is not to be changed."""
+"""Opens SQLite databases read-only."""
 
 from pathlib import Path
 from typing import Any
@@ -10,10 +10,8 @@ from stages.databases.held_files import pending_problem
 
 
 def open_read_only(database: Path, **options: Any) -> apsw.Connection:
-    """A connection that can neither write the file nor create it; `options` are apsw.Connection's.
-
-    Raises UserError where changes of it lie in a log beside it, and apsw.Error where it cannot be opened.
-    """
+    """Returns a connection that can neither write the file nor create it; `options` are those of apsw.Connection.
+    Raises UserError if a log beside the database holds changes, and apsw.Error if the file cannot be opened."""
     if problem := pending_problem(database):
         raise UserError(problem)
     uri = f"{database.resolve().as_uri()}?mode=ro&immutable=1"

@@ -1,25 +1,25 @@
-"""What is known of columns, as comments of one line each."""
+"""Column descriptions, as comments of one line each."""
 
 import re
 from collections.abc import Mapping
 
 Notes = Mapping[str, Mapping[str, str]]
-"""Table to column to its comment, names in lower case: who describes a database may write them otherwise."""
+"""Table to column to its comment. Names are in lower case, because a description may write them otherwise."""
 
 Descriptions = Mapping[str, Mapping[str, Mapping[str, str]]]
-"""`descriptions.json` beside a database: table to column to `name`, `description`, `values`, each where it is known."""
+"""`descriptions.json` beside a database: table to column to the known ones of `name`, `description`, `values`."""
 
 _SPACE = re.compile(r"[\s\x00-\x1f\x7f-\x9f]+")
 
 
 def notes_of(descriptions: Descriptions) -> Notes:
-    """Name, description and values of each column, parted by `; `, without what only repeats the column's name or the
-    text before. Of several descriptions of a column the first that says something."""
+    """Joins name, description and values of each column with `; `. A text that repeats the column's name or an earlier
+    text is left out. If a column has several descriptions, the first that is not empty counts."""
     notes: dict[str, dict[str, str]] = {}
     for table, columns in descriptions.items():
-        known = notes.setdefault(table.lower(), {})
-        for column, said in columns.items():
-            known[column.lower()] = known.get(column.lower()) or _note(column, **said)
+        table_notes = notes.setdefault(table.lower(), {})
+        for column, texts in columns.items():
+            table_notes[column.lower()] = table_notes.get(column.lower()) or _note(column, **texts)
     return notes
 
 
@@ -31,5 +31,5 @@ def _note(column: str, name: str = "", description: str = "", values: str = "") 
 
 
 def one_line(text: str) -> str:
-    """A text with each run of space, line breaks and control characters as one space."""
+    """Replaces each run of white space and control characters by one space."""
     return _SPACE.sub(" ", text)

@@ -1,11 +1,11 @@
-"""The database files of a run must stay as they are from the moment that they are hashed to the last read.
+"""Checks that database files do not change during a run, from the moment that they are hashed to the last read.
 
-A label is kept under the hash of the database that it came from. A file that changes while queries run on it would give
-labels of one content under the hash of another. So the state of each file (inode, size, time of the last write and of
-the last change) is taken before it is hashed, and compared before any label is kept or given back.
+A label is stored under the hash of its database. If a file changed while queries run on it, labels of one content would
+be stored under the hash of another. So the state of each file (inode, size, times of the last write and of the last
+change) is recorded before the file is hashed, and compared before a label is stored or returned.
 
-Covered: a file that was written, replaced, or removed, also where it was put back afterwards; a write-ahead log or a
-rollback journal that appeared beside it. Not covered: a file system that changes neither inode nor times.
+Covered: a file that was written, replaced or removed, even if it was put back afterwards; a write-ahead log or a
+rollback journal that appeared beside it. Not covered: a file system that updates neither inode nor times.
 """
 
 import time
@@ -17,14 +17,14 @@ from stages.core.errors import UserError
 from stages.core.files import sha256_file
 
 RACY_NS = 2_000_000_000
-"""Nanoseconds after a write in which a further write may leave the times of the file as they are."""
+"""Nanoseconds after a write during which a second write may leave the file's times unchanged."""
 
 _AGAIN = "start again (no label of the changed file was kept)"
 
 
 @dataclass(frozen=True, slots=True)
 class FileState:
-    """What changes whenever a file's content does."""
+    """Metadata that changes whenever the content of a file changes."""
 
     device: int
     inode: int
@@ -33,36 +33,33 @@ class FileState:
     changed_ns: int
 
     def is_racy(self) -> bool:
-        """Whether the file was written so recently that a further write might not show."""
+        """Whether the file was written so recently that a second write might not change its state."""
         return time.time_ns() - self.changed_ns < RACY_NS
 
 
 def file_state(path: str) -> FileState:
-    """The state of a file now. Raises OSError where there is none."""
+    """Returns the current state of a file. Raises OSError if it does not exist."""
     stat = Path(path).stat()
     return FileState(stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns)
 
 
 def state_problem(path: str, state: FileState) -> str | None:
-    """A sentence for a file that is not in this state any more."""
+    """Returns a sentence if the file is no longer in this state, else None."""
     try:
         if file_state(path) == state:
             return None
     except OSError as error:
         return f"{path} was removed while it was being read ({error.strerror}); put it back and {_AGAIN}"
-    return changed(path)
+    return _changed_sentence(path)
 
 
-def changed(path: str) -> str:
-    """The sentence for a file that is not what it was when the run began."""
+def _changed_sentence(path: str) -> str:
     return f"{path} was changed while it was being read; leave it as it is during a run, and {_AGAIN}"
 
 
 def pending_log(path: Path) -> Path | None:
-    """The write-ahead log or rollback journal that holds changes which the database file itself lacks.
-
-    A log without content holds none, nor does a journal whose first byte is zero: SQLite has finished with both.
-    """
+    """Returns the write-ahead log or rollback journal with changes that the database file itself lacks, or None. An
+    empty log holds no changes, nor does a journal whose first byte is zero: SQLite has finished with both."""
     database = path.resolve()
     wal, journal = (database.with_name(database.name + end) for end in ("-wal", "-journal"))
     if wal.is_file() and wal.stat().st_size:
@@ -74,14 +71,14 @@ def pending_log(path: Path) -> Path | None:
 
 
 def pending_problem(path: Path) -> str | None:
-    """A sentence for a database with such a log."""
+    """Returns a sentence if the database has a pending log, else None."""
     if log := pending_log(path):
         return f"{log} holds changes that {path.name} lacks; open the database once with `sqlite3` and close it"
     return None
 
 
 class HeldFiles:
-    """The states of files at the start of a run. Raises UserError for each one that is not there."""
+    """The states of the files at the start of a run. Raises UserError with a sentence for each missing file."""
 
     def __init__(self, paths: Iterable[str]) -> None:
         self._states: dict[str, FileState] = {}
@@ -98,7 +95,7 @@ class HeldFiles:
             raise UserError(*missing)
 
     def require_unchanged(self, paths: Iterable[str] | None = None) -> None:
-        """Raises UserError for each of `paths` (None: of all files) that is not as it was."""
+        """Raises UserError with a sentence for each of `paths` (None: of all files) that changed since the start."""
         checked = self._states if paths is None else set(paths)
         problems = [problem for path in sorted(checked) if (problem := self._problem(path))]
         if problems:
@@ -109,7 +106,7 @@ class HeldFiles:
         if problem := state_problem(path, state):
             return problem
         if path in self._racy and sha256_file(Path(path)) != self._racy[path]:
-            return changed(path)
+            return _changed_sentence(path)
         if not state.is_racy():
-            self._racy.pop(path, None)  # from now on its state tells
+            self._racy.pop(path, None)  # from now on a change shows in the state
         return pending_problem(Path(path))

@@ -1,4 +1,4 @@
-"""Names and types as SQL writes them."""
+"""Writes names and types as SQL."""
 
 import re
 
@@ -10,29 +10,29 @@ RESERVED = frozenset([
     "order", "primary", "raise", "references", "returning", "select", "set", "table", "then", "to", "transaction",
     "union", "unique", "update", "using", "values", "when", "where",
 ])  # fmt: skip
-"""The words that SQLite takes for a name only in quotes; its other keywords it takes bare."""
+"""Keywords that SQLite accepts as names only in quotes. It accepts its other keywords without."""
 
 _PLAIN = re.compile(r"[^\W\d][\w$]*")
 _PLAIN_TYPE = re.compile(r"[A-Za-z_]\w*( \w+)*( ?\([+-]?\w+(, ?[+-]?\w+)?\))?")
 
 
 def quoted(name: str) -> str:
-    """A name in double quotes."""
+    """Puts a name in double quotes."""
     return '"{}"'.format(name.replace('"', '""'))
 
 
 def identifier(name: str) -> str:
-    """A name in double quotes if it needs them, else bare."""
+    """Puts a name in double quotes if it needs them."""
     plain = _PLAIN.fullmatch(name) and name.lower() not in RESERVED
     return name if plain else quoted(name)
 
 
 def listed(names: tuple[str, ...]) -> str:
-    """Names in parentheses, as a key has them."""
+    """Writes the column list of a key: names in parentheses."""
     return f"({', '.join(map(identifier, names))})"
 
 
 def type_name(declared: str) -> str:
-    """A declared type, empty for none; one that is no usual type was declared in quotes, and gets them again."""
+    """Writes a declared type (empty: none). An unusual one was declared in quotes, and gets them again."""
     plain = _PLAIN_TYPE.fullmatch(declared) and RESERVED.isdisjoint(declared.lower().split())
     return declared if plain or not declared else quoted(declared)

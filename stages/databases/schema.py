@@ -1,13 +1,14 @@
-"""The tables of a database as prompts show them, read from the database itself and not from the text that made it.
+"""Reads the schema of a database from SQLite's catalog, not from the CREATE statements.
 
-Covered: tables and views in the order of creation, whatever their names are; composite, dangling and self-referencing
-foreign keys; WITHOUT ROWID; generated columns; text that is no UTF-8. Left out and counted, because no query of the
-sandbox can read them: virtual tables, the shadow tables that hold their data, and views that cannot be read any more.
-A database with changes in a log beside it is refused.
+Covered: tables and views in the order of creation, with any name; composite, dangling and self-referencing foreign
+keys; WITHOUT ROWID; generated columns; text that is not UTF-8. Left out and counted, because no query of the sandbox
+can read them: virtual tables, the shadow tables that hold their data, and broken views. A database with a pending log
+is refused.
 """
 
 from collections import Counter
 from collections.abc import Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,15 +20,15 @@ from stages.databases.descriptions import Notes
 from stages.databases.first_rows import first_rows
 
 LEFT_OUT = ("virtual_table", "shadow_table", "unreadable_view", "unreadable_rows", "unknown_column")
-"""What a prompt does not show of a database; the last two: the example rows of a table whose values cannot be computed,
-and the descriptions of columns that are not there."""
+"""What a prompt does not show of a database. `unreadable_rows`: example rows of a table whose values cannot be
+computed; `unknown_column`: descriptions of columns that do not exist."""
 
-_READABLE_MODULES = ["json_each", "json_tree"]  # all that the sandbox has of virtual tables
+_READABLE_MODULES = ["json_each", "json_tree"]  # the virtual tables that the sandbox allows
 
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """`type` as declared, empty for none; `key`: its place in the primary key from 1, or 0; `note`: its comment."""
+    """`type`: as declared, empty for none; `key`: 1-based position in the primary key, or 0; `note`: its comment."""
 
     name: str
     type: str
@@ -37,8 +38,8 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class ForeignKey:
-    """`targets`: the parent's columns, none where its primary key is meant. `parent_key`: that key in lower case, empty
-    where there is no such table."""
+    """`targets`: the parent's columns, empty if its primary key is meant. `parent_key`: that primary key in lower case,
+    empty if the parent does not exist."""
 
     columns: tuple[str, ...]
     parent: str
@@ -48,7 +49,7 @@ class ForeignKey:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """A table or view; `rows` are its first rows, each value as the literal that a comment shows."""
+    """A table or view. `rows`: its first rows, each value as an SQL literal."""
 
     name: str
     is_view: bool
@@ -60,30 +61,27 @@ class Table:
 
 @dataclass(frozen=True, slots=True)
 class Schema:
-    """The tables of a database, and how many there are of each of `LEFT_OUT`."""
+    """The tables of a database, and the counts of what was left out, by the names in `LEFT_OUT`."""
 
     tables: tuple[Table, ...]
     left_out: Counter[str]
 
 
 def read_schema(database: Path, example_rows: int, notes: Notes) -> Schema:
-    """The tables of a database, each with its first `example_rows` rows in the order of its rowid or primary key; views
-    without, for the first row of a view may need all of its tables. Of the data only these rows are read.
-
-    Raises apsw.Error where the file is no readable database, UnicodeDecodeError where a name is no UTF-8.
-    """
-    connection = _open(database)
-    try:
+    """Reads the tables of a database, each with its first `example_rows` rows in the order of its rowid or primary key.
+    Views get no rows, because computing the first row of a view may read whole tables. No other data is read. Raises
+    apsw.Error if the file is not a readable database, UnicodeDecodeError if a name is not UTF-8."""
+    with closing(_open(database)) as connection:
         return _read(connection, database, example_rows, notes)
-    finally:
-        connection.close()
 
 
 def _read(connection: apsw.Connection, database: Path, example_rows: int, notes: Notes) -> Schema:
-    kinds = {row[1]: (row[2], bool(row[4])) for row in _all(connection, "PRAGMA table_list")}
+    table_list = _fetch(connection, "PRAGMA table_list")
+    kinds = {name: (kind, bool(without_rowid)) for _, name, kind, _, without_rowid, _ in table_list}
     shadows = _shadow_tables(database) if any(kind == "virtual" for kind, _ in kinds.values()) else set()
     tables, left_out = [], Counter[str]()
-    for name in _names(connection):
+    own = r"type IN ('table', 'view') AND name NOT LIKE 'sqlite\_%' ESCAPE '\'"
+    for (name,) in _fetch(connection, f"SELECT name FROM sqlite_schema WHERE {own} ORDER BY rowid"):
         kind, without_rowid = kinds[name]
         if kind == "virtual" or name in shadows:
             left_out["virtual_table" if kind == "virtual" else "shadow_table"] += 1
@@ -98,13 +96,13 @@ def _read(connection: apsw.Connection, database: Path, example_rows: int, notes:
         rows = first_rows(connection, name, names, without_rowid, example_rows) if shows_rows else ()
         left_out["unreadable_rows"] += rows is None
         tables.append(Table(name, is_view, without_rowid, columns, _foreign_keys(connection, name), rows or ()))
-    shown = {(table.name.lower(), column.name.lower()) for table in tables for column in table.columns}
-    left_out["unknown_column"] += sum((table, column) not in shown for table in notes for column in notes[table])
+    columns_read = {(table.name.lower(), column.name.lower()) for table in tables for column in table.columns}
+    left_out["unknown_column"] += sum((table, column) not in columns_read for table in notes for column in notes[table])
     return Schema(tuple(tables), left_out)
 
 
 def _open(database: Path, virtual: bool = False) -> apsw.Connection:
-    """`virtual`: with SQLite's own kinds of virtual tables."""
+    """`virtual`: keep all of SQLite's own virtual table modules."""
     connection = open_read_only(database)
     connection.config(apsw.SQLITE_DBCONFIG_TRUSTED_SCHEMA, 0)
     if not virtual:
@@ -112,48 +110,40 @@ def _open(database: Path, virtual: bool = False) -> apsw.Connection:
     return connection
 
 
-def _all(connection: apsw.Connection, query: str, *bindings: str) -> list[tuple[Any, ...]]:
+def _fetch(connection: apsw.Connection, query: str, *bindings: str) -> list[tuple[Any, ...]]:
     return connection.execute(query, bindings).fetchall()
 
 
 def _shadow_tables(database: Path) -> set[str]:
-    """Only a connection that knows the kind of a virtual table can tell which tables hold its data."""
-    connection = _open(database, virtual=True)
-    try:
-        return {row[1] for row in _all(connection, "PRAGMA table_list") if row[2] == "shadow"}
-    finally:
-        connection.close()
-
-
-def _names(connection: apsw.Connection) -> list[str]:
-    own = r"type IN ('table', 'view') AND name NOT LIKE 'sqlite\_%' ESCAPE '\'"
-    return [name for (name,) in _all(connection, f"SELECT name FROM sqlite_schema WHERE {own} ORDER BY rowid")]
+    """Only a connection with the module of a virtual table knows which tables hold its data."""
+    with closing(_open(database, virtual=True)) as connection:
+        return {name for _, name, kind, *_ in _fetch(connection, "PRAGMA table_list") if kind == "shadow"}
 
 
 def _columns(
     connection: apsw.Connection, table: str, is_view: bool, notes: Mapping[str, str]
 ) -> tuple[Column, ...]:
-    """None where it is a view that cannot be read."""
+    """Returns no columns for a view that cannot be read."""
     try:
-        found = _all(connection, "SELECT name, type, pk FROM pragma_table_xinfo(?) ORDER BY cid", table)
+        columns = _fetch(connection, "SELECT name, type, pk FROM pragma_table_xinfo(?) ORDER BY cid", table)
     except apsw.SQLError:
         if not is_view:
             raise
         return ()
-    return tuple(Column(name, kind, key, notes.get(name.lower(), "")) for name, kind, key in found)
+    return tuple(Column(name, kind, key, notes.get(name.lower(), "")) for name, kind, key in columns)
 
 
 def _foreign_keys(connection: apsw.Connection, table: str) -> tuple[ForeignKey, ...]:
-    """In the order of declaration, equal ones once."""
+    """Returns the foreign keys in the order of declaration, without duplicates."""
     keys: dict[int, list[tuple[str, str, str | None]]] = {}
     query = 'SELECT id, "from", "table", "to" FROM pragma_foreign_key_list(?) ORDER BY id DESC, seq'
-    for number, *part in _all(connection, query, table):
-        keys.setdefault(number, []).append((part[0], part[1], part[2]))
+    for number, column, parent, target in _fetch(connection, query, table):
+        keys.setdefault(number, []).append((column, parent, target))
     return tuple(dict.fromkeys(_foreign_key(connection, parts) for parts in keys.values()))
 
 
 def _foreign_key(connection: apsw.Connection, parts: list[tuple[str, str, str | None]]) -> ForeignKey:
     parent = parts[0][1]
-    key = _all(connection, "SELECT lower(name) FROM pragma_table_info(?) WHERE pk ORDER BY pk", parent)
+    key = _fetch(connection, "SELECT lower(name) FROM pragma_table_info(?) WHERE pk ORDER BY pk", parent)
     targets = tuple(target for *_, target in parts if target)
     return ForeignKey(tuple(column for column, *_ in parts), parent, targets, tuple(name for (name,) in key))

@@ -1,31 +1,42 @@
-"""Which questions a model is asked, and with which prompt."""
+"""The questions of every source and split, each with its gold query."""
 
 import polars as pl
 
 from stages.core.errors import UserError
+from stages.core.tables import TEXT, Dataset
+
+QUESTIONS = Dataset(
+    "questions",
+    key="question_id",
+    columns={
+        "question_id": TEXT, "source": TEXT, "split": TEXT, "db_id": TEXT, "question": TEXT, "evidence": TEXT,
+        "gold_sql": TEXT, "other_golds": TEXT, "difficulty": TEXT, "origin": TEXT,
+    },
+)  # fmt: skip
 
 TEST_SET = pl.concat_str("source", pl.lit("-"), "split")
 """The name of the test set that a row of `questions` is in: `spider-dev`, `bird-train`."""
 
 
 def in_test_set(questions: pl.DataFrame, name: str) -> pl.DataFrame:
-    """The questions of the test set `<source>-<split>`. Raises UserError, naming those that are there, if it is not."""
-    found = questions.filter(TEST_SET.eq(name))
-    if found.is_empty():
-        there = ", ".join(questions.select(TEST_SET.alias("name"))["name"].unique().sort())
-        fix = "correct --test-set, or `evaluate.test_sets` in params.yaml"
-        raise UserError(f"there is no test set `{name}`; there are: {there}; {fix}")
-    return found
+    """The questions of the test set `<source>-<split>`. Raises UserError, naming the available ones, if there is none
+    of that name."""
+    matches = questions.filter(TEST_SET.eq(name))
+    if matches.is_empty():
+        available = ", ".join(questions.select(TEST_SET.alias("name"))["name"].unique().sort())
+        fix = "correct --test-set, or `test_sets` in params.yaml"
+        raise UserError(f"there is no test set `{name}`; there are: {available}; {fix}")
+    return matches
 
 
-def with_prompts(questions: pl.DataFrame, prompts: pl.DataFrame) -> pl.DataFrame:
-    """`questions` with the column `prompt` of the dataset `prompts`. Raises UserError where some have none."""
-    joined = questions.join(
-        prompts.select("question_id", "prompt"), on="question_id", how="left", maintain_order="left"
-    )
-    missing = joined.filter(pl.col("prompt").is_null())["question_id"]
+def with_columns_of(questions: pl.DataFrame, dataset: Dataset, rows: pl.DataFrame, *columns: str) -> pl.DataFrame:
+    """`questions` with these columns of another dataset that has one row for each question; the first of them is never
+    NULL. Raises UserError where that dataset lacks a question."""
+    joined = questions.join(rows.select("question_id", *columns), on="question_id", how="left", maintain_order="left")
+    missing = joined.filter(pl.col(columns[0]).is_null())["question_id"]
     if not missing.is_empty():
+        name = dataset.name
         raise UserError(
-            f"prompts has no row for {len(missing)} questions (the first: {missing[0]}); run `dvc repro prompts`"
+            f"{name} has no row for {len(missing)} questions (the first: {missing[0]}); run `dvc repro {name}`"
         )
     return joined

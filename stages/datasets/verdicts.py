@@ -36,6 +36,6 @@ ErrorClass = Literal[
     "time", "memory", "size", "text", "file", "lost",  # of an undecided: which safety net it met
 ]  # fmt: skip
 ERROR_CLASSES: tuple[ErrorClass, ...] = get_args(ErrorClass)
-MACHINE_MADE: tuple[ErrorClass, ...] = ("time", "memory", "file", "lost")
-"""What another machine, or a quieter moment, may not meet: tried again alone, and never kept in the cache. `file`: the
-disk gave an error, or a damaged page."""
+NONDETERMINISTIC_ERRORS: tuple[ErrorClass, ...] = ("time", "memory", "file", "lost")
+"""Errors that another machine, or a less loaded one, may not meet: the query is retried alone, and the result is never
+cached. `file`: the disk gave an error, or a damaged page."""

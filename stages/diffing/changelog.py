@@ -1,7 +1,7 @@
-"""What a comparison says under `### Data` of a changelog, in the form of Keep a Changelog.
+"""Writes a comparison into a changelog in the form of Keep a Changelog, under `### Data`.
 
-It is one item of the list, whose first line names both versions. Such an item is replaced, wherever it stands under
-that heading; all other lines stay.
+It is one item of the list, whose first line names both versions. An item written before is replaced, wherever it stands
+under that heading; all other lines stay.
 """
 
 import re
@@ -11,9 +11,9 @@ from pathlib import Path
 from stages.core.display import visible_line
 from stages.core.errors import UserError
 from stages.diffing.comparison import Comparison
+from stages.diffing.formatting import STALE, column_notes, counts, evaluations, figure, interval
 from stages.diffing.rows import RowsDiff
 from stages.diffing.versions import WORKSPACE, Version
-from stages.diffing.wording import STALE, count, counts, evaluations, interval, notes
 
 _BY = "counted by `python -m stages.diff`:"
 _ITEM = re.compile(rf"^- (?:From|Since) .*, {re.escape(_BY)}\n(?:  .*\n?)*", re.MULTILINE)
@@ -33,58 +33,55 @@ def read_changelog(path: Path) -> str:
     return text if text.endswith("\n") else f"{text}\n"
 
 
-def filled(text: str, item: str) -> str:
-    """The changelog with `item` under `### Data` of what is unreleased, in place of one that was written there before;
-    the heading is added where it is missing. Lines end as they did."""
+def with_data_item(text: str, item: str) -> str:
+    """The changelog with `item` under `### Data` of the unreleased section, in place of one written before. The heading
+    is added where it is missing. Lines end as they did."""
     if "\r\n" in text:
-        return filled(text.replace("\r\n", "\n"), item).replace("\n", "\r\n")
+        return with_data_item(text.replace("\r\n", "\n"), item).replace("\n", "\r\n")
     unreleased = _UNRELEASED.search(text)
     assert unreleased, "read_changelog makes sure of it"
     section = unreleased[0]
     if data := _DATA.search(section):
-        told = _with_item(data[0], item)
-        section = section[: data.start()] + told + section[data.end() :]
+        section = section[: data.start()] + _replace_item(data[0], item) + section[data.end() :]
     else:
         head, _, rest = section.partition("\n")
         section = f"{head}\n\n### Data\n\n{item}\n" + rest.lstrip("\n")
     return text[: unreleased.start()] + section + text[unreleased.end() :]
 
 
-def _with_item(data: str, item: str) -> str:
+def _replace_item(data: str, item: str) -> str:
     if _ITEM.search(data):
-        return _ITEM.sub(lambda found: item, data, count=1)
+        return _ITEM.sub(lambda _: item, data, count=1)
     head, _, rest = data.partition("\n")
     below = rest.lstrip("\n")
     return f"{head}\n\n{item}" + (below if below.startswith("- ") else rest)
 
 
-def item_of(found: Comparison) -> str:
-    """The item of the list: rows of each dataset, labels by reasons, EX of the models."""
-    old, new = _name(found.old), _name(found.new)
-    which = f"Since `{old}`" if new == WORKSPACE else f"From `{old}` to `{new}`"
-    lines = [f"- {which}, {_BY}", *(f"  - {line}" for line in (*_stale(found), *_lines(found)))]
+def item_of(comparison: Comparison) -> str:
+    """The item of the list: rows of each dataset, labels by the reasons of their flips, EX of the models."""
+    old, new = _name(comparison.old), _name(comparison.new)
+    versions = f"Since `{old}`" if new == WORKSPACE else f"From `{old}` to `{new}`"
+    lines = [f"- {versions}, {_BY}", *(f"  - {line}" for line in (*_stale(comparison), *_lines(comparison)))]
     return "\n".join(map(visible_line, lines)) + "\n"
 
 
-def _lines(found: Comparison) -> Iterator[str]:
-    for dataset, rows in found.datasets.items():
-        if told := _rows(rows):
-            yield f"`{dataset}`: {told}."
-    same = [f"`{dataset}`" for dataset, rows in found.datasets.items() if not _rows(rows)]
-    if same:
-        yield f"The same in both: {', '.join(same)}."
-    if found.flips and found.flips.flipped:
-        reasons = ", ".join(f"{names} {number:,}" for names, number in found.flips.reasons.items())
-        of = f"{found.flips.flipped:,} of {found.flips.candidates_in_both:,} candidates in both"
-        yield f"Labels: {of} have another verdict ({reasons})."
-    for file, numbers in evaluations(found).items():
-        old, new = interval(numbers, "old"), interval(numbers, "new")
+def _lines(comparison: Comparison) -> Iterator[str]:
+    changes = {dataset: _changes(diff) for dataset, diff in comparison.datasets.items()}
+    yield from (f"`{dataset}`: {change}." for dataset, change in changes.items() if change)
+    if unchanged := [f"`{dataset}`" for dataset, change in changes.items() if not change]:
+        yield f"The same in both: {', '.join(unchanged)}."
+    if comparison.flips and comparison.flips.flipped:
+        reasons = ", ".join(f"{reasons} {number:,}" for reasons, number in comparison.flips.reasons.items())
+        share = f"{comparison.flips.flipped:,} of {comparison.flips.candidates_in_both:,} candidates in both"
+        yield f"Labels: {share} have another verdict ({reasons})."
+    for file, metrics in evaluations(comparison).items():
+        old, new = interval(metrics, "old"), interval(metrics, "new")
         if old != new:
             yield f"EX in `{file}`: {old} -> {new}."
 
 
-def _stale(found: Comparison) -> Iterator[str]:
-    for version in (found.old, found.new):
+def _stale(comparison: Comparison) -> Iterator[str]:
+    for version in (comparison.old, comparison.new):
         if version.stale:
             stages = ", ".join(f"`{stage}`" for stage in version.stale)
             yield f"Stages of `{_name(version)}` that are {STALE}: {stages}."
@@ -94,13 +91,15 @@ def _name(version: Version) -> str:
     return version.name.replace("`", "'")
 
 
-def _rows(rows: RowsDiff) -> str:
+def _changes(diff: RowsDiff) -> str:
     """What differs in a dataset; empty if nothing does."""
-    if rows.old is None or rows.new is None:
-        return f"new, {count(rows.new)} rows" if rows.old is None else f"no longer there; it had {count(rows.old)} rows"
-    columns = notes(rows)
-    if not (rows.added or rows.removed or columns):
+    if diff.old is None:
+        return f"new, {figure(diff.new)} rows"
+    if diff.new is None:
+        return f"no longer there; it had {figure(diff.old)} rows"
+    notes = column_notes(diff)
+    if not (diff.added or diff.removed or notes):
         return ""
-    added, removed, changed = counts(rows)
-    told = f"{count(rows.old)} -> {count(rows.new)} rows; {added} added, {removed} removed, {changed} changed"
-    return f"{told} ({', '.join(columns)})" if columns else told
+    added, removed, changed = counts(diff)
+    text = f"{figure(diff.old)} -> {figure(diff.new)} rows; {added} added, {removed} removed, {changed} changed"
+    return f"{text} ({', '.join(notes)})" if notes else text

@@ -1,10 +1,10 @@
-"""Candidates whose verdict is another in the new version: how many, which, and what came of it."""
+"""Flips: candidates with another verdict in the new version, counted by reasons, with their pairs and examples."""
 
 from dataclasses import dataclass, field
 
 import polars as pl
 
-from stages.core.tables import COLUMNS
+from stages.datasets.catalog import DATASETS
 from stages.diffing.flip_reasons import differ, reasons_of
 from stages.diffing.rows import EXAMPLES, MOST_KEYS
 from stages.diffing.versions import Version
@@ -12,8 +12,8 @@ from stages.diffing.versions import Version
 
 @dataclass(frozen=True)
 class Change:
-    """How many candidates (or golds) had the verdict `old` and have `new`, for these reasons (joined by ` + `; none are
-    told of golds)."""
+    """The number of candidates (or golds) with verdict `old` in the old version and `new` in the new one. `reasons`: of
+    candidates, joined by ` + `."""
 
     old: str
     new: str
@@ -23,9 +23,10 @@ class Change:
 
 @dataclass(frozen=True)
 class Flips:
-    """Of the candidates in both versions, how many have another verdict, by reasons and by verdicts; `golds`: the
-    same of golds. `removed_pairs`, `added_pairs`: pairs that only one version has, with a flipped candidate.
-    `candidates`: the flipped, sorted by id, MOST_KEYS at most; `examples`: some for each reasons, with texts."""
+    """The candidates in both versions with another verdict, counted by reasons and by verdicts; `golds`: golds with
+    another verdict. `removed_pairs`, `added_pairs`: pairs with a flipped candidate that only one version has.
+    `candidates`: the flipped ones, sorted by id, MOST_KEYS at most; `examples`: some of each combination of reasons,
+    with texts."""
 
     candidates_in_both: int
     flipped: int
@@ -43,9 +44,8 @@ def flips_of(old: Version, new: Version) -> Flips | None:
     if not all(version.has("exec_results", "verdict", "question_id") for version in (old, new)):
         return None
     golds = _gold_flips(old, new)
-    few = [version.tables["exec_results"].read("candidate_id", "verdict") for version in (old, new)]
-    both = few[0].join(few[1], on="candidate_id", suffix="_new")
-    ids = both.filter(pl.col("verdict").ne_missing(pl.col("verdict_new")))["candidate_id"]
+    both = _verdicts(old, new, "exec_results", "candidate_id")
+    ids = both.filter(differ("verdict"))["candidate_id"]
     if ids.is_empty():
         return Flips(both.height, 0, {}, [], golds)
     rows = _judged(old, ids).join(_judged(new, ids), on="candidate_id", suffix="_new").sort("candidate_id")
@@ -63,49 +63,54 @@ def flips_of(old: Version, new: Version) -> Flips | None:
     )  # fmt: skip
 
 
+def _verdicts(old: Version, new: Version, dataset: str, key: str) -> pl.DataFrame:
+    before, after = (version.tables[dataset].read(key, "verdict") for version in (old, new))
+    return before.join(after, on=key, suffix="_new")
+
+
 def _judged(version: Version, ids: pl.Series) -> pl.DataFrame:
-    """What is known of these candidates and of what their verdicts follow from; NULL in columns that are not there."""
+    """These candidates with all that decides their verdicts; NULL in columns that the version lacks."""
     results = _filled(version.tables["exec_results"].rows(ids), "exec_results")
     golds = results.select("question_id").unique()
     for dataset, columns in {"questions": ["question", "gold_sql"], "gold": ["verdict", "steps", "flags"]}.items():
         table = version.tables.get(dataset)
-        known = table.rows(golds["question_id"]) if table else pl.DataFrame(schema=COLUMNS[dataset])
-        told = _filled(known, dataset).select("question_id", pl.col(columns).name.prefix(f"{dataset}_"))
-        golds = golds.join(told, on="question_id", how="left")
+        known = table.rows(golds["question_id"]) if table else pl.DataFrame(schema=DATASETS[dataset].columns)
+        lines = _filled(known, dataset).select("question_id", pl.col(columns).name.prefix(f"{dataset}_"))
+        golds = golds.join(lines, on="question_id", how="left")
     unstable = pl.col("gold_flags").str.split(",").list.contains("order_unstable")
     return results.join(golds.with_columns(unstable=unstable), on="question_id", how="left")
 
 
 def _filled(rows: pl.DataFrame, dataset: str) -> pl.DataFrame:
-    missing = {name: pl.lit(None, dtype) for name, dtype in COLUMNS[dataset].items() if name not in rows.columns}
+    columns = DATASETS[dataset].columns.items()
+    missing = {name: pl.lit(None, dtype) for name, dtype in columns if name not in rows.columns}
     return rows.with_columns(**missing)
 
 
 def _pairs_with(old: Version, new: Version, ids: pl.Series) -> tuple[int, int]:
-    """How many of the pairs that only `old` has, and of those that only `new` has, have one of these candidates."""
+    """The number of pairs with one of these candidates that only `old` has, and that only `new` has."""
     columns = ("pair_id", "chosen_id", "rejected_id")
     if not all(version.has("pairs", *columns) for version in (old, new)):
         return 0, 0
     pairs = [version.tables["pairs"].read(*columns) for version in (old, new)]
     flipped = pl.col("chosen_id").is_in(ids.implode()) | pl.col("rejected_id").is_in(ids.implode())
-    alone = [one.join(other, on="pair_id", how="anti") for one, other in (pairs, reversed(pairs))]
-    removed, added = (rows.filter(flipped).height for rows in alone)
-    return removed, added
+    before, after = (frame.filter(flipped) for frame in pairs)
+    removed, added = before.join(pairs[1], on="pair_id", how="anti"), after.join(pairs[0], on="pair_id", how="anti")
+    return removed.height, added.height
 
 
 def _gold_flips(old: Version, new: Version) -> list[Change]:
-    """Of the golds that both have, those whose verdict is another."""
+    """The golds in both versions with another verdict, counted by verdicts."""
     if not all(version.has("gold", "verdict") for version in (old, new)):
         return []
-    one, other = (version.tables["gold"].read("question_id", "verdict") for version in (old, new))
-    both = one.join(other, on="question_id", suffix="_new").filter(differ("verdict"))
-    counts = both.group_by("verdict", "verdict_new").len("count")
+    flipped = _verdicts(old, new, "gold", "question_id").filter(differ("verdict"))
+    counts = flipped.group_by("verdict", "verdict_new").len("count")
     counts = counts.sort("count", "verdict", "verdict_new", descending=[True, False, False])
     return [Change(*row) for row in counts.iter_rows()]
 
 
 def _examples(flipped: pl.DataFrame) -> list[dict[str, object]]:
-    """The first flips for each reasons, with what a person wants to see of them."""
+    """The first flips of each combination of reasons, with the texts to judge them by."""
     first = flipped.group_by("reasons", maintain_order=True).head(EXAMPLES).sort("reasons", "candidate_id")
     return first.select(
         "reasons", "candidate_id", "question_id", old="verdict", new="verdict_new", old_error="error",

@@ -1,52 +1,32 @@
-"""A comparison as a page for people: one file without scripts and without anything from elsewhere.
+"""A comparison as an HTML page."""
 
-SQL, questions, keys and errors are text to it, whatever they hold.
-"""
-
+from collections.abc import Callable
 from pathlib import Path
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-from stages.core.display import page_value
+from stages.core.html import render_page
+from stages.diffing import formatting
 from stages.diffing.comparison import Comparison
 from stages.diffing.rows import EXAMPLES
-from stages.diffing.wording import (
-    STALE,
-    count,
-    counts,
-    difference,
-    different,
-    evaluations,
-    figure,
-    interval,
-    labels,
-    meanings,
-    notes,
-    reasons_to_run,
-    side,
-    value,
-)
 
 _TEMPLATE = Path(__file__).with_name("page.html")
 _LONGEST = 600  # characters of a value in an example
+_FILTERS: dict[str, Callable[..., object]] = {
+    "counts": formatting.counts, "column_notes": formatting.column_notes,
+    "version_label": formatting.version_label, "figure": formatting.figure, "difference": formatting.difference,
+    "interval": formatting.interval, "param_value": formatting.param_value,
+    "changed_inputs": formatting.changed_inputs,
+}  # fmt: skip
 
 
-def page_of(found: Comparison) -> str:
-    """The page as HTML."""
-    environment = Environment(
-        loader=FileSystemLoader(_TEMPLATE.parent), autoescape=True, undefined=StrictUndefined,
-        finalize=page_value, trim_blocks=True, lstrip_blocks=True,
-    )  # fmt: skip
-    environment.filters |= {
-        "count": count, "counts": counts, "notes": notes, "side": side, "figure": figure, "difference": difference,
-        "interval": interval, "value": value, "cut": _cut, "reasons_to_run": reasons_to_run,
+def page_of(comparison: Comparison) -> str:
+    """Returns the page."""
+    differing = {file: formatting.differing(metrics) for file, metrics in (comparison.metrics or {}).items()}
+    values = {
+        "comparison": comparison, "most_keys": EXAMPLES, "evaluations": formatting.evaluations(comparison),
+        "reasons": formatting.reason_meanings(comparison), "labels": formatting.label_summary(comparison),
+        "stale": formatting.STALE, "metrics": {file: metrics for file, metrics in differing.items() if metrics},
     }  # fmt: skip
-    differ = {file: different(numbers) for file, numbers in (found.metrics or {}).items()}
-    return environment.get_template(_TEMPLATE.name).render(
-        found=found, most_keys=EXAMPLES, evaluations=evaluations(found), reasons=meanings(found),
-        labels=labels(found), stale=STALE,
-        metrics={file: numbers for file, numbers in differ.items() if numbers},
-    )
+    return render_page(_TEMPLATE, values, **_FILTERS, cut=_cut)
 
 
 def _cut(text: str | None) -> str:

@@ -4,20 +4,20 @@ from dataclasses import dataclass, field
 
 import polars as pl
 
-from stages.core.tables import KEYS
+from stages.datasets.catalog import DATASETS
 from stages.diffing.versions import Table
 
 MOST_KEYS = 10_000
-"""Keys that are listed of each kind; the counts are of all."""
+"""Keys of each kind that are listed at most; the counts are of all."""
 
 EXAMPLES = 3
 
 
 @dataclass(frozen=True)
 class RowsDiff:
-    """What differs in a dataset. `old`, `new`: rows, None where a version has not the dataset. `changed`: rows with the
-    same key and another value in a column that both have. The lists of keys are sorted and hold MOST_KEYS at most.
-    `retyped`: column to both types. `examples`: key to column to both values, of the first changed rows."""
+    """What differs in a dataset. `old`, `new`: number of rows, None where a version lacks the dataset. `changed`: rows
+    with the same key and another value in a column that both have. The lists of keys are sorted and hold MOST_KEYS at
+    most. `retyped`: column to both types. `examples`: key to column to both values, of the first changed rows."""
 
     old: int | None
     new: int | None
@@ -43,9 +43,9 @@ def diff_rows(old: Table | None, new: Table | None) -> RowsDiff:
         return RowsDiff(old_keys.len(), new_keys.len())
     places = None if old_keys.equals(new_keys) else _places(old_keys, new_keys)
     both = old_keys if places is None else old_keys.gather(places["old"])
-    shared = [name for name in old.columns if name in new.columns and name != KEYS[old.dataset]]
+    shared = [name for name in old.columns if name in new.columns and name != DATASETS[old.dataset].key]
     columns, differs = _changes(old, new, shared, places, both.len())
-    changed, added, removed = both.filter(differs).sort(), _alone(new_keys, old_keys), _alone(old_keys, new_keys)
+    changed, added, removed = both.filter(differs).sort(), _without(new_keys, old_keys), _without(old_keys, new_keys)
     types = {name: [str(old.columns[name]), str(new.columns[name])] for name in shared}
     return RowsDiff(
         old=old_keys.len(), new=new_keys.len(), added=added.len(), removed=removed.len(), changed=changed.len(),
@@ -62,11 +62,14 @@ def diff_rows(old: Table | None, new: Table | None) -> RowsDiff:
 def _changes(
     old: Table, new: Table, shared: list[str], places: pl.DataFrame | None, rows: int
 ) -> tuple[dict[str, int], pl.Series]:
-    """Column to how many rows have another value in it; and which of the rows that both have do in any."""
+    """Column to the number of rows with another value in it; and, for each row that both have, whether any differs."""
     counts: dict[str, int] = {}
     changed = pl.Series([False]).new_from_index(0, rows)
     for name in shared:  # one at a time: two versions of a big dataset need not fit into memory
-        differs = _differs(_column(old, name, places, "old"), _column(new, name, places, "new"))
+        before, after = _column(old, name, places, "old"), _column(new, name, places, "new")
+        if before.dtype != after.dtype and not (before.dtype.is_numeric() and after.dtype.is_numeric()):
+            before, after = before.cast(pl.String), after.cast(pl.String)  # else they cannot be compared
+        differs = before.ne_missing(after)  # NULL equals NULL, and NaN equals NaN
         if count := int(differs.sum()):
             counts[name] = count
             changed |= differs
@@ -84,30 +87,20 @@ def _column(table: Table, name: str, places: pl.DataFrame | None, side: str) -> 
     return column if places is None else column.gather(places[side])
 
 
-def _differs(old: pl.Series, new: pl.Series) -> pl.Series:
-    """Where two values differ: a NULL equals a NULL, NaN equals NaN, and types that do not compare are read as text."""
-    if old.dtype != new.dtype and not (old.dtype.is_numeric() and new.dtype.is_numeric()):
-        old, new = old.cast(pl.String), new.cast(pl.String)
-    return old.ne_missing(new)
+def _without(keys: pl.Series, others: pl.Series) -> pl.Series:
+    """The keys that are not among `others`, sorted."""
+    return keys.to_frame("key").join(others.to_frame("key"), on="key", how="anti")["key"].sort()
 
 
-def _alone(keys: pl.Series, others: pl.Series) -> pl.Series:
-    """The keys that are not among others, sorted."""
-    frame = keys.to_frame("key").join(others.to_frame("key"), on="key", how="anti")
-    return frame["key"].sort()
-
-
-def _examples(
-    old: Table, new: Table, keys: pl.Series, columns: list[str]
-) -> dict[str, dict[str, list[str | None]]]:
+def _examples(old: Table, new: Table, keys: pl.Series, columns: list[str]) -> dict[str, dict[str, list[str | None]]]:
     if keys.is_empty():
         return {}
     pairs = zip(old.rows(keys).iter_rows(named=True), new.rows(keys).iter_rows(named=True), strict=True)
-    found = {}
+    examples = {}
     for key, (before, after) in zip(keys, pairs, strict=True):
-        told = {name: [_text(before[name]), _text(after[name])] for name in columns}
-        found[key] = {name: values for name, values in told.items() if values[0] != values[1]}
-    return found
+        values = {name: [_text(before[name]), _text(after[name])] for name in columns}
+        examples[key] = {name: pair for name, pair in values.items() if pair[0] != pair[1]}
+    return examples
 
 
 def _text(value: object) -> str | None:

@@ -3,40 +3,27 @@
 from collections.abc import Iterator, Sequence
 
 from stages.core.display import visible_line
+from stages.diffing import formatting
 from stages.diffing.comparison import Comparison
-from stages.diffing.measures import Number
-from stages.diffing.rows import EXAMPLES, RowsDiff
-from stages.diffing.wording import (
-    STALE,
-    count,
-    counts,
-    difference,
-    different,
-    evaluations,
-    figure,
-    interval,
-    labels,
-    meanings,
-    notes,
-    reasons_to_run,
-    side,
-    value,
-)
+from stages.diffing.formatting import column_notes, counts, difference, figure, interval
+from stages.diffing.metrics import Metric
+from stages.diffing.rows import EXAMPLES
 
 MOST_SHOWN = 8
 """Metrics of a file, and params, that are shown; the JSON and the page have all."""
 
 
-def text_of(found: Comparison) -> str:
-    """Sides, params, stale stages, rows, labels, EX and the metrics that differ."""
-    parts = (_sides, _params, _stale, _datasets, _labels, _ex, _metrics)
-    return "\n\n".join("\n".join(lines) for part in parts if (lines := list(map(visible_line, part(found)))))
+def text_of(comparison: Comparison) -> str:
+    """Versions, params, stale stages, rows, labels, EX and the metrics that differ."""
+    sections = (_versions, _params, _stale, _datasets, _labels, _ex, _metrics)
+    texts = ("\n".join(map(visible_line, section(comparison))) for section in sections)
+    return "\n\n".join(filter(None, texts))
 
 
-def aligned(rows: Sequence[Sequence[str]], left: int = 1) -> Iterator[str]:
-    """Rows of cells as lines, the first `left` columns and the last to the left, the others to the right."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row in rows:
+def aligned(table: Sequence[Sequence[str]], left: int = 1) -> Iterator[str]:
+    """Rows of cells as lines. The first `left` columns and the last are left-aligned, the others right-aligned."""
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    for row in table:
         cells = [
             cell.ljust(width) if place < left or place == len(row) - 1 else cell.rjust(width)
             for place, (cell, width) in enumerate(zip(row, widths, strict=True))
@@ -44,95 +31,95 @@ def aligned(rows: Sequence[Sequence[str]], left: int = 1) -> Iterator[str]:
         yield "  ".join(cells).rstrip()
 
 
-def _sides(found: Comparison) -> Iterator[str]:
-    yield f"old  {side(found.old)}"
-    yield f"new  {side(found.new)}"
+def _versions(comparison: Comparison) -> Iterator[str]:
+    yield f"old  {formatting.version_label(comparison.old)}"
+    yield f"new  {formatting.version_label(comparison.new)}"
 
 
-def _params(found: Comparison) -> Iterator[str]:
-    if found.params is None:
+def _params(comparison: Comparison) -> Iterator[str]:
+    if comparison.params is None:
         yield "params: not known of both, as an export has none"
-    elif found.params:
+    elif comparison.params:
         yield "params"
-        rows = [("", name, f"{value(both, 'old')} -> {value(both, 'new')}") for name, both in found.params.items()]
-        yield from aligned(rows[:MOST_SHOWN], 2)
-        yield from _more(len(rows), "")
+        table = [
+            ("", name, f"{formatting.param_value(values, 'old')} -> {formatting.param_value(values, 'new')}")
+            for name, values in comparison.params.items()
+        ]
+        yield from aligned(table[:MOST_SHOWN], 2)
+        yield from _more(len(table), "")
     else:
         yield "params: the same"
 
 
-def _stale(found: Comparison) -> Iterator[str]:
-    for which, version in (("old", found.old), ("new", found.new)):
+def _stale(comparison: Comparison) -> Iterator[str]:
+    for side, version in (("old", comparison.old), ("new", comparison.new)):
         if version.stale:
-            yield f"stages of {which} that are {STALE}"
-            yield from aligned([("", stage, reasons) for stage, reasons in reasons_to_run(version).items()], 2)
+            yield f"stages of {side} that are {formatting.STALE}"
+            yield from aligned([("", stage, inputs) for stage, inputs in formatting.changed_inputs(version).items()], 2)
 
 
-def _datasets(found: Comparison) -> Iterator[str]:
+def _datasets(comparison: Comparison) -> Iterator[str]:
     head = ("rows", "old", "new", "added", "removed", "changed", "")
-    lines = [
-        (name, count(rows.old), count(rows.new), *counts(rows), ", ".join(notes(rows)))
-        for name, rows in found.datasets.items()
+    table = [
+        (name, figure(diff.old), figure(diff.new), *counts(diff), ", ".join(column_notes(diff)))
+        for name, diff in comparison.datasets.items()
     ]
-    for name, line in zip(["", *found.datasets], aligned([head, *lines]), strict=True):
+    for name, line in zip(["", *comparison.datasets], aligned([head, *table]), strict=True):
         yield line
         if name:
-            yield from _keys(found.datasets[name])
+            diff = comparison.datasets[name]
+            kinds = {"added": diff.added_keys, "removed": diff.removed_keys, "changed": diff.changed_keys}
+            for kind, keys in kinds.items():
+                if keys:
+                    yield f"  {kind}: {', '.join(keys[:EXAMPLES])}{', …' if len(keys) > EXAMPLES else ''}"
 
 
-def _keys(rows: RowsDiff) -> Iterator[str]:
-    listed = {"added": rows.added_keys, "removed": rows.removed_keys, "changed": rows.changed_keys}
-    for kind, keys in listed.items():
-        if keys:
-            yield f"  {kind}: {', '.join(keys[:EXAMPLES])}{', …' if len(keys) > EXAMPLES else ''}"
-
-
-def _labels(found: Comparison) -> Iterator[str]:
-    yield f"labels: {labels(found)}"
-    flips = found.flips
+def _labels(comparison: Comparison) -> Iterator[str]:
+    yield f"labels: {formatting.label_summary(comparison)}"
+    flips = comparison.flips
     if flips and flips.flipped:
-        rows = [("", f"{one.old} -> {one.new}", count(one.count), one.reasons) for one in flips.verdicts]
-        yield from aligned(rows, 2)
-        yield from (f"  {name}: {meaning}" for name, meaning in meanings(found).items())
-        yield f"  pairs with such a candidate: {count(flips.removed_pairs)} removed, {count(flips.added_pairs)} added"
+        table = [("", f"{flip.old} -> {flip.new}", figure(flip.count), flip.reasons) for flip in flips.verdicts]
+        yield from aligned(table, 2)
+        yield from (f"  {reason}: {meaning}" for reason, meaning in formatting.reason_meanings(comparison).items())
+        yield f"  pairs with such a candidate: {figure(flips.removed_pairs)} removed, {figure(flips.added_pairs)} added"
     for flip in flips.golds if flips else ():
-        yield f"golds: {flip.old} -> {flip.new}  {count(flip.count)}"
+        yield f"golds: {flip.old} -> {flip.new}  {figure(flip.count)}"
 
 
-def _ex(found: Comparison) -> Iterator[str]:
-    rows = [
-        ("", file, interval(numbers, "old"), interval(numbers, "new"), _points(numbers["ex"]))
-        for file, numbers in evaluations(found).items()
+def _ex(comparison: Comparison) -> Iterator[str]:
+    table = [
+        ("", file, interval(metrics, "old"), interval(metrics, "new"), _points(metrics["ex"]))
+        for file, metrics in formatting.evaluations(comparison).items()
     ]
-    if rows:
-        yield from aligned([("EX, per cent", "", "old", "new", ""), *rows], 2)
+    if table:
+        yield from aligned([("EX, per cent", "", "old", "new", ""), *table], 2)
 
 
-def _points(number: Number) -> str:
-    return "" if number.difference is None else f"{100 * number.difference:+.1f}"
+def _points(ex: Metric) -> str:
+    return "" if ex.difference is None else f"{100 * ex.difference:+.1f}"
 
 
-def _metrics(found: Comparison) -> Iterator[str]:
-    if found.metrics is None:
+def _metrics(comparison: Comparison) -> Iterator[str]:
+    if comparison.metrics is None:
         yield "metrics: not known of both versions"
         return
-    differ = {file: different(numbers) for file, numbers in found.metrics.items()}
-    yield f"metrics: {count(sum(map(len, differ.values())))} of {count(sum(map(len, found.metrics.values())))} differ"
-    for file, numbers in differ.items():
-        sides = {name for both in numbers.values() for name in ("old", "new") if getattr(both, name) is not None}
+    files = {file: formatting.differing(metrics) for file, metrics in comparison.metrics.items()}
+    total = sum(map(len, comparison.metrics.values()))
+    yield f"metrics: {figure(sum(map(len, files.values())))} of {figure(total)} differ"
+    for file, metrics in files.items():
+        sides = {side for metric in metrics.values() for side in ("old", "new") if getattr(metric, side) is not None}
         if len(sides) == 1:
             yield f"  {file}: only in {sides.pop()}"
-        elif numbers:
+        elif metrics:
             yield f"  {file}"
-            yield from _numbers(numbers)
+            table = [
+                ("  ", name, figure(metric.old), figure(metric.new), difference(metric))
+                for name, metric in metrics.items()
+            ]
+            yield from aligned(table[:MOST_SHOWN], 2)
+            yield from _more(len(table), "  ")
 
 
-def _numbers(numbers: dict[str, Number]) -> Iterator[str]:
-    rows = [("  ", name, figure(both.old), figure(both.new), difference(both)) for name, both in numbers.items()]
-    yield from aligned(rows[:MOST_SHOWN], 2)
-    yield from _more(len(rows), "  ")
-
-
-def _more(rows: int, indent: str) -> Iterator[str]:
-    if rows > MOST_SHOWN:
-        yield f"{indent}  and {rows - MOST_SHOWN:,} more; --json and --html have all"
+def _more(number: int, indent: str) -> Iterator[str]:
+    if number > MOST_SHOWN:
+        yield f"{indent}  and {number - MOST_SHOWN:,} more; --json and --html have all"

@@ -1,23 +1,24 @@
-"""What a version is to a comparison: its datasets as Parquet files, its metrics, the params it was made with."""
+"""One side of a comparison: the datasets of a version as Parquet files, its metrics, and the params of its data."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import polars as pl
 
-from stages.core.errors import UserError
+from stages.core.errors import UserError, collect_errors
 from stages.core.parquet import parquet_errors
-from stages.core.tables import KEYS
+from stages.datasets.catalog import DATASETS
+from stages.diffing.dvc_files import Contents, numbers_of
 
 _FIX = "make or download it again"
 WORKSPACE = "workspace"
-"""What the files of the working directory are called."""
+"""The name of the version in the working directory."""
 
 
 @dataclass(frozen=True)
 class Table:
-    """A dataset of a version: the Parquet files that hold its rows, and its columns. `label`: what messages call it."""
+    """A dataset of a version: the Parquet files that hold its rows, and its columns. `label`: its name in messages."""
 
     label: str
     dataset: str
@@ -30,12 +31,12 @@ class Table:
 
     def rows(self, keys: pl.Series) -> pl.DataFrame:
         """The rows with these keys, sorted by key. Raises UserError where a file is damaged."""
-        key = KEYS[self.dataset]
+        key = DATASETS[self.dataset].key
         return self._collect(self._scan().filter(pl.col(key).is_in(keys.implode())).select(*self.columns)).sort(key)
 
     def keys(self) -> pl.Series:
         """The key of each row. Raises UserError where two rows have the same or one has none."""
-        name = KEYS[self.dataset]
+        name = DATASETS[self.dataset].key
         keys = self.read(name)[name]
         if keys.null_count() or keys.n_unique() < keys.len():
             raise UserError(
@@ -58,9 +59,9 @@ class Table:
 
 @dataclass(frozen=True)
 class Version:
-    """One side of a comparison. `commit`: of a revision. `params`: dotted name to value, as DVC recorded what the data
-    was made with; `metrics`: file to dotted name to number. Both are None of an export, which has none. `stale`: each
-    stage that DVC has not run since what it reads changed, with what did."""
+    """`commit`: of a revision. `params`: dotted name to the value that DVC recorded when the data was made; `metrics`:
+    file to dotted name to number; both are None for an export, which has neither. `stale`: each stage that DVC has not
+    run since its inputs changed, with these inputs."""
 
     name: str
     commit: str | None
@@ -81,7 +82,29 @@ def open_table(label: str, dataset: str, files: list[Path], only: Collection[str
         columns = dict(pl.scan_parquet(files, glob=False).collect_schema())
     if only is not None:
         columns = {name: dtype for name, dtype in columns.items() if name in only}
-    key = KEYS[dataset]
+    key = DATASETS[dataset].key
     if columns.get(key) != pl.String:
         raise UserError(f"{label} has no text column `{key}`, the key of `{dataset}`; make or download it again")
     return Table(label, dataset, tuple(files), columns)
+
+
+def dvc_version(
+    name: str, commit: str | None, contents: Contents, files: Mapping[str, Path], metrics: Mapping[str, str]
+) -> Version:
+    """A version of this project. `files`: path of a dataset to the file with its content; `metrics`: path to text.
+
+    Raises UserError where one of them cannot be read.
+    """
+    errors: list[str] = []
+    tables: dict[str, Table] = {}
+    numbers: dict[str, dict[str, float]] = {}
+    for dataset, (path, _) in contents.datasets.items():
+        with collect_errors(errors):
+            if path in files:
+                tables[dataset] = open_table(f"{name}: {path}", dataset, [files[path]])
+    for path, text in metrics.items():
+        with collect_errors(errors):
+            numbers[path] = numbers_of(text, f"{name}: {path}")
+    if errors:
+        raise UserError(*errors)
+    return Version(name, commit, tables, contents.params, numbers, contents.stale)

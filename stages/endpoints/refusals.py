@@ -1,4 +1,4 @@
-"""What an endpoint says where it gives no samples: its words for a person, and whether they are about one question."""
+"""Reads the errors of endpoints: the message for people, and whether it is about one question or about all."""
 
 import html
 import json
@@ -9,7 +9,7 @@ from typing import Any
 from stages.core.redaction import redact
 
 REASONS = TOO_LONG, FILTERED, REFUSED, NO_ANSWER = "longer_than_context", "filtered", "refused", "no_answer"
-"""Why a question is left out. `refused`: for a reason that is not known; `no_answer`: no try gave a completion."""
+"""Why a question is left out. `refused`: for an unknown reason; `no_answer`: no try gave a completion."""
 
 _ACCOUNT = (
     r"\b(in)?(valid|correct|missing|expired|revoked|no)\b.{0,30}api[ _-]?key",
@@ -17,8 +17,8 @@ _ACCOUNT = (
     r"\bbilling\b", r"credit balance", r"purchase credits", r"insufficient[ _](balance|fund)", r"\bquota\b",
     r"unauthori[sz]ed", r"authenticat", r"arrear", "欠费",
 )  # fmt: skip
-"""Patterns of what is about key or account, though it may sound like a filter, in lower case."""
-_ASKED = r"\b(prompt|content|input|output|response|completion|message|question|text|word)s?\b"
+"""Lower-case patterns of messages about the key or the account, which may also match those of a filter."""
+_CONTENT = r"\b(prompt|content|input|output|response|completion|message|question|text|word)s?\b"
 _REASONS = {
     TOO_LONG: (
         r"context[ _-]?(length|window|size|limit)", r"(prompt|input|sequence|total)[ _]length",
@@ -41,104 +41,106 @@ _REASONS = {
         r"violat\w+ .{0,60}(polic|guideline|terms|rule)", r"(prompt|input|output)_blocked", r"block_?reason",
         r"prohibited[ _](content|use)", r"censor", r"(?<!case[ -])sensitive", r"guardrail", r"invalid_prompt",
         r"jailbreak", r"prompt[ _]injection", r"recitation",
-        rf"{_ASKED}.{{0,60}}\b(blocked|prohibited|rejected|refused|denied|illegal|toxic\w*|disallowed|not allowed)\b",
-        rf"\b(blocked|rejected|refused|denied|illegal|toxic\w*|offensive|disallowed|explicit)\b.{{0,60}}{_ASKED}",
+        rf"{_CONTENT}.{{0,60}}\b(blocked|prohibited|rejected|refused|denied|illegal|toxic\w*|disallowed|not allowed)\b",
+        rf"\b(blocked|rejected|refused|denied|illegal|toxic\w*|offensive|disallowed|explicit)\b.{{0,60}}{_CONTENT}",
         "敏感", "违规", "不安全", "违法", "不合规", "风险",
     ),
 }  # fmt: skip
-"""Reason to patterns of what endpoints say of one question, in lower case; the first reason with one counts."""
-_MESSAGES = (
+"""Reason to lower-case patterns of messages about one question; the first reason with a match counts."""
+_MESSAGE_KEYS = (
     "error", "message", "detail", "errors", "error_message", "error_msg", "msg", "description", "title", "code",
 )  # fmt: skip
-"""Under which names JSON holds what an error says to people, the most telling first."""
-_TOO_LARGE_FOR_ITS_RATE = r"request too large|must be reduced"  # a limit a minute that no waiting helps with
-_BY_STATUS = {413: TOO_LONG, 451: FILTERED}
-_ABOUT_ALL = (401, 402, 404, 408, 409)
+"""The JSON keys that hold the message of an error, the most informative first."""
+_EXCEEDS_RATE_ALONE = r"request too large|must be reduced"  # more tokens than the limit a minute: waiting is in vain
+_REASON_OF_STATUS = {413: TOO_LONG, 451: FILTERED}
+_STATUSES_ABOUT_ALL = (401, 402, 404, 408, 409)
 
-_READ = 10_000  # characters of what an endpoint says that are looked at
-_PARSED = 100_000  # characters of it that are read as JSON: an answer that is an error is no larger
-_LEVELS = 10  # of lists and objects in each other that are read
-_SHOWN = 300  # characters of it that are shown
+_MAX_SEARCHED = 10_000  # characters of a body that are searched
+_MAX_PARSED = 100_000  # characters of a body that is parsed as JSON: no error is larger
+_MAX_DEPTH = 10  # of nested lists and objects
+_MAX_SHOWN = 300  # characters of a message that are shown
 
 
 def left_out_reason(status: int, text: str) -> str | None:
-    """Why the question alone is refused by an answer with this status and text; None where that is not known."""
+    """Why an endpoint refuses one question with this status and body; None if the reason is unknown or about all."""
     words = _all_words(text)
-    if status in _ABOUT_ALL or _is_found(_ACCOUNT, words):
+    if status in _STATUSES_ABOUT_ALL or _matches(_ACCOUNT, words):
         return None
     if status == 429:
-        return TOO_LONG if re.search(_TOO_LARGE_FOR_ITS_RATE, words) else None
-    return next((reason for reason, marks in _REASONS.items() if _is_found(marks, words)), _BY_STATUS.get(status))
+        return TOO_LONG if re.search(_EXCEEDS_RATE_ALONE, words) else None
+    reasons = (reason for reason, patterns in _REASONS.items() if _matches(patterns, words))
+    return next(reasons, _REASON_OF_STATUS.get(status))
 
 
-def is_about_the_account(text: str) -> bool:
-    """Whether what an endpoint says is about key or account, and so about all questions."""
-    return _is_found(_ACCOUNT, _all_words(text))
-
-
-def _is_found(marks: tuple[str, ...], words: str) -> bool:
-    return any(re.search(mark, words) for mark in marks)
-
-
-def _all_words(text: str) -> str:
-    """All that the body of an error says, codes too, in one line of lower case; not the prompt, where it is echoed."""
-    words = " ".join(_strings(_parsed(text))) or message_of(text)
-    return " ".join(words[:_READ].lower().split())
-
-
-def _parsed(text: str) -> Any:
-    """What JSON of a moderate size holds; None where it is none."""
-    try:
-        return json.loads(text) if len(text) <= _PARSED else None
-    except (ValueError, RecursionError):
-        return None
-
-
-def _strings(body: Any, levels: int = _LEVELS) -> Iterator[str]:
-    if isinstance(body, str):
-        yield body
-    parts = body if isinstance(body, list) else []
-    if isinstance(body, dict):
-        parts = [part for name, part in body.items() if name not in ("input", "flagged_input", "prompt", "messages")]
-    for part in parts if levels else ():
-        yield from _strings(part, levels - 1)
+def is_about_account(text: str) -> bool:
+    """Whether an error is about the key or the account, and so about all questions."""
+    return _matches(_ACCOUNT, _all_words(text))
 
 
 def is_error(text: str) -> bool:
-    """Whether an answer with status 200 is JSON without choices, which may say why."""
-    body = _parsed(text)
+    """Whether the body of a response with status 200 is JSON without choices, which may hold an error."""
+    body = _parse(text)
     body = body[0] if isinstance(body, list) and body else body
     return isinstance(body, dict) and not body.get("choices")
 
 
 def message_of(text: str) -> str:
-    """The words for a person in the body of an error: JSON of one of the usual forms, HTML, or plain text."""
-    message = _message(_parsed(text))
-    title = re.search(r"<title[^>]*>([^<]+)</title>", text[:_READ], re.IGNORECASE)
+    """The message for people in the body of an error: JSON of a usual form, HTML, or plain text."""
+    message = _message(_parse(text))
+    start = text[:_MAX_SEARCHED]
+    title = re.search(r"<title[^>]*>([^<]+)</title>", start, re.IGNORECASE)
     if not message and title:
         message = html.unescape(title[1])
-    if not message and re.match(r"\s*<(!doctype|html|head|body|\?xml|h\d|p|center)\b", text[:_READ], re.IGNORECASE):
-        message = html.unescape(re.sub(r"<[^>]*>", " ", re.sub(r"(?is)<(script|style)\b.*?</\1>", " ", text[:_READ])))
+    if not message and re.match(r"\s*<(!doctype|html|head|body|\?xml|h\d|p|center)\b", start, re.IGNORECASE):
+        message = html.unescape(re.sub(r"<[^>]*>", " ", re.sub(r"(?is)<(script|style)\b.*?</\1>", " ", start)))
     return one_line(message or text)
 
 
 def one_line(text: str) -> str:
-    """What an endpoint says, in one line without secrets, cut where it is long."""
-    return " ".join(redact(text[:_READ]).split())[:_SHOWN]
+    """The text in one line, without secrets, cut if it is long."""
+    return " ".join(redact(text[:_MAX_SEARCHED]).split())[:_MAX_SHOWN]
 
 
-def _message(body: Any, levels: int = _LEVELS) -> str:
-    """The message in parsed JSON; empty where it has none of the usual forms."""
+def _matches(patterns: tuple[str, ...], words: str) -> bool:
+    return any(re.search(pattern, words) for pattern in patterns)
+
+
+def _all_words(text: str) -> str:
+    """All strings in the body of an error, in one line and lower case, without the prompt if it is echoed."""
+    words = " ".join(_strings(_parse(text))) or message_of(text)
+    return " ".join(words[:_MAX_SEARCHED].lower().split())
+
+
+def _parse(text: str) -> Any:
+    """The value of a JSON text of moderate size; None if it is not JSON."""
+    try:
+        return json.loads(text) if len(text) <= _MAX_PARSED else None
+    except (ValueError, RecursionError):
+        return None
+
+
+def _strings(body: Any, depth: int = _MAX_DEPTH) -> Iterator[str]:
+    if isinstance(body, str):
+        yield body
+    parts = body if isinstance(body, list) else []
+    if isinstance(body, dict):
+        parts = [part for key, part in body.items() if key not in ("input", "flagged_input", "prompt", "messages")]
+    for part in parts if depth else ():
+        yield from _strings(part, depth - 1)
+
+
+def _message(body: Any, depth: int = _MAX_DEPTH) -> str:
+    """The message in parsed JSON; empty if it has no usual form."""
     if isinstance(body, str):
         return body
-    if not isinstance(body, list | dict) or not levels:
+    if not isinstance(body, list | dict) or not depth:
         return ""
     if isinstance(body, list):
-        return "; ".join(filter(None, (_message(part, levels - 1) for part in body)))
-    if isinstance(place := body.get("loc"), list):  # a mistake that FastAPI found
-        return f"{'.'.join(map(str, place))}: {body.get('msg')}"
-    message = next((words for name in _MESSAGES if (words := _message(body.get(name), levels - 1))), "")
-    metadata = body.get("metadata")  # what a router was told by the provider behind it
+        return "; ".join(filter(None, (_message(part, depth - 1) for part in body)))
+    if isinstance(location := body.get("loc"), list):  # a validation error of FastAPI
+        return f"{'.'.join(map(str, location))}: {body.get('msg')}"
+    message = next((text for key in _MESSAGE_KEYS if (text := _message(body.get(key), depth - 1))), "")
+    metadata = body.get("metadata")  # a router passes on the error of the provider behind it
     raw = metadata.get("raw") if isinstance(metadata, dict) else None
     param = body.get("param")
     if message and isinstance(param, str) and not re.search(rf"(?<!\w){re.escape(param)}(?!\w)", message):

@@ -1,4 +1,4 @@
-"""What an OpenAI-compatible endpoint answers: strict about what is a completion, lenient about all beside it."""
+"""Parses the responses of OpenAI-compatible endpoints: strict about completions, lenient about everything else."""
 
 import json
 from typing import Any, TypeVar
@@ -7,31 +7,34 @@ from pydantic import BaseModel, Field, ValidationError
 
 from stages.core.redaction import holds_key
 from stages.endpoints.refusals import is_error, message_of
-from stages.lm.completions import Sample
+from stages.lm.completions import Completion
 
 HOLDS_KEY = "holds_key"
-"""Why a sample has no text: the completion repeated the key that the endpoint was asked with."""
+"""The `finish_reason` of a completion whose text was dropped because it repeated the API key."""
 
-_UNKNOWN = -9999.0  # what some endpoints say where they do not know a log-probability
-_ENDS = {
+_UNKNOWN = -9999.0  # some endpoints send this for an unknown log-probability
+_FINISH_REASONS = {
     "stop": "stop", "eos": "stop", "eos_token": "stop", "end_turn": "stop", "stop_sequence": "stop",
     "length": "length", "max_tokens": "length", "model_length": "length",
     "content_filter": "content_filter", "safety": "content_filter", "recitation": "content_filter",
     "prohibited_content": "content_filter", "blocklist": "content_filter", "spii": "content_filter",
     "sensitive": "content_filter", "refusal": "content_filter",
 }  # fmt: skip
-"""What endpoints call the end of a completion, in lower case, to `finish_reason`; all else is `other`."""
+"""The finish reasons of endpoints, in lower case, to ours; any other becomes `other`."""
 
 M = TypeVar("M", bound=BaseModel)
 
 
-class _Scored(BaseModel):
+class _TokenScore(BaseModel):
     logprob: float | None
 
 
-class _Scores(BaseModel):
-    content: list[_Scored] | None = None  # of a chat
-    token_logprobs: list[float | None] | None = None  # of a completion
+class _Logprobs(BaseModel):
+    content: list[_TokenScore] | None = None  # of a chat completion
+    token_logprobs: list[float | None] | None = None  # of a text completion
+
+    def per_token(self) -> list[float | None]:
+        return [token.logprob for token in self.content] if self.content else self.token_logprobs or []
 
 
 class _Message(BaseModel):
@@ -47,75 +50,73 @@ class _Choice(BaseModel):
     error: Any = None  # in place of the completion
 
     def is_completion(self) -> bool:
-        """An empty one, too, if it has ended."""
+        """Includes an empty completion, if it has ended."""
         return not self.error and not (self.text is None and self.message is None and self.finish_reason is None)
 
 
 class Usage(BaseModel):
-    """The tokens that an endpoint counted; None where it does not tell."""
+    """The tokens that an endpoint counted; None if it does not report them."""
 
     prompt_tokens: int | None = Field(default=None, ge=0, le=10**12)
     completion_tokens: int | None = Field(default=None, ge=0, le=10**12)
 
 
-class Answer(BaseModel):
-    """An answer with a choice at least."""
+class Response(BaseModel):
+    """A response with at least one choice."""
 
     choices: list[_Choice] = Field(min_length=1)
     usage: Any = None
 
-    def tokens(self) -> Usage:
-        return _read(Usage, self.usage)
+    def token_usage(self) -> Usage:
+        return _validate_or_empty(Usage, self.usage)
 
 
-def _read(model: type[M], value: object) -> M:
-    """`value` as `model`, which is empty where it is none: a completion is paid for, whatever stands beside it."""
+def _validate_or_empty(model: type[M], value: object) -> M:
+    """`value` as `model`, which is empty if it is invalid: no field beside a completion may lose it, it is paid for."""
     try:
         return model.model_validate(value)
     except ValidationError:
         return model()
 
 
-def read_answer(text: str) -> Answer:
-    """The answer in what an endpoint sent. Raises ValueError where it is none."""
+def parse_response(text: str) -> Response:
+    """Parses the body of a response. Raises ValueError if it holds no completion."""
     try:
-        # Half a character, where a token ended within one, is no text that can be kept.
-        whole = json.dumps(json.loads(text), ensure_ascii=False).encode("utf-16", "surrogatepass")
-        answer = Answer.model_validate_json(whole.decode("utf-16", "replace"))
-    except (ValueError, RecursionError):  # RecursionError: brackets, thousands deep
-        answer = None
-    if answer is None or not all(choice.is_completion() for choice in answer.choices):
-        answered = f"an error: {message_of(text)}" if is_error(text) else f"no completion: {text}"
-        raise ValueError(f"it answers {answered}" if text.strip() else "it answers nothing")
-    return answer
+        # A token may end within a character: half a surrogate pair cannot be stored, so it is replaced.
+        valid = json.dumps(json.loads(text), ensure_ascii=False).encode("utf-16", "surrogatepass")
+        response = Response.model_validate_json(valid.decode("utf-16", "replace"))
+    except (ValueError, RecursionError):  # RecursionError: thousands of nested brackets
+        response = None
+    if response is None or not all(choice.is_completion() for choice in response.choices):
+        problem = f"an error: {message_of(text)}" if is_error(text) else f"no completion: {text}"
+        raise ValueError(f"it answers {problem}" if text.strip() else "it answers nothing")
+    return response
 
 
-def samples_of(answer: Answer) -> list[Sample]:
-    """A sample for each choice."""
-    return [_sample(choice, answer) for choice in answer.choices]
+def completions_of(response: Response) -> list[Completion]:
+    """One completion for each choice; an empty text is one too."""
+    return [_completion(choice, response) for choice in response.choices]
 
 
-def _sample(choice: _Choice, answer: Answer) -> Sample:
-    """A choice as a sample. An empty answer is one too. What holds the key is kept without its text, so that it is
-    counted and not paid for again."""
+def _completion(choice: _Choice, response: Response) -> Completion:
+    """A completion that repeats the API key is kept without its text, so that it is counted and not paid for again."""
     text = _text(choice.message.content if choice.message else choice.text)
-    logprobs = _read(_Scores, choice.logprobs)
-    scores = [token.logprob for token in logprobs.content] if logprobs.content else logprobs.token_logprobs or []
-    known = [score for score in scores if score is not None and score > _UNKNOWN]
-    tokens = len(scores) or None
-    if tokens is None and len(answer.choices) == 1:
-        tokens = answer.tokens().completion_tokens
-    reason = _ENDS.get(str(choice.finish_reason).lower().partition(":")[0], "other")
-    whole = bool(known) and len(known) == len(scores)
+    logprobs = _validate_or_empty(_Logprobs, choice.logprobs).per_token()
+    known = [logprob for logprob in logprobs if logprob is not None and logprob > _UNKNOWN]
+    tokens = len(logprobs) or None
+    if tokens is None and len(response.choices) == 1:
+        tokens = response.token_usage().completion_tokens
+    finish_reason = _FINISH_REASONS.get(str(choice.finish_reason).lower().partition(":")[0], "other")
+    all_known = bool(known) and len(known) == len(logprobs)
     if not text and choice.message and choice.message.refusal:
-        reason = "content_filter"
+        finish_reason = "content_filter"
     if holds_key(text):
-        text, reason = "", HOLDS_KEY
-    return Sample(text, reason, tokens, round(min(sum(known), 0.0), 6) if whole else None)
+        text, finish_reason = "", HOLDS_KEY
+    return Completion(text, finish_reason, tokens, round(min(sum(known), 0.0), 6) if all_known else None)
 
 
 def _text(content: str | dict[str, Any] | list[str | dict[str, Any] | None] | None) -> str:
-    """A message's content, which may come in parts: those of text, joined; not thoughts, refusals and references."""
+    """The text of a message's content, which may be a list of parts: no thoughts, refusals or references."""
     parts = content if isinstance(content, list) else [content]
     return "".join(part if isinstance(part, str) else _text_of_part(part or {}) for part in parts)
 

@@ -1,4 +1,4 @@
-"""The flags of what executes SQL: how fast and where. None of them changes a result, so none is a param."""
+"""The flags of commands that execute SQL: how fast and where. None of them changes a result, so none is a param."""
 
 import argparse
 import os
@@ -10,7 +10,7 @@ from typing import Any
 from stages.cache.result_cache import default_folder
 from stages.core.errors import UserError
 from stages.core.files import partial_of
-from stages.execution.worker_pool import Engine, local, usable_cpus, worker_count
+from stages.execution.worker_pool import Executor, local, usable_cpus, worker_count
 
 
 def add_execution_flags(parser: argparse.ArgumentParser) -> None:
@@ -27,8 +27,8 @@ def add_execution_flags(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
 
 
-def engine_of(args: argparse.Namespace) -> Engine[Any]:
-    """The engine that the flags ask for. Raises UserError where the flags do not fit together."""
+def engine_of(args: argparse.Namespace) -> Executor[Any, Any]:
+    """The executor that the flags ask for. Raises UserError where the flags do not fit together."""
     if args.engine == "local":
         return local(args.workers)
     if args.engine != "ray":  # from the environment: argparse does not check a default
@@ -43,20 +43,20 @@ def engine_of(args: argparse.Namespace) -> Engine[Any]:
 def check_paths(
     files: Mapping[str, Path], folders: Mapping[str, Sequence[Path]], outputs: Mapping[str, Path | None]
 ) -> None:
-    """Raises UserError naming every path that is not what its flag needs: files and folders that must be there, and
-    files to write, none of them another one. The folders of the latter are made."""
+    """Raises UserError naming every path that does not fit its flag: a file or folder that does not exist, and a file
+    that cannot be written or is that of another flag. Creates the folders of the files to write."""
     fix = "give the path of one"
-    wrong = [f"{flag} {path} is no file; {fix}" for flag, path in files.items() if not path.is_file()]
-    named = [(flag, path) for flag, paths in folders.items() for path in paths]
-    wrong += [f"{flag} {path} is no folder; {fix}" for flag, path in named if not path.is_dir()]
+    errors = [f"{flag} {path} is no file; {fix}" for flag, path in files.items() if not path.is_file()]
+    flags = [(flag, path) for flag, paths in folders.items() for path in paths]
+    errors += [f"{flag} {path} is no folder; {fix}" for flag, path in flags if not path.is_dir()]
     taken = {os.path.realpath(path): flag for flag, path in files.items()}  # pathlib's own has an odd error for a loop
     for flag, path in outputs.items():
         if path and (reason := _unwritable(path, taken)):
-            wrong.append(f"{flag} {path} cannot be written: {reason}; give the path of another file")
+            errors.append(f"{flag} {path} cannot be written: {reason}; give the path of another file")
         if path:
             taken[os.path.realpath(path)] = flag
-    if wrong:
-        raise UserError(*wrong)
+    if errors:
+        raise UserError(*errors)
 
 
 def _unwritable(path: Path, taken: Mapping[str, str]) -> str:

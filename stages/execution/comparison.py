@@ -1,7 +1,7 @@
 """The comparison contracts: is a result what the gold's result is?
 
-Each contract is a pure function of two results, and `parted` tells from the first rows of a result alone that no
-contract can find it equal any more. Cells are compared as Python compares them: 1 equals 1.0, NULL equals NULL, text
+Each contract is a pure function of two results. `cannot_match` decides early, from the first rows of a result, that
+it differs. Cells are compared as Python compares them: 1 equals 1.0, NULL equals NULL, text
 never equals a number or a BLOB. Only `strict` has a tolerance between floats: it also compares them rounded to 12
 significant digits, as `x*100/n` and `x/n*100` differ in the last bit. SQLite makes NULL of a NaN.
 """
@@ -22,8 +22,8 @@ CONTRACT_NAMES: tuple[Contract, ...] = get_args(Contract)
 
 @dataclass(frozen=True)
 class Result:
-    """What a query returned: the number of columns (also where there is no row) and the rows in order. Do not change
-    the rows once they are compared: what was worked out of them is kept."""
+    """What a query returned: the number of columns (also without a row) and the rows in order. Do not change the rows
+    after a comparison: what was computed from them is kept."""
 
     columns: int
     rows: list[Row]
@@ -54,7 +54,7 @@ def spider(gold: Result, result: Result, ordered: bool) -> bool:
 
     Two empty results are equal whatever their columns. Otherwise: as many rows, as many columns, and some order of the
     columns makes the bags of rows (`ordered`: the lists of rows) equal. Quirk: the cells of each row, sorted by their
-    text and type, must agree too, which can part 1 from 1.0.
+    text and type, must agree too, which can tell 1 from 1.0.
     """
     if not gold.rows and not result.rows:
         return True
@@ -80,9 +80,9 @@ def strict(gold: Result, result: Result, ordered: bool) -> bool:
 CONTRACTS: dict[Contract, Callable[[Result, Result, bool], bool]] = {"spider": spider, "bird": bird, "strict": strict}
 
 
-def parted(contract: Contract, gold: Result, columns: int, rows: Sequence[Row], count: int) -> bool:
-    """Whether a result of so many columns differs from the gold's under the contract however it goes on, seen from
-    `rows`, some of the first `count` ones. False says nothing: it may differ still."""
+def cannot_match(contract: Contract, gold: Result, columns: int, rows: Sequence[Row], count: int) -> bool:
+    """True if no further rows could make the result match the gold's under the contract. The result has `columns`
+    columns and at least `count` rows; `rows` are some of these. False decides nothing: it may still differ."""
     if columns != gold.columns and (gold.rows or rows or contract == "strict"):
         return True
     if contract == "bird":
@@ -152,8 +152,8 @@ def _isomorphic(gold: Counter[Row], bag: Counter[Row]) -> bool:
     """Whether some order of the columns makes the two bags of rows equal.
 
     Columns get colours that no right order can mix: by how often they occur and the values they hold, then by the
-    values they hold in rows that look alike, until colours part no further. Only columns that still share a colour are
-    tried against each other. Colours are hashes: should two collide, an order more is tried, and compared exactly.
+    values they hold in rows that look alike, until no colour splits further. Only columns that still share a colour are
+    tried against each other. Colours are hashes: if two collide, one more order is tried, and compared exactly.
     """
     numbers: dict[Cell, int] = {}
     left, right = _Table.of(gold, numbers), _Table.of(bag, numbers)

@@ -1,18 +1,26 @@
 """Gives candidates their verdicts: what `exec_results`, `evaluate` and `score` share."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from functools import cache, partial
 from hashlib import blake2b
+from operator import attrgetter, itemgetter
 
 import apsw
 
 from stages.cache.result_cache import Cache
 from stages.core.files import fingerprint, sha256_code
-from stages.datasets.verdicts import MACHINE_MADE, Verdict
-from stages.execution.comparison import CONTRACT_NAMES, Contract
-from stages.execution.worker import Item, Question, Rules, make_referee, record_for_all
-from stages.execution.worker_pool import Engine, Job, Kept, Record, run
+from stages.execution.records import (
+    GoldQuestion,
+    Item,
+    Outcome,
+    Rules,
+    decode_outcome,
+    encode_outcome,
+    same_outcome,
+)  # fmt: skip
+from stages.execution.worker import make_worker
+from stages.execution.worker_pool import CachedBy, Executor, Job, run
 from stages.sql.text import cut_if_too_long
 
 HANG_GRACE_SECONDS = 10.0
@@ -21,62 +29,29 @@ ROOMS = ("databases", "execution", "sql")
 LOST = "its process was lost as often as it was tried"
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What executing a candidate showed.
-
-    `verdict` is that of the contract asked for, `verdicts` each contract's, in the order of CONTRACT_NAMES. The other
-    fields tell of the text that ran for the contract asked for: `error` and `error_class` are None for match and
-    mismatch; `rows` counts the rows read; `digest` is None unless the result was read to its end, and none was asked
-    for with Rules.digest_rows = 0. Steps and rows are None where nothing ran, or the machine ended it.
-    """
-
-    verdict: Verdict
-    verdicts: tuple[Verdict, ...]
-    error_class: str | None
-    error: str | None
-    steps: int | None
-    rows: int | None
-    digest: str | None
-
-    def under(self, contract: Contract) -> Verdict:
-        """The verdict under one contract."""
-        return self.verdicts[CONTRACT_NAMES.index(contract)]
-
-
 def judge(
-    items: Sequence[Item], rules: Rules, engine: Engine[Item], cache: Cache | None = None, label: str = "candidates"
-) -> list[Outcome]:
+    items: Sequence[Item], rules: Rules, executor: Executor[Item, Outcome], cache: Cache | None = None,
+    label: str = "candidates",
+) -> list[Outcome]:  # fmt: skip
     """The outcome of each of `items`, in their order; equal ones are executed once.
 
-    `engine` and `cache` have no influence on the outcomes. The databases must be there (`check_databases`).
+    `executor` and `cache` have no influence on the outcomes. The databases must exist (`check_databases`).
     """
     items = [(question, cut_if_too_long(sql)) for question, sql in items]
     distinct = sorted(set(items), key=_order)
     job = Job(
-        make_work=partial(make_referee, rules),
-        file=database_of,
-        size=_size,
-        patience=2 * rules.limits.wall_seconds + HANG_GRACE_SECONDS,
-        lost=_lost,
-        again=_again,
+        make_work=partial(make_worker, rules),
+        encode=encode_outcome,
+        decode=decode_outcome,
+        file=lambda item: item[0].database,
+        size=lambda item: len(item[0].gold_sql) + len(item[1]),
+        stall_seconds=2 * rules.limits.wall_seconds + HANG_GRACE_SECONDS,
+        lost=lambda item: same_outcome("undecided", LOST, "lost", nondeterministic=True),
+        nondeterministic=attrgetter("nondeterministic"),
     )
-    kept = Kept(cache, _key_of(rules, cache), _lasting) if cache else None
-    records = run(job, distinct, engine, kept, _question, label)
-    verdicts: dict[tuple[Verdict, ...], tuple[Verdict, ...]] = {}  # few differ: kept once
-    outcomes = {}
-    for item, (verdict, each, *rest, _) in zip(distinct, records, strict=True):
-        outcomes[item] = Outcome(verdict, verdicts.setdefault(tuple(each), tuple(each)), *rest)
+    cached = CachedBy(cache, _key_of(rules, cache)) if cache else None
+    outcomes = dict(zip(distinct, run(job, distinct, executor, cached, itemgetter(0), label), strict=True))
     return [outcomes[item] for item in items]
-
-
-def database_of(item: Item) -> str:
-    """The file that a candidate is executed on."""
-    return item[0].database
-
-
-def _size(item: Item) -> int:
-    return len(item[0].gold_sql) + len(item[1])
 
 
 def _order(item: Item) -> tuple[object, ...]:
@@ -84,35 +59,19 @@ def _order(item: Item) -> tuple[object, ...]:
     return (question.database, question.gold_sql, question.gold_verdict or "", question.gold_flags, sql)
 
 
-def _question(item: Item) -> Question:
-    return item[0]
-
-
-def _lost(item: Item) -> Record:
-    return record_for_all("undecided", LOST, "lost")
-
-
-def _again(record: Record) -> bool:
-    return bool(record[-1])
-
-
-def _lasting(record: Record) -> bool:
-    return not record[-1] and record[2] not in MACHINE_MADE
-
-
 def _key_of(rules: Rules, store: Cache) -> Callable[[Item], bytes]:
     """What a record depends on, hashed: see `stages.cache.result_cache`."""
     common = fingerprint(asdict(rules), apsw.sqlite_lib_version(), sha256_code(*ROOMS))
 
     @cache
-    def of_question(question: Question) -> blake2b:
+    def of_question(question: GoldQuestion) -> blake2b:
         gold = (question.gold_sql, question.gold_verdict, question.gold_steps, question.gold_flags)
         return blake2b(fingerprint(common, store.sha256(question.database), gold).encode(), digest_size=20)
 
     def key(item: Item) -> bytes:
         question, sql = item
-        made = of_question(question).copy()
-        made.update(sql.encode("utf-8", "surrogatepass"))
-        return made.digest()
+        item_hash = of_question(question).copy()
+        item_hash.update(sql.encode("utf-8", "surrogatepass"))
+        return item_hash.digest()
 
     return key

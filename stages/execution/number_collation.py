@@ -1,4 +1,4 @@
-"""Numbers that a database keeps as text: the order they have as numbers, beside the one they have as text."""
+"""Collations for numbers that a database stores as text: by value, and as text."""
 
 import re
 from functools import lru_cache
@@ -17,13 +17,13 @@ class NumberOrder:
     """
 
     def __init__(self) -> None:
-        self._pairs = self._numbers = self._parted = 0
+        self._pairs = self._numbers = self._reordered = 0
 
     @property
     def matters(self) -> bool:
-        """Whether two numbers came otherwise than as text, and most pairs of texts were numbers: names may hold some
-        ("1984", "300")."""
-        return self._parted > 0 and 2 * self._numbers > self._pairs
+        """Whether two numbers were ordered otherwise than as text, and most pairs were numbers, not names such as
+        "1984" and "300"."""
+        return self._reordered > 0 and 2 * self._numbers > self._pairs
 
     def compare(self, left: str, right: str) -> int:
         """Below, at or above 0, as SQLite wants it of a collation."""
@@ -31,7 +31,7 @@ class NumberOrder:
         self._pairs += 1
         if one[0] == other[0] == _AMONG_NUMBERS:
             self._numbers += 1
-            self._parted += one != other and (one < other) != (plain < 0)
+            self._reordered += one != other and (one < other) != (plain < 0)
         return (one > other) - (one < other) or plain
 
 

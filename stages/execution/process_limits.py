@@ -33,23 +33,20 @@ def limit_process(memory_mb: int) -> None:
     """Puts this process under the limits that the module tells of. `memory_mb`: million bytes of SQLite's heap, and of
     address space beyond what the process has now. No query can lift them. Raises OSError where the system refuses.
     """
-    _clear_environment()
+    for name in os.environ.keys() - _KEPT_ENVIRONMENT:
+        del os.environ[name]
+    os.environ["TZ"] = "UTC"
+    time.tzset()
     sys.dont_write_bytecode = True
     _lower(resource.RLIMIT_CORE, 0)
     _lower(resource.RLIMIT_FSIZE, 0)
     _lower(resource.RLIMIT_NOFILE, max(int(path.name) for path in Path("/dev/fd").iterdir()) + _MORE_FILES)
     apsw.hard_heap_limit(memory_mb * 1_000_000)
     if sys.platform == "linux":
-        _refuse_privileges()
+        if ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0:
+            raise OSError(ctypes.get_errno(), "the system does not let this process renounce new privileges")
         pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0])
         _lower(resource.RLIMIT_AS, pages * resource.getpagesize() + memory_mb * 1_000_000)
-
-
-def _clear_environment() -> None:
-    for name in os.environ.keys() - _KEPT_ENVIRONMENT:
-        del os.environ[name]
-    os.environ["TZ"] = "UTC"
-    time.tzset()
 
 
 def _lower(limit: int, most: int) -> None:
@@ -57,8 +54,3 @@ def _lower(limit: int, most: int) -> None:
     hard = resource.getrlimit(limit)[1]
     most = most if hard == resource.RLIM_INFINITY else min(most, hard)
     resource.setrlimit(limit, (most, most))
-
-
-def _refuse_privileges() -> None:
-    if ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0:
-        raise OSError(ctypes.get_errno(), "the system does not let this process renounce new privileges")

@@ -8,22 +8,17 @@ The nodes run the driver's code, which is sent to them. What else decides a reco
 of the databases, is compared with the driver's before any work, and again with each part, since nodes come and go.
 """
 
-import io
 import logging
 import os
-import pickle
 import shutil
 import socket
-import sys
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from importlib import import_module
-from itertools import chain
+from dataclasses import dataclass
+from itertools import chain, count, islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from types import FunctionType
 from typing import Any, Generic, TypeVar
 
 import apsw
@@ -33,9 +28,10 @@ from stages.core.errors import UserError
 from stages.core.files import sha256_code
 from stages.databases.held_files import HeldFiles
 from stages.execution.judge import ROOMS
-from stages.execution.worker_pool import Engine, Job, Record, attempts
+from stages.execution.worker_pool import Executor, Job, attempts
 
 T = TypeVar("T")
+R = TypeVar("R")
 _STAGES = Path(__file__).parents[1]
 _LARGEST_PART = 5_000  # tasks: about a second of work, so that the 0.1 s to start its process hardly count
 _PARTS_PER_CPU = 4
@@ -53,34 +49,34 @@ class _Part(Generic[T]):
     databases: dict[str, str]
 
 
-def cluster(address: str, cache: Path | None = None) -> Engine[T]:
-    """The engine of a running Ray cluster.
+def cluster(address: str, cache: Path | None = None) -> Executor[T, R]:
+    """The executor of a running Ray cluster.
 
     `address`: `host:port` of its head; this machine must be a node of it. `cache`: the folder of the result cache,
     where the sha256 of the databases are kept (None: the usual one, as on the nodes). `file` of the job gives absolute
     paths: every node has the files at the same places. `make_work` is a function of the package `stages`.
-    The engine raises UserError where Ray is not installed, the cluster does not answer, a node has other versions or
+    The executor raises UserError where Ray is not installed, the cluster does not answer, a node has other versions or
     another file, a file changes there, or no node is left.
     """
 
-    def records(job: Job[T], tasks: Sequence[T], chunks: list[list[int]]) -> Iterator[dict[int, Record]]:
+    def records(job: Job[T, R], tasks: Sequence[T], chunks: list[list[int]]) -> Iterator[dict[int, R]]:
         hashes = _hashes({job.file(tasks[index]) for index in chain.from_iterable(chunks)}, cache or default_folder())
         versions = _versions()
 
         def part_of(indices: list[list[int]]) -> _Part[T]:
-            parted = [[tasks[index] for index in chunk] for chunk in indices]
-            read = {job.file(task) for task in chain.from_iterable(parted)}
-            return _Part(parted, versions, {path: hashes[path] for path in sorted(read)})
+            task_chunks = [[tasks[index] for index in chunk] for chunk in indices]
+            read = {job.file(task) for task in chain.from_iterable(task_chunks)}
+            return _Part(task_chunks, versions, {path: hashes[path] for path in sorted(read)})
 
         with _connected(address):
             _check_nodes(_Part([], versions, hashes))
             alone: list[int] = []
-            for lost, some in _results(job, part_of, _grouped(chunks, _cpus()), None):
-                tried_again = [index for index, record in some.items() if job.again(record)]
-                alone += [*lost, *tried_again]
-                yield {index: record for index, record in some.items() if index not in tried_again}
-            for lost, some in _results(job, part_of, _grouped([[index] for index in sorted(alone)], 1), 1):
-                yield {**some, **{index: job.lost(tasks[index]) for index in lost}}
+            for lost, part in _results(job, part_of, _grouped(chunks, _cpus()), None):
+                doubtful = [index for index, record in part.items() if job.nondeterministic(record)]
+                alone += [*lost, *doubtful]
+                yield {index: record for index, record in part.items() if index not in doubtful}
+            for lost, part in _results(job, part_of, _grouped([[index] for index in sorted(alone)], 1), 1):
+                yield {**part, **{index: job.lost(tasks[index]) for index in lost}}
 
     return records
 
@@ -125,8 +121,7 @@ def _connected(address: str) -> Iterator[None]:
     with TemporaryDirectory() as folder:  # Ray sends a whole folder
         shutil.copytree(_STAGES, Path(folder) / "stages", ignore=shutil.ignore_patterns("__pycache__"))
         try:
-            sent = {"working_dir": folder}
-            ray.init(address, runtime_env=sent, log_to_driver=False, logging_level=logging.ERROR)
+            ray.init(address, runtime_env={"working_dir": folder}, log_to_driver=False, logging_level=logging.ERROR)
         except (RuntimeError, ValueError, OSError, RayError) as error:
             raise UserError(
                 f"the Ray cluster at {address} cannot be used ({error}); run this on a machine that is a node of it, "
@@ -134,7 +129,7 @@ def _connected(address: str) -> Iterator[None]:
             ) from error
     try:
         yield
-    except RayTaskError:  # of the work itself: a RuntimeError as from the local engine
+    except RayTaskError:  # of the work itself: a RuntimeError as from the local executor
         raise
     except RayError as error:
         raise UserError(f"the Ray cluster at {address} failed ({error}); when it runs again, {_AGAIN}") from error
@@ -182,11 +177,11 @@ def _check_nodes(everything: _Part[Any]) -> None:
     from ray.exceptions import NodeDiedError, RayTaskError, TaskUnschedulableError
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-    ask, asked, faults = ray.remote(_faults), dict[Any, str](), list[str]()
+    ask, answers, faults = ray.remote(_faults), dict[Any, str](), list[str]()
     for node in _nodes():
-        there = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
-        asked[ask.options(num_cpus=0, scheduling_strategy=there).remote(everything)] = node["NodeManagerAddress"]
-    for answer, name in asked.items():
+        on_node = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
+        answers[ask.options(num_cpus=0, scheduling_strategy=on_node).remote(everything)] = node["NodeManagerAddress"]
+    for answer, name in answers.items():
         try:
             faults += ray.get(answer)
         except (NodeDiedError, TaskUnschedulableError):
@@ -222,13 +217,13 @@ def _address() -> str:
 
 
 def _results(
-    job: Job[T], part_of: Callable[[list[list[int]]], _Part[T]], parts: list[list[list[int]]], at_once: int | None
-) -> Iterator[tuple[list[int], dict[int, Record]]]:
+    job: Job[T, R], part_of: Callable[[list[list[int]]], _Part[T]], parts: list[list[list[int]]], at_once: int | None
+) -> Iterator[tuple[list[int], dict[int, R]]]:
     """What `attempts` of the pool gives, of each part. `at_once`: parts that run at a time (None: one for each CPU)."""
     import ray
 
     run = ray.remote(_run_part).options(num_cpus=1, max_retries=_RETRIES, scheduling_strategy="SPREAD")
-    queue, running, shared = deque(parts), dict[Any, list[int]](), ray.put(_by_name(job))
+    queue, running, shared = deque(parts), dict[Any, list[int]](), ray.put(job)
     while queue or running:
         cpus = _cpus()
         while queue and len(running) < (at_once or cpus + len(_nodes())):  # one more each: no node waits for the driver
@@ -245,44 +240,16 @@ def _results(
             yield [indices[place] for place in lost], {indices[place]: record for place, record in records.items()}
 
 
-class _ByName(pickle.Pickler):
-    """What is defined in the started stage, whose name here is `__main__`, goes by the name that it has on a node."""
-
-    def reducer_override(self, thing: Any) -> Any:
-        started = sys.modules["__main__"].__spec__
-        if started and isinstance(thing, FunctionType | type) and thing.__module__ == "__main__":
-            return _named, (started.name, thing.__name__)
-        return NotImplemented
-
-
-def _named(module: str, name: str) -> Any:
-    return getattr(import_module(module), name)
-
-
-def _by_name(job: Job[Any]) -> bytes:
-    pickled = io.BytesIO()
-    _ByName(pickled).dump(replace(job, lost=_not_there, again=_not_there))  # these two are for the driver
-    return pickled.getvalue()
-
-
-def _not_there(task: Any) -> Any:
-    raise AssertionError("a node was asked for what the driver does")
-
-
-def _run_part(pickled: bytes, part: _Part[Any]) -> tuple[list[str], list[int], dict[int, Record]]:
+def _run_part(job: Job[Any, Any], part: _Part[Any]) -> tuple[list[str], list[int], dict[int, Any]]:
     """On a node: what it lacks, and by their places in the part the tasks that took their process down and the records
     of the others."""
     faults = _faults(part)
     if faults:
         return faults, [], {}
     files = HeldFiles(part.databases)
-    job: Job[Any] = pickle.loads(pickled)
-    tasks, chunks = list(chain.from_iterable(part.chunks)), list[list[int]]()
-    for chunk in part.chunks:
-        start = chunks[-1][-1] + 1 if chunks else 0
-        chunks.append(list(range(start, start + len(chunk))))
-    vars(sys.modules["__main__"]).pop("__file__", None)  # Ray's own: a process started from here would run it first
-    lost, records = list[int](), dict[int, Record]()
+    tasks, places = list(chain.from_iterable(part.chunks)), count()
+    chunks = [list(islice(places, len(chunk))) for chunk in part.chunks]
+    lost, records = list[int](), dict[int, Any]()
     for attempt in attempts(job, tasks, chunks, 1):
         lost += [*attempt.lost, *attempt.given_up]
         records.update(attempt.records)

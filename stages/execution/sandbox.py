@@ -38,9 +38,9 @@ than it had is over budget, however it ended."""
 
 NOTHING = Result(0, [])
 
-Enough = Callable[[int, list[Row], int], bool]
-"""Given the number of columns, the rows that came since it was last asked, and the number of all rows so far: whether
-no more are needed."""
+StopWhen = Callable[[int, list[Row], int], bool]
+"""Whether reading a result can stop: given its number of columns, the rows since the last call, and the number of all
+rows so far."""
 
 BLOCK_ROWS = 100
 _OPEN_DATABASES = 16
@@ -133,15 +133,17 @@ _CLOCK = _FixedClock()
 class Database:
     """An open database. Not for threads.
 
-    `other_way`: reverses scan order and ties: scans without an ORDER BY run backwards, `random()` gives other numbers,
-    and there are the function `tie_breaker()` of `stages.execution.query_variants.tie_forms` and the collations
-    `as_text` and `as_number` of `stages.execution.number_collation`, whose `number_order` is that of the last query.
-    `beat` is called about every 64,000 steps.
-    Raises UserError where changes of it lie in a log beside it, and apsw.Error where it cannot be opened.
+    `reverse_unspecified_order`: scans without an ORDER BY run backwards and `random()` gives other numbers. Queries can
+    also use the function `tie_breaker()`, which gives a smaller number each time, and the collations `as_text` and
+    `as_number` of `stages.execution.number_collation`; `number_order` is what the latter saw in the last query.
+    `heartbeat` is called about every 64,000 steps.
+    Raises UserError if a log beside the file holds changes of it, and apsw.Error if it cannot be opened.
     """
 
-    def __init__(self, path: Path, other_way: bool = False, beat: Callable[[], None] | None = None) -> None:
-        self._other_way, self._beat = other_way, beat
+    def __init__(
+        self, path: Path, reverse_unspecified_order: bool = False, heartbeat: Callable[[], None] | None = None
+    ) -> None:
+        self._reversed, self._heartbeat = reverse_unspecified_order, heartbeat
         self.number_order = NumberOrder()
         self._connection = open_read_only(path, vfs="fixed-clock", statementcachesize=0)
         self._begin(0, 0)
@@ -154,26 +156,26 @@ class Database:
     def close(self) -> None:
         self._connection.close()
 
-    def execute(self, sql: str, budget: int, limits: Limits, enough: Enough | None = None) -> Execution:
-        """Runs `sql`, at most `budget` VM steps. `enough` is asked before the first row and after every hundred, and
-        ends the query where it returns True: it is `ok` then, and not whole."""
+    def execute(self, sql: str, budget: int, limits: Limits, stop_when: StopWhen | None = None) -> Execution:
+        """Runs `sql`, at most `budget` VM steps. `stop_when` is called before the first row and after every hundred;
+        when it returns True the query ends, as `ok` and not whole."""
         if is_too_long(sql):
             return Execution("undecided", 0, error=_TOO_LONG, error_class="size")
-        found = statements(sql)
-        if not found:
+        texts = statements(sql)
+        if not texts:
             return Execution("no_sql", 0, error="there is no SQL")
-        if len(found) > 1:
-            return Execution("exec_error", 0, error=f"{len(found)} statements", error_class="several_statements")
-        execution = self._run(found[0], budget, limits, enough)
+        if len(texts) > 1:
+            return Execution("exec_error", 0, error=f"{len(texts)} statements", error_class="several_statements")
+        execution = self._run(texts[0], budget, limits, stop_when)
         if execution.error_class != "text" or not self._utf8:
             return execution
-        return self._run(_texts_as_bytes(found[0], execution.read.columns), budget, limits, enough, as_bytes=True)
+        return self._run(_texts_as_bytes(texts[0], execution.read.columns), budget, limits, stop_when, as_bytes=True)
 
     def _run(
-        self, sql: str, budget: int, limits: Limits, enough: Enough | None, as_bytes: bool = False
+        self, sql: str, budget: int, limits: Limits, stop_when: StopWhen | None, as_bytes: bool = False
     ) -> Execution:
         """`as_bytes`: the query is one of `_texts_as_bytes`."""
-        self._begin(budget, limits.wall_seconds, enough, as_bytes)
+        self._begin(budget, limits.wall_seconds, stop_when, as_bytes)
         rows: list[Row] = []
         try:
             whole = self._read(sql, rows, limits)
@@ -194,7 +196,7 @@ class Database:
                 rows.extend(map(_decoded, block_cells) if self._as_bytes else block_cells)  # keeps rows before an error
                 block = rows[before:]
                 ended = len(block) < BLOCK_ROWS
-                if not ended and self._enough and self._enough(self._columns, block, len(rows)):
+                if not ended and self._stop_when and self._stop_when(self._columns, block, len(rows)):
                     return False
                 size += sum(len(cell) for cell in chain.from_iterable(block) if isinstance(cell, str | bytes))
                 if len(rows) > limits.max_rows or size > limits.result_mb * 1_000_000:
@@ -206,7 +208,7 @@ class Database:
 
     def _failed(self, error: Exception, rows: list[Row]) -> Execution:
         read = Result(self._columns, rows)
-        if self._stopped == "enough":
+        if self._stopped == "early":
             return Execution("ok", self._steps, read)
         if self._steps > self._budget or self._stopped == "budget":
             return self._over(rows)
@@ -225,10 +227,10 @@ class Database:
         return Execution("over_budget", self._steps, read, error=f"needs more than {self._budget} steps")
 
     def _begin(
-        self, budget: int, seconds: float, enough: Enough | None = None, as_bytes: bool = False
+        self, budget: int, seconds: float, stop_when: StopWhen | None = None, as_bytes: bool = False
     ) -> None:
         self._as_bytes = as_bytes
-        self._budget, self._deadline, self._enough = budget, time.monotonic() + seconds, enough
+        self._budget, self._deadline, self._stop_when = budget, time.monotonic() + seconds, stop_when
         self._ticks = self._steps = self._columns = self._countdown = 0
         self._stopped = ""
         self.number_order = NumberOrder()
@@ -241,8 +243,8 @@ class Database:
         connection.drop_modules(_TABLE_FUNCTIONS)
         connection.pragma("cell_size_check", 1)
         connection.pragma("temp_store", 2)  # in memory: no query fills the disk
-        connection.pragma("reverse_unordered_selects", int(self._other_way))
-        if self._other_way:
+        connection.pragma("reverse_unordered_selects", int(self._reversed))
+        if self._reversed:
             connection.create_scalar_function("tie_breaker", self._tie_breaker, 0)
             connection.create_collation("as_text", as_text)
             connection.create_collation("as_number", lambda left, right: self.number_order.compare(left, right))
@@ -262,14 +264,14 @@ class Database:
         if cursor.is_explain:
             return False
         self._columns = len(cursor.get_description()) // (2 if self._as_bytes else 1)
-        if self._columns and self._enough and self._enough(self._columns, [], 0):
-            self._stopped = "enough"
+        if self._columns and self._stop_when and self._stop_when(self._columns, [], 0):
+            self._stopped = "early"
         return self._columns > 0 and not self._stopped
 
     def _on_tick(self) -> bool:
         self._ticks += 1
-        if self._beat and self._ticks % _TICKS_PER_BEAT == 0:
-            self._beat()
+        if self._heartbeat and self._ticks % _TICKS_PER_BEAT == 0:
+            self._heartbeat()
         if self._ticks * STEPS_PER_TICK > self._budget:
             self._stopped = "budget"
         elif time.monotonic() > self._deadline:
@@ -294,22 +296,21 @@ class Database:
     def _random_bytes(self, length: int) -> bytes:
         if length > _LIMITS[apsw.SQLITE_LIMIT_LENGTH]:
             raise apsw.TooBigError("string or blob too big")
-        self._random = self._random or random.Random(int(self._other_way))
+        self._random = self._random or random.Random(int(self._reversed))
         return self._random.randbytes(max(1, length))
 
 
 class OpenDatabases:
-    """The databases that were used last, open; for `beat` see `Database`."""
+    """The databases that were used last, open; for `heartbeat` and `reverse_unspecified_order` see `Database`."""
 
-    def __init__(self, beat: Callable[[], None] | None = None) -> None:
-        self._beat = beat
+    def __init__(self, heartbeat: Callable[[], None] | None = None) -> None:
+        self._heartbeat = heartbeat
         self._open: OrderedDict[tuple[str, bool], Database] = OrderedDict()
 
-    def get(self, path: str, other_way: bool = False) -> Database:
-        """See `Database` for `other_way`."""
-        key = (path, other_way)
+    def get(self, path: str, reverse_unspecified_order: bool = False) -> Database:
+        key = (path, reverse_unspecified_order)
         if key not in self._open:
-            self._open[key] = Database(Path(path), other_way, self._beat)
+            self._open[key] = Database(Path(path), reverse_unspecified_order, self._heartbeat)
             if len(self._open) > _OPEN_DATABASES:
                 self._open.popitem(last=False)[1].close()
         self._open.move_to_end(key)

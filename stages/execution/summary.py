@@ -1,4 +1,4 @@
-"""What the verdicts of many candidates come to: counts that several reports share."""
+"""Counts over the verdicts of many candidates, which several reports share."""
 
 from collections.abc import Sequence
 from itertools import combinations
@@ -9,7 +9,7 @@ import polars as pl
 from stages.datasets.difficulties import by_difficulty
 from stages.datasets.verdicts import VERDICTS
 from stages.execution.comparison import CONTRACT_NAMES
-from stages.execution.judge import Outcome
+from stages.execution.records import Outcome
 
 _SLOWEST = 10
 
@@ -40,7 +40,7 @@ def summary(candidates: pl.DataFrame, key: str) -> dict[str, Any]:
     difficulties = _verdicts_by(candidates, "difficulty")
     return {
         "distinct_queries": candidates.select("db_id", "sql").n_unique(),
-        "verdicts": _verdicts(candidates),
+        "verdicts": verdict_counts(candidates),
         "error_classes": dict(classes.iter_rows()),
         "matches": {name: int(matched.sum()) for name, matched in matches.items()},
         "flips": {f"{a}_{b}": int((matches[a] ^ matches[b]).sum()) for a, b in combinations(CONTRACT_NAMES, 2)},
@@ -50,7 +50,8 @@ def summary(candidates: pl.DataFrame, key: str) -> dict[str, Any]:
     }
 
 
-def _verdicts(candidates: pl.DataFrame) -> dict[str, int]:
+def verdict_counts(candidates: pl.DataFrame) -> dict[str, int]:
+    """How many rows have each verdict (column verdict), in the order of VERDICTS."""
     counts = dict(candidates.group_by("verdict").len().iter_rows())
     return {verdict: counts.get(verdict, 0) for verdict in VERDICTS}
 
@@ -58,4 +59,4 @@ def _verdicts(candidates: pl.DataFrame) -> dict[str, int]:
 def _verdicts_by(candidates: pl.DataFrame, column: str) -> dict[str, dict[str, int]]:
     few = candidates.select(column, "verdict").sort(column)  # a copy of all columns takes much memory
     groups = few.partition_by(column, as_dict=True, maintain_order=True)
-    return {str(name): {v: n for v, n in _verdicts(group).items() if n} for (name,), group in groups.items()}
+    return {str(name): {v: n for v, n in verdict_counts(group).items() if n} for (name,), group in groups.items()}

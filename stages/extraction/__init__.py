@@ -1,1 +1,1 @@
-"""Extracts the SQL from what a model answered."""
+"""Extracts the SQL from completions."""

@@ -1,14 +1,14 @@
-r"""The answer in a completion: without a model's thoughts, in the form that the model gives it.
+r"""Finds the answer in a completion: removes reasoning, channels and a repeated prompt, and finds marked answers.
 
-1. A byte order mark at the beginning goes.
-2. Of a model that writes into channels (gpt-oss), the last `final` channel is the answer, with or without the special
+1. A byte order mark at the beginning is removed.
+2. For a model that writes into channels (gpt-oss), the last `final` channel is the answer, with or without the special
    tokens between the channels. Without such a channel there is no answer.
-3. Of a prompt that is repeated, what stands behind the first mark of the model's turn (TURNS) is the answer.
-4. Thoughts go: what stands between the marks of THOUGHTS, in any case, with or without a prefix (`<mm:think>`). A mark
-   that is not closed hides all that follows. A closing mark alone hides all that stands before it, because the opening
-   one may stand in the prompt. A text that begins with a statement keeps everything, unless thoughts end in it.
-5. What stands between the marks of ANSWERS, in `\boxed{…}` or as a string in JSON is the answer if it holds a
-   statement (`stages.extraction.extract` decides that).
+3. If the prompt is repeated, the answer is the text after the first mark of the model's turn (TURNS).
+4. Reasoning is removed: the text between the tags of REASONING, in any case, with or without a prefix (`<mm:think>`).
+   An unclosed tag hides the rest of the text. A closing tag alone hides the text before it, because the opening tag may
+   be in the prompt. A text that begins with a statement is kept whole, unless reasoning ends in it.
+5. The text between the tags of ANSWERS, in `\boxed{…}` or in a JSON string is the answer if it has a statement
+   (`stages.extraction.extract` decides that).
 """
 
 import json
@@ -16,14 +16,16 @@ import re
 from collections.abc import Iterator
 from itertools import islice
 
-THOUGHTS = "think|thinking|thought|thoughts|reasoning|reason|analysis|reflection|scratch_?pad|inner_monologue"
-"""Names of marks around thoughts: `<think>`, `[THINK]`, `◁think▷`, `<|begin_of_thought|>`, `<|START_THINKING|>`."""
+REASONING = "think|thinking|thought|thoughts|reasoning|reason|analysis|reflection|scratch_?pad|inner_monologue"
+"""Names of tags around reasoning: `<think>`, `[THINK]`, `◁think▷`, `<|begin_of_thought|>`, `<|START_THINKING|>`."""
 
-THOUGHT_PHRASES = (r"<\|channel>thought\b|Here(?: i|')s my thought process:", r"<channel\|>|Here(?: i|')s my response:")
-"""What opens and closes the thoughts of Gemma 4 and of Granite 3."""
+REASONING_PHRASES = (
+    r"<\|channel>thought\b|Here(?: i|')s my thought process:", r"<channel\|>|Here(?: i|')s my response:",
+)  # fmt: skip
+"""Opens and closes the reasoning of Gemma 4 and of Granite 3."""
 
 ANSWERS = "answer|final_answer|final|response|output|solution|result"
-"""Names of marks around an answer: `<answer>`, `[ANSWER]`, `<|begin_of_box|>`, `<|START_RESPONSE|>`."""
+"""Names of tags around an answer: `<answer>`, `[ANSWER]`, `<|begin_of_box|>`, `<|START_RESPONSE|>`."""
 
 TURNS = (
     (r"<\|im_start\|>(?:system|user|assistant)\b", r"<\|im_start\|>assistant\b"),
@@ -35,21 +37,20 @@ TURNS = (
     (r"\[INST\]", r"\[/INST\]"),
     (r"### (?:Instruction|Input|Response):", r"### Response:"),
 )
-"""How a repeated prompt begins in each family of chat templates, and what begins the turn of the model in it."""
+"""For each family of chat templates: the beginning of a prompt, and the beginning of the model's turn."""
 
 FINAL_KEYS = ("final_sql", "final_query", "final_answer")
 SQL_KEYS = ("sql", "sqlite", "sql_query", "sqlquery", "query", "answer", "response", "output")
-"""Keys of JSON objects that are looked at first: those of FINAL_KEYS, then these, then all others."""
+"""Keys of JSON objects are searched in this order: FINAL_KEYS, SQL_KEYS, all others."""
+
+_MAX_ANSWERS = 8  # tagged answers that are searched, from the last, and JSON objects, from the first
+_MAX_NESTED_JSON = 3  # levels of JSON in JSON strings, such as the arguments of a tool call
 
 
-_MOST_ANSWERS = 8  # marked answers that are looked at, from the last one, and JSON objects, from the first
-_DEEPEST = 3  # JSON in a string of JSON, as the arguments of a tool call are
-
-
-def _marks(names: str, special: str) -> tuple[str, str]:
-    """Regular expressions of the opening and the closing mark."""
+def _tags(names: str, special: str) -> tuple[str, str]:
+    """Returns the regular expressions of opening and closing tags. `special`: names used in special tokens."""
     named = rf"(?:\w{{1,20}}[:_])?(?:{names})"
-    bracketed = "think|thinking|thought|thoughts|reasoning|answer|final_answer"  # the others may be names of columns
+    bracketed = "think|thinking|thought|thoughts|reasoning|answer|final_answer"  # other names may be columns
     bracketed = "|".join(name for name in bracketed.split("|") if name in names.split("|"))
     opening = (
         rf"<{named}(?:\s[^<>\n]{{0,200}})?>|\[(?:{bracketed})\]|◁(?:{names})▷|<\|(?:begin_of_|start_)(?:{special})\|>"
@@ -58,19 +59,20 @@ def _marks(names: str, special: str) -> tuple[str, str]:
     return opening, closing
 
 
-_THOUGHT_OPENS, _THOUGHT_CLOSES = (
-    f"{marks}|{phrases}"
-    for marks, phrases in zip(_marks(THOUGHTS, "thought|thinking"), THOUGHT_PHRASES, strict=True)
+_REASONING_OPENS, _REASONING_CLOSES = (
+    f"{tags}|{phrases}"
+    for tags, phrases in zip(_tags(REASONING, "thought|thinking"), REASONING_PHRASES, strict=True)
 )
-_ANSWER_OPENS, _ANSWER_CLOSES = _marks(ANSWERS, "box|response|solution|answer")
-_THOUGHT_MARK = re.compile(rf"(?P<open>{_THOUGHT_OPENS})|(?P<close>{_THOUGHT_CLOSES})", re.IGNORECASE)
-_ANSWER_OPEN, _ANSWER_CLOSE = (re.compile(marks, re.IGNORECASE) for marks in (_ANSWER_OPENS, _ANSWER_CLOSES))
-_ENDS_OUTSIDE_STRINGS = re.compile(rf"'[^'\n]*+'|\"[^\"\n]*+\"|(?P<close>{_THOUGHT_CLOSES})", re.IGNORECASE)
+_REASONING_TAG = re.compile(rf"(?P<open>{_REASONING_OPENS})|(?P<close>{_REASONING_CLOSES})", re.IGNORECASE)
+_ANSWER_OPEN, _ANSWER_CLOSE = (
+    re.compile(tags, re.IGNORECASE) for tags in _tags(ANSWERS, "box|response|solution|answer")
+)
+_CLOSE_OUTSIDE_STRINGS = re.compile(rf"'[^'\n]*+'|\"[^\"\n]*+\"|(?P<close>{_REASONING_CLOSES})", re.IGNORECASE)
 _CHANNEL = re.compile(
     r"(?:<\|channel\|>|\A)\s*(?P<name>analysis|commentary|final)\b[^<\n]{0,100}(?:<\|constrain\|>[^<\n]{0,100})?<\|message\|>"
 )
-_GLUED = re.compile(r"(?:assistant)?(?:analysis|commentary)(?=[A-Z\"'`(\d])")
-_GLUED_FINAL = re.compile(r"(?:\A|assistant)final(?=\S)")
+_CHANNELS_WITHOUT_TOKENS = re.compile(r"(?:assistant)?(?:analysis|commentary)(?=[A-Z\"'`(\d])")
+_FINAL_WITHOUT_TOKENS = re.compile(r"(?:\A|assistant)final(?=\S)")
 _BEGINNING_OF_TEXT = re.compile(
     r"(?:(?:<s>|<bos>|<\|begin_of_text\|>|<\|startoftext\|>|<\|python_tag\|>|<｜begin▁of▁sentence｜>)\s*)+"
 )
@@ -82,23 +84,23 @@ _JSON_PAIR = re.compile(r'"(?P<key>\w{1,50})"\s{0,10}:\s{0,10}"(?P<string>(?:[^"
 _CUT_ESCAPE = re.compile(r"\\(?:u[0-9a-fA-F]{0,3})?\Z")
 
 
-def without_thoughts(text: str, begins_as_statement: bool) -> str:
-    """What stands outside of thoughts, channels and a repeated prompt; empty where a thought never ends."""
+def strip_reasoning(text: str, begins_as_statement: bool) -> str:
+    """Removes reasoning, channels and a repeated prompt. Returns "" if the reasoning never ends."""
     if channels := list(_CHANNEL.finditer(text)):
-        return _behind_last(text, [channel for channel in channels if channel["name"] == "final"])
-    if _GLUED.match(text) or (not begins_as_statement and "assistantfinal" in text):
-        return _behind_last(text, list(_GLUED_FINAL.finditer(text)))
-    if begins_as_statement and not any(match["close"] for match in _ENDS_OUTSIDE_STRINGS.finditer(text)):
+        return _after_last(text, [channel for channel in channels if channel["name"] == "final"])
+    if _CHANNELS_WITHOUT_TOKENS.match(text) or (not begins_as_statement and "assistantfinal" in text):
+        return _after_last(text, list(_FINAL_WITHOUT_TOKENS.finditer(text)))
+    if begins_as_statement and not any(match["close"] for match in _CLOSE_OUTSIDE_STRINGS.finditer(text)):
         return text
-    return _outside(_in_turn_of_model(text))
+    return _outside_reasoning(_model_turn(text))
 
 
-def _behind_last(text: str, finals: list[re.Match[str]]) -> str:
-    return text[finals[-1].end() :].strip() if finals else ""
+def _after_last(text: str, matches: list[re.Match[str]]) -> str:
+    return text[matches[-1].end() :].strip() if matches else ""
 
 
-def _in_turn_of_model(text: str) -> str:
-    """What stands behind the first mark of the model's turn in a text that repeats the prompt; all of any other."""
+def _model_turn(text: str) -> str:
+    """Returns the text after the first mark of the model's turn if the text repeats the prompt, else the whole text."""
     if beginning := _BEGINNING_OF_TEXT.match(text):
         text = text[beginning.end() :]
     for begins, answers in _TURNS:
@@ -107,34 +109,34 @@ def _in_turn_of_model(text: str) -> str:
     return text
 
 
-def _outside(text: str) -> str:
-    """What stands outside of thoughts. A mark that thoughts mention opens no others within them."""
+def _outside_reasoning(text: str) -> str:
+    """Removes reasoning. An opening tag inside reasoning is ignored."""
     parts: list[str] = []
     start, is_open = 0, False
-    for mark in _THOUGHT_MARK.finditer(text):
-        if mark["close"]:
-            parts = parts if is_open else []  # else it was opened in the prompt
+    for tag in _REASONING_TAG.finditer(text):
+        if tag["close"]:
+            parts = parts if is_open else []  # if it is not open, the opening tag was in the prompt
             is_open = False
         elif is_open:
             continue
         else:
-            parts.append(text[start : mark.start()])
+            parts.append(text[start : tag.start()])
             is_open = True
-        start = mark.end()
+        start = tag.end()
     return "".join([*parts, "" if is_open else text[start:]]).strip()
 
 
-def marked_answers(text: str) -> Iterator[str]:
-    """What stands between marks of an answer, the last first: of an answer that is cut, what there is of it."""
-    for opening in list(_ANSWER_OPEN.finditer(text))[: -_MOST_ANSWERS - 1 : -1]:
+def tagged_answers(text: str) -> Iterator[str]:
+    """Yields the texts between answer tags, the last first, then those in `\\boxed{…}`. A truncated one counts too."""
+    for opening in list(_ANSWER_OPEN.finditer(text))[: -_MAX_ANSWERS - 1 : -1]:
         closing = _ANSWER_CLOSE.search(text, opening.end())
         yield text[opening.end() : closing.start() if closing else len(text)].strip()
-    for boxed in list(_BOXED.finditer(text))[: -_MOST_ANSWERS - 1 : -1]:
-        inside = _in_braces(text, boxed.end())
-        yield plain[1].strip() if (plain := _TEXT.fullmatch(inside)) else inside
+    for boxed in list(_BOXED.finditer(text))[: -_MAX_ANSWERS - 1 : -1]:
+        content = _until_closing_brace(text, boxed.end())
+        yield plain[1].strip() if (plain := _TEXT.fullmatch(content)) else content
 
 
-def _in_braces(text: str, start: int) -> str:
+def _until_closing_brace(text: str, start: int) -> str:
     depth = 1
     for brace in re.compile(r"[{}]").finditer(text, start):
         depth += 1 if brace.group() == "{" else -1
@@ -144,54 +146,49 @@ def _in_braces(text: str, start: int) -> str:
 
 
 def json_strings(text: str) -> Iterator[str]:
-    """The strings in the JSON that a text holds: of objects, lists, and a text that is one string. Those under
-    FINAL_KEYS come first, then those under SQL_KEYS, of outer objects before inner ones, then all others. Of JSON that
-    is cut or broken, the strings of its objects."""
-    for _, _, string in sorted(_strings_in(text, _DEEPEST), key=_rank):
+    """Yields the strings in the JSON in a text: those of objects and lists, or a text that is one JSON string. Strings
+    under FINAL_KEYS come first, then those under SQL_KEYS, of outer objects before inner ones, then all others. Of
+    truncated or broken JSON, the strings of its objects are yielded."""
+    for *_, string in sorted(_strings_in(text, _MAX_NESTED_JSON), key=_rank):
         yield string.encode("utf-8", "replace").decode()  # JSON can write half a surrogate pair
 
 
-_Found = tuple[int, str, str]
-"""A string in JSON: how deep it lies, the key that it stands under, the string."""
-
-
-def _rank(found: _Found) -> tuple[int, int, int]:
-    depth, key, _ = found
-    if key.lower() in FINAL_KEYS:
+def _rank(item: tuple[int, str, str]) -> tuple[int, int, int]:
+    depth, key = item[0], item[1].lower()
+    if key in FINAL_KEYS:
         return 0, 0, 0
-    return (1, depth, SQL_KEYS.index(key.lower())) if key.lower() in SQL_KEYS else (2, depth, 0)
+    return (1, depth, SQL_KEYS.index(key)) if key in SQL_KEYS else (2, depth, 0)
 
 
-def _strings_in(text: str, deepest: int) -> Iterator[_Found]:
-    """Each string in the JSON in `text`; then those in strings that are JSON."""
-    strings: list[_Found] = []
+def _strings_in(text: str, nested_levels: int) -> Iterator[tuple[int, str, str]]:
+    """Yields depth, key ("" for none) and text of each string in JSON, then of those in strings that are JSON."""
+    strings: list[tuple[int, str, str]] = []
     end = 0
-    for begin in islice(_JSON_BEGINS.finditer(text), _MOST_ANSWERS):
+    for begin in islice(_JSON_BEGINS.finditer(text), _MAX_ANSWERS):
         if begin.start() < end:
             continue
         try:
             value, end = json.JSONDecoder(strict=False).raw_decode(text, begin.start())
             strings += list(_strings(0, "", value))
         except (ValueError, RecursionError):
-            broken = _JSON_PAIR.finditer(text, begin.start())
-            strings += [(0, pair["key"], _unescaped(pair["string"])) for pair in broken]
+            pairs = _JSON_PAIR.finditer(text, begin.start())
+            strings += [(0, pair["key"], _unescape(pair["string"])) for pair in pairs]
             break
     yield from strings
-    for _, _, string in strings:
-        if deepest and string.startswith("{"):
-            yield from _strings_in(string, deepest - 1)
+    for *_, string in strings:
+        if nested_levels and string.startswith("{"):
+            yield from _strings_in(string, nested_levels - 1)
 
 
-def _unescaped(string: str) -> str:
-    """What a string of JSON stands for, without its quotation marks; empty where it is none."""
+def _unescape(string: str) -> str:
+    """Decodes a JSON string without its quotation marks. Returns "" if it is invalid."""
     try:
         return str(json.loads(f'"{_CUT_ESCAPE.sub("", string)}"', strict=False))
     except ValueError:
         return ""
 
 
-def _strings(depth: int, key: str, value: object) -> Iterator[_Found]:
-    """Each string in a JSON value that lies at a depth, under a key."""
+def _strings(depth: int, key: str, value: object) -> Iterator[tuple[int, str, str]]:
     if isinstance(value, str):
         yield depth, key, value
     elif isinstance(value, list):

@@ -1,36 +1,36 @@
-"""Where a statement without a `;` ends, and what a model wrote behind it begins.
+"""Finds the end of a statement without a `;`: where the text that a model wrote after it begins.
 
-A statement is full of words and blank lines, so it is cut only where the text cannot be SQL any more, outside of
+A statement may contain many words and blank lines, so it is cut only where the text can no longer be SQL, outside of
 strings, quoted names, comments and parentheses:
 
-- at `；` and `。`, and at other full-width punctuation that is no part of a name: `该查询返回…。`;
+- at `；` and `。`, and at other full-width punctuation that is not part of a name: `该查询返回…。`;
 - at a line that begins with a label: `SQLResult:`, `**Explanation:**`, `解释：`. SQL has a colon only before a name.
   Within a line, at the label of an explanation, a question or a result (LABELS);
-- at a heading (`### Question`, `Explanation` on a line of its own), a rule (`***`, `===`) or a symbol (`✅`);
-- at a line that begins with SELECT or WITH where a query cannot go on with one: after no UNION, EXCEPT or INTERSECT.
-  Within a line, at a SELECT behind a comment: the next example. Else two queries on a line are a mistake of the model;
-- at a sentence. It begins with `This`, `The`, `It`, `Here` or the like and two words that are no keywords of SQL (at
-  the beginning of a line one is enough), or with `该查询` or the like. On a line of its own it may also begin with
-  another capitalised word, if it has three such words in a row, or a blank line before it, and words such as "the";
-  behind a blank line, with three words of any language; or with a number, as in a list. Behind a blank line also a
-  keyword may begin it, where the query writes none so: `In the query above, …`, `As you can see`;
-- at a CREATE on a line of its own, and at a line of a schema as prompts show it, behind a blank line.
+- at a heading (`### Question`, `Explanation` on its own line), a rule (`***`, `===`) or a symbol (`✅`);
+- at a line that begins with SELECT or WITH where a query cannot continue with one: not after UNION, EXCEPT, INTERSECT.
+  Within a line, at a SELECT after a comment: the next example. Otherwise two queries on a line are the model's mistake;
+- at a sentence. It begins with `This`, `The`, `It`, `Here` or the like and two words that are not SQL keywords (one at
+  the beginning of a line), or with `该查询` or the like. On its own line it may also begin with another capitalised
+  word, if it has words such as "the" and either three words in a row or a blank line before it; with a number, as in a
+  list; or, after a blank line, with three words of any language. After a blank line a keyword may begin it too, if the
+  query writes none in title case: `In the query above, …`, `As you can see`;
+- at a CREATE on its own line, and, after a blank line, at a line of a schema as prompts show it.
 
-A comment right before such a place goes too.
+A comment just before the end is removed too.
 """
 
 import re
 from dataclasses import dataclass
 
-from stages.sql.text import is_space, tokens_of
+from stages.sql.tokens import is_space, tokens_of
 
 LABELS = (
     "SQL ?Result|SQL ?Query|Explanations?|Question|Answer|Notes?|Reasoning|Results?|Output|Description|Response|Input|"
     r"Hint|Query|Comment|Human|User|Assistant|Observation|Thought|Step \d{1,2}|解释|说明|答案|注意|注|问题|结果|输出"
 )
-"""Labels of what follows a query, also on the line of the query."""
+"""Labels of text after a query, also on the same line."""
 
-_SET_OPERATORS = {"union", "all", "except", "intersect", "minus"}  # the last one of another database: no end
+_SET_OPERATORS = {"union", "all", "except", "intersect", "minus"}  # `minus`: of another dialect
 _FULL_WIDTH = "。，、！？："
 _LABEL = re.compile(
     r"[ \t]*(?:[*_#>\"-]+[ \t]*)?\w(?:[\w /()]|-(?!-)){0,60}?"
@@ -87,139 +87,128 @@ _NUMBERED = re.compile(r"[ \t]*\d{1,2}[.)][ \t]+\S")
 _ENGLISH = re.compile(r"\b(?:the|this|these|that|we|you|it|are|was|will|would|each|every|returns?|which|of)\b")
 _QUOTED = re.compile(r"(?<!\w)'[^']*+'|\"[^\"]*+\"|--.*")
 _EAST_ASIAN = re.compile(r"[ \t]*[\u3040-\u30ff\u4e00-\u9fff\uac00-\ud7af]")
-_GOES_ON = re.compile(  # behind full-width punctuation in a name that is not quoted
+_CONTINUES = re.compile(  # after full-width punctuation in an unquoted name
     r"[\w（）]*+\s*+(?:[,=<>().!+*/|-]|(?:from|as|where|and|or|order|group|having|limit|desc|asc|in|like|between|is|not|join|inner|"
     r"left|on|then|else|end|union|except|intersect)\b)",
     re.IGNORECASE,
 )
-_WANTS_MORE = {*_CLAUSES.split("|"), *",=<>.(+-*/|", "by", "all", "is"} - {"end", "*"}
+_EXPECTS_OPERAND = {*_CLAUSES.split("|"), *",=<>.(+-*/|", "by", "all", "is"} - {"end", "*"}
 
 
 @dataclass(slots=True)
-class _Place:
-    """Where a walk over a statement is: the parentheses that are open, the last word or sign, the SELECTs so far."""
+class _State:
+    """The state of a scan of a statement's tokens."""
 
-    depth: int = 0
-    before: str = ""
-    first: str = ""
-    selects: int = 0
-    line: int = 0  # where the line begins
-    blank: bool = False  # whether a blank line stands before it
+    depth: int = 0  # of parentheses
+    before: str = ""  # the last word or sign
+    first: str = ""  # the first word
+    selects: int = 0  # outside of parentheses
+    line: int = 0  # position of the beginning of the line
+    blank: bool = False  # whether a blank line is before it
 
 
-def without_tail(statement: str) -> str:
-    """`statement` up to what is no SQL any more; all of it where there is no such place."""
-    place, at = _Place(), 0
+def cut_trailing_text(statement: str) -> str:
+    """Returns `statement` up to the text that is not SQL, if there is any."""
+    state, at = _State(), 0
     for token in tokens_of(statement):
-        if (end := _cut(statement, token, at, place)) is not None:
-            return _without_comments(statement[:end])
-        _advance(token, at, place)
+        if (end := _end(statement, token, at, state)) is not None:
+            kept = tokens_of(statement[:end])
+            while kept and is_space(kept[-1]):
+                kept.pop()
+            return "".join(kept)
+        _advance(token, at, state)
         at += len(token)
     return statement
 
 
-def _cut(statement: str, token: str, at: int, place: _Place) -> int | None:
-    """Where to cut, seen at a token; None: not here."""
-    if is_space(token) or token == ";" or not place.first:
+def _end(statement: str, token: str, at: int, state: _State) -> int | None:
+    """Returns the position of the end if the token at `at` shows that the statement has ended, else None."""
+    if is_space(token) or token == ";" or not state.first:
         return None
     if token == "；":
         return at
-    if place.depth:
+    if state.depth:
         return None
     if token in _FULL_WIDTH and not _is_in_name(statement, at):
-        return place.line if place.line and _EAST_ASIAN.match(statement, place.line) else at
-    if place.line > 0 and not statement[place.line : at].strip():
-        return place.line if _line_is_no_sql(statement, token, place) else None
-    return at if _is_said_within_line(statement, token, at, place) else None
+        return state.line if state.line and _EAST_ASIAN.match(statement, state.line) else at
+    if state.line > 0 and not statement[state.line : at].strip():
+        return state.line if _line_is_text(statement, token, state) else None
+    return at if _text_begins_within_line(statement, token, at, state) else None
 
 
 def _is_in_name(statement: str, at: int) -> bool:
-    """Whether SQLite reads the full-width sign at `at` as a part of a name, and SQL goes on behind that."""
-    return statement[at] != "。" and statement[at - 1].isalnum() and bool(_GOES_ON.match(statement, at + 1))
+    """Whether the full-width sign at `at` is part of a name, as SQLite reads it, after which SQL continues."""
+    return statement[at] != "。" and statement[at - 1].isalnum() and bool(_CONTINUES.match(statement, at + 1))
 
 
-def _line_is_no_sql(statement: str, token: str, place: _Place) -> bool:
-    """Whether the line that begins at a token cannot belong to the statement."""
-    if _HEADING.match(statement, place.line) or _begins_with_label(statement, token, place.line):
+def _line_is_text(statement: str, token: str, state: _State) -> bool:
+    """Whether the line that begins with the token cannot belong to the statement."""
+    is_quoted = len(token) > 1 and token[0] in "'\"" and token[-1] == token[0]
+    is_label = _LABEL.match(statement, state.line) and not (is_quoted and ":" in token)
+    if is_label or _HEADING.match(statement, state.line):
         return True
     if token.lower() in ("select", "with"):
-        return _begins_another(place)
-    if place.before in _WANTS_MORE:
+        return _begins_another(state)
+    if state.before in _EXPECTS_OPERAND:
         return False
     return bool(
-        (place.blank and _TITLE.match(statement, place.line))
-        or _NUMBERED.match(statement, place.line)
+        (state.blank and _TITLE.match(statement, state.line))
+        or _NUMBERED.match(statement, state.line)
         or token.lower() == "create"
-        or (place.blank and _SCHEMA_LINE.match(statement, place.line))
-        or _begins_with_keyword_of_prose(statement, place)
-        or _SENTENCE_ON_LINE.match(statement, place.line)
-        or _is_sentence(statement, place)
+        or (state.blank and _SCHEMA_LINE.match(statement, state.line))
+        or _begins_with_keyword_of_prose(statement, state)
+        or _SENTENCE_ON_LINE.match(statement, state.line)
+        or _is_sentence(statement, state)
     )
 
 
-def _begins_with_label(statement: str, token: str, line: int) -> bool:
-    """Whether a line begins with a label. A colon in a string or a quoted name makes none."""
-    label = _LABEL.match(statement, line)
-    is_quoted = len(token) > 1 and token[0] in "'\"" and token[-1] == token[0]
-    return bool(label) and not (is_quoted and ":" in token)
-
-
-def _begins_with_keyword_of_prose(statement: str, place: _Place) -> bool:
-    """Whether a line begins with a capitalised keyword as an English sentence does: `In the query above, …`. The query
-    itself writes no keyword so."""
-    line = statement[place.line :].partition("\n")[0]
-    if not _KEYWORD_BEGINS_LINE.match(line) or _KEYWORD_IN_TITLE_CASE.search(statement, 0, place.line):
+def _begins_with_keyword_of_prose(statement: str, state: _State) -> bool:
+    """Whether a line begins with a keyword in title case, as an English sentence does (`In the query above, …`), while
+    the query itself writes no keyword in title case."""
+    line = statement[state.line :].partition("\n")[0]
+    if not _KEYWORD_BEGINS_LINE.match(line) or _KEYWORD_IN_TITLE_CASE.search(statement, 0, state.line):
         return False
-    if not place.blank:
-        return bool(_KEYWORD_SENTENCE.match(line))
-    return bool(_FUNCTION_WORD.search(_QUOTED.sub("", line)))
+    return bool(_FUNCTION_WORD.search(_QUOTED.sub("", line)) if state.blank else _KEYWORD_SENTENCE.match(line))
 
 
-def _is_said_within_line(statement: str, token: str, at: int, place: _Place) -> bool:
-    """Whether another statement, a label or a sentence begins at `at`, on the line of the statement."""
-    if place.before in _WANTS_MORE or not statement[at - 1].isspace():
+def _text_begins_within_line(statement: str, token: str, at: int, state: _State) -> bool:
+    """Whether another statement, a label or a sentence begins at `at`, within a line of the statement."""
+    if state.before in _EXPECTS_OPERAND or not statement[at - 1].isspace():
         return False
     if token.lower() == "select" and statement[max(0, at - 20) : at].rstrip().endswith("*/"):
-        return _begins_another(place)
+        return _begins_another(state)
     return bool(_LABEL_WITHIN.match(statement, at) or _SENTENCE_WITHIN.match(statement, at))
 
 
-def _begins_another(place: _Place) -> bool:
-    """Whether a SELECT or a WITH here begins another statement."""
-    if place.before in (*_SET_OPERATORS, "as", ":"):
+def _begins_another(state: _State) -> bool:
+    """Whether a SELECT or a WITH at this point begins another statement."""
+    if state.before in (*_SET_OPERATORS, "as", ":"):
         return False
-    return place.first in ("select", "values", "create") or (place.first == "with" and place.selects > 0)
+    return state.first in ("select", "values", "create") or (state.first == "with" and state.selects > 0)
 
 
-def _is_sentence(statement: str, place: _Place) -> bool:
-    end = statement.find("\n", place.line)
-    text = statement[place.line : end if end >= 0 else len(statement)]
+def _is_sentence(statement: str, state: _State) -> bool:
+    end = statement.find("\n", state.line)
+    text = statement[state.line : end if end >= 0 else len(statement)]
     plain = _QUOTED.sub("", text)
     words = _IN_ANY_LANGUAGE.match(text)
-    if place.blank and words and not words["first"][0].islower():
+    if state.blank and words and not words["first"][0].islower():
         return True
     if not _STARTS_SENTENCE.match(text) or not _ENGLISH.search(plain):
         return False
-    return place.blank or bool(_THREE_WORDS.search(plain))
+    return state.blank or bool(_THREE_WORDS.search(plain))
 
 
-def _advance(token: str, at: int, place: _Place) -> None:
+def _advance(token: str, at: int, state: _State) -> None:
     if is_space(token):
         if token.isspace() and "\n" in token:
-            place.blank = token.count("\n") > 1
-            place.line = at + token.rindex("\n") + 1
+            state.blank = token.count("\n") > 1
+            state.line = at + token.rindex("\n") + 1
         elif token.startswith("--"):
-            place.blank = False
+            state.blank = False
         return
     word = token.lower()
-    place.depth = max(0, place.depth + (token == "(") - (token == ")"))
-    place.selects += word == "select" and place.depth == 0
-    place.first = place.first or (word if token != "(" else "")
-    place.before = word
-
-
-def _without_comments(text: str) -> str:
-    tokens = tokens_of(text)
-    while tokens and is_space(tokens[-1]):
-        tokens.pop()
-    return "".join(tokens)
+    state.depth = max(0, state.depth + (token == "(") - (token == ")"))
+    state.selects += word == "select" and state.depth == 0
+    state.first = state.first or (word if token != "(" else "")
+    state.before = word

@@ -1,1 +1,1 @@
-"""Downloads and verifies the files of public corpora."""
+"""Downloads, verifies, unpacks and records the files of public corpora."""

@@ -1,4 +1,4 @@
-"""Gets the downloads of a source together, by hand or from the network, and holds them to the hashes that are known."""
+"""Downloads the files of a source, or takes those put there by hand, and verifies their hashes."""
 
 import shutil
 from dataclasses import dataclass
@@ -11,16 +11,16 @@ from stages.core.errors import UserError
 from stages.core.files import sha256_file
 from stages.core.redaction import redact
 from stages.fetching.download import NotFetched, download
-from stages.fetching.dvc_record import Origin, Part, known_hashes
+from stages.fetching.dvc_record import DownloadedFile, Origin, known_hashes
 from stages.fetching.hub_files import download_snapshot, matching
 from stages.fetching.sources import HubFiles, Source, WebFile
 
-AGAIN = "run the same command again"
+RUN_AGAIN = "run the same command again"
 
 
 @dataclass(frozen=True, slots=True)
-class Job:
-    """A source to be fetched into the raw folder under its name."""
+class SourceFetch:
+    """A source that is fetched into the raw folder under its name."""
 
     name: str
     source: Source
@@ -32,89 +32,92 @@ class Job:
         return self.raw / self.name
 
     @property
-    def own(self) -> Path:
-        """Where this command keeps its downloads until the source's folder and record are there."""
+    def downloads(self) -> Path:
+        """The folder of this command's own downloads, kept until the source's folder and record are written."""
         return self.raw / ".downloads" / self.name
 
     @property
-    def mark(self) -> Path:
-        """A file that is there from before the source's folder is put in place until its record is written."""
-        return self.own / ".placing"
+    def unrecorded_mark(self) -> Path:
+        """A file that exists from before the source's folder is moved into place until its record is written."""
+        return self.downloads / ".placing"
 
-    def let_go(self, path: Path) -> str:
-        """Deletes a bad download, so that it is not taken for a good one, but nothing that was put there by hand. Says
-        what to do, as the part of a sentence."""
-        if not path.is_relative_to(self.own):
-            return f"put the right file in its place, or take it away, and {AGAIN}"
+    def discard(self, path: Path) -> str:
+        """Deletes a bad download, but not a file that was put there by hand. Returns what the user should do, as part
+        of a sentence."""
+        if not path.is_relative_to(self.downloads):
+            return f"put the right file in its place, or take it away, and {RUN_AGAIN}"
         path.unlink()
-        return f"it was deleted; {AGAIN}"
+        return f"it was deleted; {RUN_AGAIN}"
 
-    def clean(self) -> None:
+    def delete_downloads(self) -> None:
         """Deletes the downloads of this command."""
-        shutil.rmtree(self.own, ignore_errors=True)
+        shutil.rmtree(self.downloads, ignore_errors=True)
 
 
-def obtain(job: Job) -> dict[str, Path]:
-    """Name of a download to where it lies; of Hub files, where their folder lies.
-
-    Raises UserError: of what cannot be downloaded, one sentence says what to get by hand.
-    """
+def download_files(fetch: SourceFetch) -> dict[str, Path]:
+    """Downloads what is missing. Returns the name of each download to its file, or to its folder for Hub files. Raises
+    UserError if a download fails; the sentence says what to download by hand."""
     try:
-        return {file.name: _place(file, job) for file in job.source.downloads}
+        return {file.name: _local_path(file, fetch) for file in fetch.source.downloads}
     except NotFetched as error:
-        wanted = ", and ".join(_wish(file, job.raw) for file in job.source.downloads if not _at_hand(file, job))
+        missing = (file for file in fetch.source.downloads if not _existing(file, fetch))
+        wanted = ", and ".join(_by_hand(file, fetch.raw) for file in missing)
         raise UserError(
-            f"{job.name}: {error}; download by hand {wanted}, then {AGAIN} ({job.source.homepage} tells of the data)"
+            f"{fetch.name}: {error}; download by hand {wanted}, then {RUN_AGAIN} ({fetch.source.homepage} describes "
+            "the data)"
         ) from None
 
 
-def check(job: Job, places: dict[str, Path], recorded: list[Part]) -> list[Part]:
-    """The downloads as they are to be recorded. Raises UserError for each whose hash is another than the known one."""
-    known, wrong, parts = known_hashes(job.source, recorded), [], []
-    for origin, path in _origins(job.source, places).items():
-        part = Part(origin, sha256_file(path), path.stat().st_size)
-        if known.get(origin, part.sha256) != part.sha256:
-            wrong.append(f"{job.name}: {path} has sha256 {part.sha256}, not {known[origin]}; {job.let_go(path)}")
-        elif origin not in known:
-            found = f"{path.name} has sha256 {part.sha256}"
-            show(f"{job.name}: {found}; there is none to compare it with; it goes into the record")
-        parts.append(part)
-    if wrong:
-        raise UserError(*wrong)
-    return parts
+def verify_files(
+    fetch: SourceFetch, paths: dict[str, Path], recorded: list[DownloadedFile]
+) -> list[DownloadedFile]:
+    """Returns the downloads to record. Raises UserError for each whose hash differs from the known one."""
+    expected, errors, files = known_hashes(fetch.source, recorded), [], []
+    for origin, path in _origins(fetch.source, paths).items():
+        file = DownloadedFile(origin, sha256_file(path), path.stat().st_size)
+        if expected.get(origin, file.sha256) != file.sha256:
+            errors.append(f"{path} has sha256 {file.sha256}, not {expected[origin]}; {fetch.discard(path)}")
+        elif origin not in expected:
+            hashed = f"{path.name} has sha256 {file.sha256}"
+            show(f"{fetch.name}: {hashed}; there is none to compare it with; it goes into the record")
+        files.append(file)
+    if errors:
+        raise UserError(*(f"{fetch.name}: {error}" for error in errors))
+    return files
 
 
-def _place(file: WebFile | HubFiles, job: Job) -> Path:
-    by_hand, own = job.raw / file.name, job.own / file.name
+def _existing(file: WebFile | HubFiles, fetch: SourceFetch) -> Path | None:
+    """The file or folder put there by hand, else the own download of a web file; None where there is neither."""
+    by_hand, own = fetch.raw / file.name, fetch.downloads / file.name
     if isinstance(file, HubFiles):
-        if matching(file, by_hand):
-            return by_hand
-        show(f"{job.name}: downloading {file.name} from the Hub dataset {file.repo} at {file.revision}")
+        return by_hand if matching(file, by_hand) else None
+    return next((path for path in (by_hand, own) if path.is_file()), None)
+
+
+def _local_path(file: WebFile | HubFiles, fetch: SourceFetch) -> Path:
+    if path := _existing(file, fetch):
+        return path
+    own = fetch.downloads / file.name
+    if isinstance(file, HubFiles):
+        show(f"{fetch.name}: downloading {file.name} from the Hub dataset {file.repo} at {file.revision}")
         download_snapshot(file, own)
-    elif by_hand.is_file():
-        return by_hand
-    elif not own.is_file():
-        show(f"{job.name}: downloading {file.name} from {file.url}")
+    else:
+        show(f"{fetch.name}: downloading {file.name} from {file.url}")
         download(file.url, own)
     return own
 
 
-def _at_hand(file: WebFile | HubFiles, job: Job) -> bool:
-    if isinstance(file, HubFiles):
-        return bool(matching(file, job.raw / file.name))
-    return (job.raw / file.name).is_file() or (job.own / file.name).is_file()
-
-
-def _wish(file: WebFile | HubFiles, raw: Path) -> str:
+def _by_hand(file: WebFile | HubFiles, raw: Path) -> str:
     if isinstance(file, WebFile):
         return f"{redact(file.url)} as {raw / file.name}"
     page = f"{ENDPOINT}/datasets/{file.repo}/tree/{file.revision}"
     return f"{', '.join(file.patterns)} of {page} into the folder {raw / file.name}, under the same path"
 
 
-def _origins(source: Source, places: dict[str, Path]) -> dict[Origin, Path]:
-    found: dict[Origin, Path] = {(file.url,): places[file.name] for file in source.files}
+def _origins(source: Source, paths: dict[str, Path]) -> dict[Origin, Path]:
+    origins: dict[Origin, Path] = {(file.url,): paths[file.name] for file in source.files}
     for files in source.hub:
-        for path in matching(files, places[files.name]):
-            found[files.repo, files.revision, path.relative_to(places[files.name]).as_posix()] = path
-    return found
+        folder = paths[files.name]
+        for path in matching(files, folder):
+            origins[files.repo, files.revision, path.relative_to(folder).as_posix()] = path
+    return origins

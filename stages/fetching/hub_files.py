@@ -1,4 +1,4 @@
-"""Downloads files of a Hub dataset at a commit."""
+"""Downloads files of a Hub dataset at a pinned commit."""
 
 from fnmatch import fnmatchcase
 from itertools import chain
@@ -12,11 +12,9 @@ from stages.fetching.sources import HubFiles
 
 
 def download_snapshot(files: HubFiles, folder: Path) -> None:
-    """Puts the files under their paths into `folder`, going on where an earlier try was cut.
-
-    Raises NotFetched where the Hub cannot be reached or has no such dataset or commit, UserError where HF_ENDPOINT has
-    user info, DiskFull where there is no room.
-    """
+    """Downloads the files into `folder`, under their paths, and resumes an interrupted download. Raises NotFetched if
+    the Hub cannot be reached or has no such dataset or commit, UserError if HF_ENDPOINT has user info, DiskFull if the
+    disk has no room."""
     from httpx2 import HTTPError
     from huggingface_hub import constants, snapshot_download
     from huggingface_hub.errors import IncompleteSnapshotError, LocalEntryNotFoundError, OfflineModeIsEnabled
@@ -38,11 +36,10 @@ def download_snapshot(files: HubFiles, folder: Path) -> None:
 
 
 def matching(files: HubFiles, folder: Path) -> list[Path]:
-    """The files in `folder` that the patterns name, sorted; empty where a pattern is met by none."""
+    """Returns the files in `folder` that match the patterns, sorted; empty if a pattern matches none. The Hub client's
+    own files in `.cache` are left out."""
     names = [path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()]
-    met = [[name for name in names if fnmatchcase(name, pattern)] for pattern in files.patterns]
-    return [folder / name for name in sorted(set(chain(*met)) - _kept_by_the_hub(names))] if all(met) else []
-
-
-def _kept_by_the_hub(names: list[str]) -> set[str]:
-    return {name for name in names if name.startswith(".cache/")}
+    matches = [[name for name in names if fnmatchcase(name, pattern)] for pattern in files.patterns]
+    if not all(matches):
+        return []
+    return [folder / name for name in sorted(set(chain(*matches))) if not name.startswith(".cache/")]

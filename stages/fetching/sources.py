@@ -1,4 +1,4 @@
-"""What is known of each corpus that can be fetched: `sources.yaml` as strict models."""
+"""The corpora that can be fetched: `sources.yaml` as strict models."""
 
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Self
@@ -7,6 +7,8 @@ from pydantic import AfterValidator, Field, model_validator
 
 from stages.core.errors import UserError
 from stages.core.params import Params, parse_section, read_sections
+
+SOURCES = Path(__file__).with_name("sources.yaml")
 
 
 def _inside(path: str) -> str:
@@ -22,15 +24,15 @@ Commit = Annotated[str, Field(pattern="^[0-9a-f]{40}$")]
 
 
 class Unpack(Params):
-    """How a zip is unpacked. `root`: the folder in it that is taken; `nested`: zips under `root` to unpack too."""
+    """How a zip is unpacked. `root`: the folder in it to unpack; `nested`: zips under `root` to unpack too."""
 
     root: Inside
     nested: list[Inside]
 
 
 class WebFile(Params):
-    """A file at a web address. `name`: what it is called in the raw folder, where a user may put it by hand; `into`:
-    where it goes in the source's folder; `sha256` and `size` (bytes) are None where they are not known."""
+    """A file at a web address. `name`: its name in the raw folder, where a user may put it by hand. `into`: its path in
+    the source's folder. `sha256` and `size` (bytes): None if unknown."""
 
     name: Name
     url: str
@@ -41,8 +43,8 @@ class WebFile(Params):
 
 
 class HubFiles(Params):
-    """Files of a Hub dataset at a commit: what lies under `root` goes `into` a folder of the source's. `sha256`: path
-    to hash, where one is known."""
+    """Files of a Hub dataset at a commit. Files under `root` go `into` a folder of the source's folder. `sha256`: path
+    to hash, for those that are known."""
 
     repo: Annotated[str, Field(pattern=r"^[\w.-]+/[\w.-]+$")]
     revision: Commit
@@ -59,13 +61,13 @@ class HubFiles(Params):
 
     @property
     def name(self) -> str:
-        """What the folder of these files is called in the raw folder, where a user may put them by hand."""
+        """The name of the folder of these files in the raw folder, where a user may put them by hand."""
         return self.repo.rpartition("/")[2]
 
 
 class Source(Params):
-    """A corpus: its origin and licence, what is downloaded, and what must be there afterwards. `required`: patterns
-    that must each be met by a file; `questions`: JSON file to the number of its entries."""
+    """A corpus: its origin and licence, its downloads, and the files that it must have. `required`: patterns that must
+    each match a file; `questions`: JSON file to the number of its entries."""
 
     title: str
     homepage: str
@@ -80,19 +82,15 @@ class Source(Params):
 
     @property
     def downloads(self) -> list[WebFile | HubFiles]:
-        """All that is to be downloaded."""
+        """All downloads."""
         return [*self.files, *self.hub]
 
 
 def read_sources(path: Path, names: list[str]) -> dict[str, Source]:
-    """The sources of these names, or all where none is given. Raises UserError with a sentence for each unknown name,
-    else for each wrong field of a source."""
-    known = read_sections(path)
-    wrong = [
-        f"source {name!r} is not known; the sources are: {', '.join(known)}"
-        for name in names
-        if name not in known
-    ]
-    if wrong:
-        raise UserError(*wrong)
-    return {name: parse_section(known, name, Source, path) for name in names or known}
+    """Reads the named sources (no names: all). Raises UserError with a sentence for each unknown name, else for each
+    wrong field of a source."""
+    sections = read_sections(path)
+    if unknown := [name for name in names if name not in sections]:
+        available = ", ".join(sections)
+        raise UserError(*(f"source {name!r} is not known; the sources are: {available}" for name in unknown))
+    return {name: parse_section(sections, name, Source, path) for name in names or sections}

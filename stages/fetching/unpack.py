@@ -1,8 +1,8 @@
 """Unpacks zips of unknown origin.
 
-Covered: no member is written outside the folder, none is a link or a device, none is written twice; what a zip says it
-holds must fit the disk, and no member gives more than it says; checksums hold. Not covered: names that differ in case
-only, on a disk that does not tell them apart (refused there as written twice).
+Covered: no member is written outside the folder, none is a link or a device, none is written twice; the sizes that a
+zip states must fit the disk, and no member is larger than stated; checksums are verified. Not covered: names that
+differ only in case, on a file system that does not distinguish them (refused there as written twice).
 """
 
 import errno
@@ -15,37 +15,35 @@ from pathlib import Path, PurePosixPath
 from zipfile import BadZipFile, ZipFile, ZipInfo
 
 from stages.core.disk import disk_full_errors, need_room
-from stages.core.errors import naming, short
+from stages.core.errors import name_in_errors, short
 
-_LEFT_OUT = {"__MACOSX", ".DS_Store", "Thumbs.db"}
+_IGNORED = {"__MACOSX", ".DS_Store", "Thumbs.db"}
 _BLOCK = 1 << 20
-_DAMAGE = (BadZipFile, zlib.error, lzma.LZMAError, EOFError, OverflowError, UnicodeDecodeError, struct.error)
-"""What zipfile and the decompressors raise for bytes that make no sense."""
+_DAMAGE_ERRORS = (BadZipFile, zlib.error, lzma.LZMAError, EOFError, OverflowError, UnicodeDecodeError, struct.error)
+"""What zipfile and the decompressors raise for invalid bytes."""
 
 
 class BrokenArchive(Exception):
-    """A zip is cut, damaged or not to be trusted; the message says what is wrong, as the part of a sentence."""
+    """A zip is truncated, damaged or unsafe. The message is the reason, as part of a sentence."""
 
 
 def unpack(archive: Path, root: str, folder: Path) -> None:
-    """Writes what lies under `root` in the zip into `folder`, without what macOS and Windows add.
-
-    Raises BrokenArchive, DiskFull where there is no room, and OSError where the folder cannot be written; some of it
-    may have been written then.
-    """
+    """Unpacks the files under `root` in the zip into `folder`, without the files that macOS and Windows add. Raises
+    BrokenArchive, DiskFull if there is no room, and OSError if the folder cannot be written; some files may have been
+    written then."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with naming(folder), disk_full_errors(folder), ZipFile(archive) as zipped:
+        with name_in_errors(folder), disk_full_errors(folder), ZipFile(archive) as zipped:
             members = _members(zipped, PurePosixPath(root))
             if not members:
                 raise BrokenArchive(f"it holds no file in the folder {root!r}")
             need_room(folder, sum(member.file_size for member in members.values()))
             for path, member in members.items():
                 _write(zipped, member, folder / path)
-    except _DAMAGE as error:
+    except _DAMAGE_ERRORS as error:
         raise BrokenArchive(f"it is cut or damaged ({error})") from None
     except OSError as error:
-        if error.errno not in (None, errno.EINVAL):  # of bz2, and of a place before the start of the archive
+        if error.errno not in (None, errno.EINVAL):  # raised by bz2, and for an offset before the start of the archive
             raise
         raise BrokenArchive(f"it is cut or damaged ({error})") from None
     except (NotImplementedError, RuntimeError) as error:
@@ -53,7 +51,7 @@ def unpack(archive: Path, root: str, folder: Path) -> None:
 
 
 def unpack_nested(archive: Path) -> None:
-    """Unpacks a zip that came out of another where it lies, and removes it. Raises as `unpack` does."""
+    """Unpacks a zip that was in another zip, in its own folder, and deletes it. Raises what `unpack` raises."""
     if not archive.is_file():
         raise BrokenArchive(f"it holds no {archive.name}")
     try:
@@ -64,21 +62,21 @@ def unpack_nested(archive: Path) -> None:
 
 
 def _members(zipped: ZipFile, root: PurePosixPath) -> dict[PurePosixPath, ZipInfo]:
-    found: dict[PurePosixPath, ZipInfo] = {}
+    members: dict[PurePosixPath, ZipInfo] = {}
     for member in zipped.infolist():
-        path = _safe(member)
-        left_out = path.name.startswith("._") or _LEFT_OUT & set(path.parts)
-        if member.is_dir() or not path.is_relative_to(root) or left_out:
+        path = _safe_path(member)
+        ignored = path.name.startswith("._") or _IGNORED & set(path.parts)
+        if member.is_dir() or not path.is_relative_to(root) or ignored:
             continue
         if path == root:
             raise BrokenArchive(f"it holds {member.filename!r}, which is the folder itself, as a file")
-        if path.relative_to(root) in found:
+        if path.relative_to(root) in members:
             raise BrokenArchive(f"it holds {member.filename!r} twice")
-        found[path.relative_to(root)] = member
-    return found
+        members[path.relative_to(root)] = member
+    return members
 
 
-def _safe(member: ZipInfo) -> PurePosixPath:
+def _safe_path(member: ZipInfo) -> PurePosixPath:
     if not member.filename or "\0" in member.filename:
         raise BrokenArchive(f"it holds a file with the name {member.filename!r}")
     path = PurePosixPath(member.filename)

@@ -1,4 +1,4 @@
-"""Samples of a model, whichever engine makes them: what is asked, what comes back, and what is kept of it."""
+"""Samples completions with any engine, and caches each so that it is sampled once."""
 
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
@@ -12,8 +12,8 @@ from stages.core.files import fingerprint
 
 
 @dataclass(frozen=True, slots=True)
-class Ask:
-    """One question for a model; `group` names what prompts with a common beginning share: their database."""
+class PromptedQuestion:
+    """A question with its prompt. `group`: the prompts of one group, those about one database, begin alike."""
 
     question_id: str
     group: str
@@ -21,9 +21,12 @@ class Ask:
 
 
 @dataclass(frozen=True, slots=True)
-class Sample:
-    """One completion. `tokens` counts the end token; `logprob` is the model's own (temperature 1), summed over them.
-    Both are None where an engine does not tell them."""
+class Completion:
+    """One sampled completion; the fields are columns of `candidates`.
+
+    `tokens` counts the end token. `logprob` is the model's own log-probability (temperature 1), summed over the tokens.
+    Both are None if the engine does not report them.
+    """
 
     completion: str
     finish_reason: str  # "stop" at the end token, "length" at max_tokens
@@ -42,117 +45,129 @@ class Decoding:
     seed: int
 
 
-Keep = Callable[[int, list[Sample]], None]  # given the position of a question, and its next samples
+Save = Callable[[int, list[Completion]], None]
+"""Takes the position of a question and its next completions."""
 
 
 class Engine(Protocol):
-    """A model that answers.
+    """Samples completions from one model.
 
-    `name` and `version`: the model's, as in `candidates`. `together`: a question's samples are made so many at a time,
-    the last ones too (greedy decoding: one).
+    `name` and `version` are the model's, as in `candidates`. `block_size`: the completions of a question are sampled in
+    whole blocks of this many; greedy decoding samples one.
     """
 
     name: str
     version: str
-    together: int
+    block_size: int
 
-    def batches(self, asks: Sequence[Ask]) -> list[list[int]]:
-        """The positions in `asks` of the questions of each call of `sample`."""
+    def batches(self, questions: Sequence[PromptedQuestion]) -> list[list[int]]:
+        """The positions in `questions` for each call of `sample`."""
 
-    def identity(self, batch: Sequence[Ask]) -> object:
-        """What the samples of a batch depend on besides the question, its prompt and the decoding: the model, the code,
-        and the batch itself where it shows in a last bit. Part of the key of what is kept."""
+    def identity(self, batch: Sequence[PromptedQuestion]) -> object:
+        """What completions depend on besides the question, its prompt and the decoding; part of the cache key.
 
-    def sample(self, asks: Sequence[Ask], decoding: Decoding, first: int, count: int) -> list[list[Sample]]:
-        """Samples number `first` to `first + count` of each; none where the prompt does not fit the context."""
+        That is the model and the code, and the batch itself if it changes the rounding of sums.
+        """
+
+    def sample(
+        self, questions: Sequence[PromptedQuestion], decoding: Decoding, first: int, count: int
+    ) -> list[list[Completion]]:
+        """Completions number `first` to `first + count` of each question; none if its prompt exceeds the context."""
 
     def report(self) -> dict[str, Any]:
-        """What the stage's report tells of the engine's work beyond the samples, such as what they cost."""
+        """Entries for the stage's report, such as the cost of the requests."""
 
 
 @runtime_checkable
-class Live(Protocol):
-    """An engine whose samples come one by one. Each is kept at once: it is paid for, and cannot be made again."""
+class IncrementalEngine(Protocol):
+    """An engine whose completions cost money and cannot be sampled again, so each is saved as soon as it arrives."""
 
-    def sample_live(self, asks: Sequence[Ask], decoding: Decoding, numbers: Sequence[range], keep: Keep) -> None:
-        """Gives `keep` each question's samples of its `numbers`, in their order; none where the prompt does not fit.
-        A range that starts above 0, empty ones too, says that the samples before it are there."""
+    def sample_incrementally(
+        self, questions: Sequence[PromptedQuestion], decoding: Decoding, numbers: Sequence[range], save: Save
+    ) -> None:
+        """Passes the completions with these `numbers` of each question to `save`, in order.
+
+        Saves none if the prompt exceeds the context. A range, even an empty one, that starts above 0 means that the
+        completions before it are cached.
+        """
 
 
 def sample_all(
-    engine: Engine, asks: Sequence[Ask], decoding: Decoding, cache: Cache
-) -> Iterator[tuple[list[int], list[list[Sample]]]]:
-    """For batch after batch: the positions in `asks`, and `decoding.n` samples of each.
+    engine: Engine, questions: Sequence[PromptedQuestion], decoding: Decoding, cache: Cache
+) -> Iterator[tuple[list[int], list[list[Completion]]]]:
+    """Yields batch after batch: positions in `questions`, and the `decoding.n` completions of each.
 
-    No samples: the prompt is longer than the context. What is in the cache is not sampled again, so a killed run goes
-    on, and a higher n adds samples to those that are there.
+    A question has no completions if its prompt exceeds the model's context. Cached completions are not sampled again,
+    so a killed run resumes, and a higher n only samples the additional ones.
     """
-    with tqdm(total=len(asks), desc=f"{decoding.n} samples a question", unit="question", mininterval=5) as progress:
-        for positions in engine.batches(asks):
-            yield positions, _batch(engine, [asks[position] for position in positions], decoding, cache)
+    label = f"{decoding.n} samples a question"
+    with tqdm(total=len(questions), desc=label, unit="question", mininterval=5) as progress:
+        for positions in engine.batches(questions):
+            yield positions, _sample_batch(engine, [questions[position] for position in positions], decoding, cache)
             progress.update(len(positions))
 
 
-def _batch(engine: Engine, asks: Sequence[Ask], decoding: Decoding, cache: Cache) -> list[list[Sample]]:
-    together = _together(engine, decoding)
-    whole = -(-decoding.n // together) * together
-    setting = {name: value for name, value in asdict(decoding).items() if name != "n"}
-    base = fingerprint("sample", engine.identity(asks), setting)
-    keys = [_keys(fingerprint(base, asdict(ask)), whole) for ask in asks]
-    if isinstance(engine, Live):
-        rows = _ask(engine, asks, decoding, keys, cache)
+def _sample_batch(
+    engine: Engine, questions: Sequence[PromptedQuestion], decoding: Decoding, cache: Cache
+) -> list[list[Completion]]:
+    block_size = _block_size(engine, decoding)
+    total = -(-decoding.n // block_size) * block_size
+    settings = {name: value for name, value in asdict(decoding).items() if name != "n"}
+    base = fingerprint("sample", engine.identity(questions), settings)
+    bases = [fingerprint(base, asdict(question)) for question in questions]
+    keys = [[hashlib.blake2b(f"{key}{i}".encode(), digest_size=20).digest() for i in range(total)] for key in bases]
+    if isinstance(engine, IncrementalEngine):
+        rows = _sample_incrementally(engine, questions, decoding, keys, cache)
     else:
-        rows = _make(engine, asks, decoding, keys, cache)
+        rows = _sample_missing(engine, questions, decoding, keys, cache)
     return [row[: decoding.n] for row in rows]
 
 
-def _together(engine: Engine, decoding: Decoding) -> int:
-    return engine.together if decoding.temperature else 1
+def _block_size(engine: Engine, decoding: Decoding) -> int:
+    return engine.block_size if decoding.temperature else 1
 
 
-def _make(
-    engine: Engine, asks: Sequence[Ask], decoding: Decoding, keys: Sequence[Sequence[bytes]], cache: Cache
-) -> list[list[Sample]]:
-    """The samples of `keys`: those with as many in the cache are made in one call, and kept when it ends."""
-    whole = len(keys[0])
-    rows = [_kept(cache, own) for own in keys]
-    for there in sorted({len(row) for row in rows} - {whole}):
-        missing = [position for position, row in enumerate(rows) if len(row) == there]
-        first = there - there % _together(engine, decoding)
-        made = engine.sample([asks[position] for position in missing], decoding, first, whole - first)
-        for position, samples in zip(missing, made, strict=True):
-            _keep(cache, keys[position][first:], samples)
-            rows[position] = rows[position][:first] + samples if samples else []
+def _sample_missing(
+    engine: Engine, questions: Sequence[PromptedQuestion], decoding: Decoding, keys: Sequence[Sequence[bytes]],
+    cache: Cache,
+) -> list[list[Completion]]:  # fmt: skip
+    """The completions of `keys`. Questions with equally many cached completions share one call, saved when it ends."""
+    total = len(keys[0])
+    rows = [_load(cache, question_keys) for question_keys in keys]
+    for cached in sorted({len(row) for row in rows} - {total}):
+        missing = [position for position, row in enumerate(rows) if len(row) == cached]
+        first = cached - cached % _block_size(engine, decoding)
+        sampled = engine.sample([questions[position] for position in missing], decoding, first, total - first)
+        for position, completions in zip(missing, sampled, strict=True):
+            _save(cache, keys[position][first:], completions)
+            rows[position] = rows[position][:first] + completions if completions else []
     return rows
 
 
-def _ask(
-    engine: Live, asks: Sequence[Ask], decoding: Decoding, keys: Sequence[Sequence[bytes]], cache: Cache
-) -> list[list[Sample]]:
-    """The samples of `keys`, each kept as it comes. What is in the cache counts: another run may have been faster."""
-    there = [len(_kept(cache, own)) for own in keys]
+def _sample_incrementally(
+    engine: IncrementalEngine, questions: Sequence[PromptedQuestion], decoding: Decoding,
+    keys: Sequence[Sequence[bytes]], cache: Cache,
+) -> list[list[Completion]]:  # fmt: skip
+    """The completions of `keys`, read back from the cache: another run may have saved its own first."""
+    cached = [len(_load(cache, question_keys)) for question_keys in keys]
 
-    def keep(position: int, samples: list[Sample]) -> None:
-        _keep(cache, keys[position][there[position] :], samples)
-        there[position] += len(samples)
+    def save(position: int, completions: list[Completion]) -> None:
+        _save(cache, keys[position][cached[position] :], completions)
+        cached[position] += len(completions)
 
-    numbers = [range(count, len(own)) for count, own in zip(there, keys, strict=True)]
+    numbers = [range(count, len(question_keys)) for count, question_keys in zip(cached, keys, strict=True)]
     if any(numbers):
-        engine.sample_live(asks, decoding, numbers, keep)
-    rows = [_kept(cache, own) for own in keys]
-    return [row if len(row) == len(own) else [] for row, own in zip(rows, keys, strict=True)]
+        engine.sample_incrementally(questions, decoding, numbers, save)
+    rows = [_load(cache, question_keys) for question_keys in keys]
+    return [row if len(row) == len(question_keys) else [] for row, question_keys in zip(rows, keys, strict=True)]
 
 
-def _keys(base: str, count: int) -> list[bytes]:
-    return [hashlib.blake2b(f"{base}{number}".encode(), digest_size=20).digest() for number in range(count)]
+def _save(cache: Cache, keys: Sequence[bytes], completions: Sequence[Completion]) -> None:
+    cache.put((key, asdict(completion)) for key, completion in zip(keys, completions, strict=False))
 
 
-def _keep(cache: Cache, keys: Sequence[bytes], samples: Sequence[Sample]) -> None:
-    cache.put((key, asdict(sample)) for key, sample in zip(keys, samples, strict=False))
-
-
-def _kept(cache: Cache, keys: Sequence[bytes]) -> list[Sample]:
-    """The samples that are in the cache, up to the first that is not."""
-    kept = cache.get(keys)
-    numbers = range(next((number for number in range(len(keys)) if number not in kept), len(keys)))
-    return [Sample(**kept[number]) for number in numbers]
+def _load(cache: Cache, keys: Sequence[bytes]) -> list[Completion]:
+    """The cached completions, up to the first that is missing."""
+    records = cache.get(keys)
+    count = next((number for number in range(len(keys)) if number not in records), len(keys))
+    return [Completion(**records[number]) for number in range(count)]

@@ -2,7 +2,7 @@
 
 
 def device_identity() -> list[object]:
-    """What the rounding of a sum depends on: the GPU, or the instruction set and the number of threads of the CPU."""
+    """What the rounding of sums depends on: the GPU, or the CPU's instruction set and the number of threads."""
     import torch
 
     if torch.cuda.is_available():

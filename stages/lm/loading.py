@@ -1,4 +1,4 @@
-"""Models and tokenizers from a folder or the Hub: safetensors only, none of their code is run, mistakes are told."""
+"""Loads models and tokenizers from a folder or the Hub: safetensors only, and without running code that they bring."""
 
 import sys
 from collections.abc import Iterator
@@ -15,63 +15,71 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 _LOG_IN = "log in with `hf auth login` or set HF_TOKEN"
-_TAKEN = ["*.safetensors", "*.json", "*.jinja", "*.model", "*.txt"]
-_LEFT = ["*/*", "consolidated*"]  # other formats, and second copies of the weights
-# What transformers fails with where a file is broken, or of a newer release than it knows.
-_FAILURES = (
+_ALLOWED = ["*.safetensors", "*.json", "*.jinja", "*.model", "*.txt"]
+_IGNORED = ["*/*", "consolidated*"]  # other formats, and second copies of the weights
+# The errors of transformers if a file is broken, or of a newer release than it supports.
+_LOADING_ERRORS = (
     ArithmeticError, AssertionError, AttributeError, ImportError, LookupError, OSError, RuntimeError, TypeError,
     ValueError,
 )  # fmt: skip
-_SHOWN = 300  # characters of a reason
+_MAX_REASON = 300  # characters
 
 
 def load_model(
     source: str | Path, revision: str | None = None, dtype: "torch.dtype | None" = None
 ) -> "tuple[PreTrainedModel, PreTrainedTokenizerBase]":
-    """A causal model and its tokenizer, whose pad token is the end token where it has none of its own.
+    """Loads a causal language model and its tokenizer, whose pad token is the end token if it has none of its own.
 
-    `source` and `revision`: as for `model_folder`. `dtype`: of the weights; None = as they were saved. Raises UserError
-    where it cannot be loaded whole, brings code of its own, or has no end token.
+    `source` and `revision` are those of `model_folder`. `dtype`: of the weights; None keeps the one they were saved in.
+    Raises UserError if weights are missing, the files cannot be loaded or bring code, or there is no end token.
     """
     from transformers import AutoModelForCausalLM
 
     folder = model_folder(source, revision)
     tokenizer = load_tokenizer(folder, source)
-    with _loading(source):
+    with _loading_errors(source):
         loaded: Any = AutoModelForCausalLM.from_pretrained(
             folder, trust_remote_code=False, use_safetensors=True, dtype=dtype or "auto", output_loading_info=True
         )
-    model, told = loaded
-    if told["missing_keys"]:
-        some = ", ".join(sorted(told["missing_keys"])[:3])
-        raise UserError(f"the weights of the model `{source}` are not whole: {some} … are missing; get it again")
+    model, loading_info = loaded
+    if loading_info["missing_keys"]:
+        examples = ", ".join(sorted(loading_info["missing_keys"])[:3])
+        raise UserError(f"the weights of the model `{source}` are not whole: {examples} … are missing; get it again")
     return model, tokenizer
 
 
 def load_tokenizer(folder: Path, source: str | Path | None = None) -> "PreTrainedTokenizerBase":
-    """The tokenizer of the model in a folder, whose pad token is the end token where it has none of its own.
+    """Loads the tokenizer of the model in a folder. Its pad token is the end token if it has none of its own.
 
-    `source`: what the user calls the model, if not by its folder. Raises UserError where it cannot be loaded, brings
-    code of its own, has words that the model does not know, or no end token that it does.
+    `source`: the user's name for the model, for messages; by default the folder. Raises UserError if the tokenizer
+    cannot be loaded or brings code, or if the model has no embedding for one of its words or for its end token.
     """
     from transformers import AutoConfig
 
-    with _loading(source or folder):
+    source = source or folder
+    with _loading_errors(source):
         embeddings = AutoConfig.from_pretrained(folder, trust_remote_code=False).get_text_config().vocab_size
-        tokenizer = _tokenizer(folder)
-    _give_pad_token(source or folder, tokenizer, embeddings)
-    _check_words(source or folder, tokenizer, embeddings)
+        tokenizer = _read_tokenizer(folder)
+    if tokenizer.eos_token_id is None or tokenizer.eos_token_id >= embeddings:
+        fix = "name the token that it ends an answer with as `eos_token` in its tokenizer_config.json"
+        raise UserError(f"the tokenizer of `{source}` has no end token that the model knows, so no answer ends; {fix}")
+    if tokenizer.pad_token_id is None or tokenizer.pad_token_id >= embeddings:  # it may be added later, unembedded
+        tokenizer.pad_token = tokenizer.eos_token
+    # Some special tokens have no embedding (Llama 2's `<pad>`, Gemma 3's images), but no prompt contains them.
+    special = {number for number, token in tokenizer.added_tokens_decoder.items() if token.special}
+    beyond = (word for word, number in tokenizer.get_vocab().items() if number >= embeddings and number not in special)
+    if word := next(beyond, None):
+        raise UserError(_loading_problem(source, f"its tokenizer knows `{word}`, its {embeddings} embeddings do not"))
     return tokenizer
 
 
 def model_folder(source: str | Path, revision: str | None = None) -> Path:
-    """The folder of a model: `source` itself, or where its files lie that were downloaded from the Hub, if it is an id
-    there and no folder; that is named by its commit.
+    """The folder of a model: `source` itself if it is a folder, else the Hub's cache after downloading it.
 
-    `revision`: commit, branch or tag of a Hub id; a folder has none. Raises UserError where there is no such model,
-    it may not be read, or its files are not those of a model in safetensors.
+    The folder in the cache is named by the model's commit. `revision`: commit, branch or tag of a Hub id; a folder has
+    none. Raises UserError if there is no such model, access is denied, or its files are no model in safetensors.
     """
-    folder = Path(source) if Path(source).is_dir() else _downloaded(str(source), revision)
+    folder = Path(source) if Path(source).is_dir() else _download(str(source), revision)
     if (folder / "adapter_config.json").exists():
         fix = "merge them into the model they were trained on (`merge_and_unload` of peft) and save that"
         raise UserError(f"`{source}` holds LoRA adapters, not a whole model; {fix}")
@@ -87,12 +95,12 @@ def model_folder(source: str | Path, revision: str | None = None) -> Path:
     return folder
 
 
-def context_of(model: "PreTrainedModel") -> int:
-    """The most tokens that a model can see; without end where its config tells of none."""
+def context_length(model: "PreTrainedModel") -> int:
+    """The model's context length in tokens; `sys.maxsize` if its config has no limit."""
     return getattr(model.config.get_text_config(), "max_position_embeddings", None) or sys.maxsize
 
 
-def _downloaded(name: str, revision: str | None) -> Path:
+def _download(name: str, revision: str | None) -> Path:
     from httpx2 import HTTPError
     from huggingface_hub import constants, snapshot_download
     from huggingface_hub.errors import GatedRepoError, HFValidationError, RepositoryNotFoundError, RevisionNotFoundError
@@ -100,79 +108,61 @@ def _downloaded(name: str, revision: str | None) -> Path:
     if problem := user_info_problem("HF_ENDPOINT", constants.ENDPOINT):
         raise UserError(problem)
     try:
-        return Path(snapshot_download(name, revision=revision, allow_patterns=_TAKEN, ignore_patterns=_LEFT))
+        return Path(snapshot_download(name, revision=revision, allow_patterns=_ALLOWED, ignore_patterns=_IGNORED))
     except HFValidationError:
-        told = f"`{name}` is no folder, and no Hub id (owner/name); correct it, or make the folder with `dvc repro`"
+        problem = f"`{name}` is no folder, and no Hub id (owner/name); correct it, or make the folder with `dvc repro`"
     except GatedRepoError:
-        told = f"the model `{name}` is gated; accept its licence on its page on the Hub, then {_LOG_IN}"
+        problem = f"the model `{name}` is gated; accept its licence on its page on the Hub, then {_LOG_IN}"
     except RepositoryNotFoundError:
-        told = f"`{name}` is no folder, and no model on the Hub; correct it, or {_LOG_IN} if the model is private"
+        problem = f"`{name}` is no folder, and no model on the Hub; correct it, or {_LOG_IN} if the model is private"
     except RevisionNotFoundError:
-        told = f"the model `{name}` has no revision `{revision}`; give a commit, branch or tag from its page on the Hub"
+        problem = f"the model `{name}` has no revision `{revision}`; give a commit, branch or tag from its Hub page"
     except (HTTPError, OSError) as error:
-        told = _why_not_downloaded(name, error)
-    raise UserError(told)
+        problem = _download_problem(name, error)
+    raise UserError(problem)
 
 
-def _why_not_downloaded(name: str, error: Exception) -> str:
+def _download_problem(name: str, error: Exception) -> str:
     from huggingface_hub.constants import is_offline_mode
     from huggingface_hub.errors import HfHubHTTPError, IncompleteSnapshotError, LocalEntryNotFoundError
 
     if isinstance(error, HfHubHTTPError):
         return f"the model `{name}` cannot be downloaded (the Hub answers {error.response.status_code}); try later"
     if isinstance(error, LocalEntryNotFoundError | IncompleteSnapshotError):
-        told = f"`{name}` is no folder, and no model that the Hub's cache on this machine has whole"
+        problem = f"`{name}` is no folder, and no model that the Hub's cache on this machine has whole"
         if is_offline_mode():
-            return f"{told}, and HF_HUB_OFFLINE is set; correct it, or unset that to download the model"
-        return f"{told}, and the Hub cannot be reached; connect, or give the folder of a model"
+            return f"{problem}, and HF_HUB_OFFLINE is set; correct it, or unset that to download the model"
+        return f"{problem}, and the Hub cannot be reached; connect, or give the folder of a model"
     return f"the model `{name}` cannot be downloaded ({' '.join(redact(str(error)).split())})"
 
 
-def _tokenizer(folder: Path) -> "PreTrainedTokenizerBase":
+def _read_tokenizer(folder: Path) -> "PreTrainedTokenizerBase":
     from transformers import AutoTokenizer
 
     try:
-        read: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
-        return read
+        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+        return tokenizer
     except Exception as error:
-        if type(error) is Exception:  # tokenizers has no class of its own
+        if type(error) is Exception:  # tokenizers raises this base class itself
             raise ValueError(f"tokenizer.json: {error}") from None
         raise
 
 
 @contextmanager
-def _loading(source: str | Path) -> Iterator[None]:
-    """Raises UserError where the files of a model are not what transformers takes them for."""
+def _loading_errors(source: str | Path) -> Iterator[None]:
+    """Turns the errors of transformers for broken or unsupported files into a UserError."""
     from huggingface_hub.errors import StrictDataclassError
     from safetensors import SafetensorError
 
     try:
         yield
-    except (*_FAILURES, SafetensorError, StrictDataclassError) as error:
-        raise UserError(_why_not_loaded(source, f"{type(error).__name__}: {error}")) from None
+    except (*_LOADING_ERRORS, SafetensorError, StrictDataclassError) as error:
+        raise UserError(_loading_problem(source, f"{type(error).__name__}: {error}")) from None
 
 
-def _why_not_loaded(source: str | Path, told: str) -> str:
-    reason = " ".join(told.split())
+def _loading_problem(source: str | Path, message: str) -> str:
+    reason = " ".join(message.split())
     if "trust_remote_code" in reason:
         return f"the model `{source}` brings code of its own, which is never run; choose one that transformers knows"
-    shown = reason if len(reason) <= _SHOWN else f"{reason[:_SHOWN]}…"
+    shown = reason if len(reason) <= _MAX_REASON else f"{reason[:_MAX_REASON]}…"
     return f"the model `{source}` cannot be loaded ({shown}); get it again, update transformers, or choose another"
-
-
-def _check_words(source: str | Path, tokenizer: "PreTrainedTokenizerBase", embeddings: int) -> None:
-    """Special tokens without an embedding are common (Llama 2's `<pad>`, Gemma 3's images), and no text has them; any
-    other comes out of a prompt."""
-    special = {number for number, token in tokenizer.added_tokens_decoder.items() if token.special}
-    beyond = (word for word, number in tokenizer.get_vocab().items() if number >= embeddings and number not in special)
-    if word := next(beyond, None):
-        raise UserError(_why_not_loaded(source, f"its tokenizer knows `{word}`, its {embeddings} embeddings do not"))
-
-
-def _give_pad_token(source: str | Path, tokenizer: "PreTrainedTokenizerBase", embeddings: int) -> None:
-    """Some tokenizers have a pad token that was added after training, for which the model has no embedding."""
-    if tokenizer.eos_token_id is None or tokenizer.eos_token_id >= embeddings:
-        fix = "name the token that it ends an answer with as `eos_token` in its tokenizer_config.json"
-        raise UserError(f"the tokenizer of `{source}` has no end token that the model knows, so no answer ends; {fix}")
-    if tokenizer.pad_token_id is None or tokenizer.pad_token_id >= embeddings:
-        tokenizer.pad_token = tokenizer.eos_token

@@ -1,8 +1,8 @@
-"""Which of one question's candidates may be chosen, which may be rejected, and the draw of their pairs."""
+"""Splits one question's candidates into those that may be chosen and those that may be rejected, and draws pairs."""
 
 import random
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from stages.sql.tokens import Tokens, sql_tokens
@@ -18,69 +18,85 @@ class Text:
     tokens: Tokens
 
 
+@dataclass(frozen=True)
+class Sides:
+    """The texts of one question that may be chosen and those that may be rejected; `dropped`: reason to how many
+    candidates it kept out."""
+
+    chosen: list[Text]
+    rejected: list[Text]
+    dropped: Counter[str]
+
+
+@dataclass(frozen=True)
+class Draw:
+    """The pairs of one question, chosen and rejected; and how many chosen texts and how many pairs the limits left
+    out."""
+
+    pairs: list[tuple[Text, Text]]
+    over_pos_limit: int = 0
+    over_neg_limit: int = 0
+
+
 def text_of(candidate_id: str | None, verdict: str, sql: str, completion: str) -> Text:
-    """A query as the completion that a model would give; a candidate with no SQL in it stands with all it said."""
+    """A query as the completion that a model would give. A candidate without SQL stands with its whole completion."""
     text = sql if sql.strip() else completion
     return Text(candidate_id, verdict, text, sql_tokens(text))
 
 
-def sides(
-    texts: list[Text], gold: Text | None, rejected: Collection[str], dedup: bool, keep_gold: bool, counts: Counter[str]
-) -> tuple[list[Text], list[Text]]:
-    """What may be chosen and what may be rejected of one question's candidates, which come in the order of sample.
+def split_chosen_rejected(
+    texts: Sequence[Text], gold: Text | None, rejected_verdicts: Collection[str], dedup: bool, keep_gold: bool
+) -> Sides:
+    """Splits the candidates of one question, which come in the order of their sample numbers.
 
-    `gold` is None where the gold query is not usable, `rejected` the verdicts that may be rejected. No text is on both
-    sides. Adds the reasons of what was left out to `counts`.
+    `gold` is None where the gold query is not usable. No text is on both sides.
     """
-    right = [text for text in texts if text.verdict == "match"]
-    taken = {text.tokens for text in right} | ({gold.tokens} if gold else set())
-    wrong = []
+    chosen = [text for text in texts if text.verdict == "match"]
+    right_tokens = {text.tokens for text in chosen} | ({gold.tokens} if gold else set())
+    rejected, dropped = [], Counter[str]()
     for text in texts:
         if text.verdict == "match":
             continue
-        if reason := _why_not_rejected(text, taken, rejected):
-            counts[reason] += 1
+        if reason := _why_not_rejected(text, right_tokens, rejected_verdicts):
+            dropped[reason] += 1
         else:
-            wrong.append(text)
+            rejected.append(text)
     if dedup:
-        right, wrong = _distinct(right, counts), _distinct(wrong, counts)
-    if keep_gold and gold and all(gold.tokens != text.tokens for text in right):
-        right.append(gold)
-    return right, wrong
+        before = len(chosen) + len(rejected)
+        chosen, rejected = _distinct(chosen), _distinct(rejected)
+        dropped["duplicate"] = before - len(chosen) - len(rejected)
+    if keep_gold and gold and all(gold.tokens != text.tokens for text in chosen):
+        chosen.append(gold)
+    return Sides(chosen, rejected, dropped)
 
 
-def _why_not_rejected(text: Text, taken: Collection[Tokens], rejected: Collection[str]) -> str | None:
+def _why_not_rejected(text: Text, right_tokens: Collection[Tokens], rejected_verdicts: Collection[str]) -> str | None:
     if text.verdict in ("undecided", "gold_error"):
         return text.verdict
-    if text.verdict not in rejected:
+    if text.verdict not in rejected_verdicts:
         return "not_in_neg_filter"
     if not text.tokens:
         return "blank"
-    return "equal_to_right" if text.tokens in taken else None
+    return "equal_to_right" if text.tokens in right_tokens else None
 
 
-def _distinct(texts: list[Text], counts: Counter[str]) -> list[Text]:
+def _distinct(texts: Sequence[Text]) -> list[Text]:
     """Of equal texts the first, which has the lowest sample number."""
-    kept: dict[Tokens, Text] = {}
+    first: dict[Tokens, Text] = {}
     for text in texts:
-        kept.setdefault(text.tokens, text)
-    counts["duplicate"] += len(texts) - len(kept)
-    return list(kept.values())
+        first.setdefault(text.tokens, text)
+    return list(first.values())
 
 
-def draw(
-    right: list[Text], wrong: list[Text], seed: str, pos_limit: int | None, neg_limit: int | None, counts: Counter[str]
-) -> list[tuple[Text, Text]]:
-    """Pairs of one question, chosen and rejected: at most `pos_limit` chosen, each with at most `neg_limit` rejected.
+def draw(sides: Sides, seed: str, pos_limit: int | None, neg_limit: int | None) -> Draw:
+    """Draws the pairs of one question: at most `pos_limit` chosen, each with at most `neg_limit` rejected.
 
-    Whole permutations are drawn and their beginnings taken, so that a higher limit only adds pairs. Adds to `counts`
-    the chosen texts and the pairs that the limits left out.
+    Whole permutations are drawn and their beginnings taken, so that a higher limit only adds pairs.
     """
-    if not right or not wrong:
-        return []
+    if not sides.chosen or not sides.rejected:
+        return Draw([])
     generator = random.Random(seed)
-    chosen = generator.sample(right, len(right))[:pos_limit]
-    rejected = [generator.sample(wrong, len(wrong))[:neg_limit] for _ in chosen]
-    counts["over_pos_limit"] += len(right) - len(chosen)
-    counts["over_neg_limit"] += sum(len(wrong) - len(few) for few in rejected)
-    return [(one, other) for one, few in zip(chosen, rejected, strict=True) for other in few]
+    chosen = generator.sample(sides.chosen, len(sides.chosen))[:pos_limit]
+    rejected = [generator.sample(sides.rejected, len(sides.rejected))[:neg_limit] for _ in chosen]
+    pairs = [(text, other) for text, others in zip(chosen, rejected, strict=True) for other in others]
+    return Draw(pairs, len(sides.chosen) - len(chosen), len(chosen) * len(sides.rejected) - len(pairs))

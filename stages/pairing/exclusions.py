@@ -19,15 +19,19 @@ def first_reason(reasons: Mapping[str, pl.Expr]) -> pl.Expr:
     return pl.coalesce(*(pl.when(holds).then(pl.lit(reason)) for reason, holds in reasons.items())).alias("reason")
 
 
-def sort_out(
-    results: pl.DataFrame, gold: pl.DataFrame, prompts: pl.DataFrame, drop_flags: Sequence[GoldFlag]
+def exclude_questions(
+    results: pl.DataFrame, questions: pl.DataFrame, drop_flags: Sequence[GoldFlag]
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """The executed candidates (rows of `exec_results`) whose question has none of `gold_reasons`; and a row for each of
-    these reasons with how many it was the first for: reason, questions, candidates."""
+    """Splits executed candidates by what is known of their questions.
+
+    `results`: rows of `exec_results`; `questions`: with the columns `flags` (of `gold`) and `lost_tables` (of
+    `prompts`). Returns the results of questions that have none of `gold_reasons`; and for each of these reasons how
+    many questions and candidates it was the first for: columns reason, questions, candidates.
+    """
     reasons = gold_reasons(drop_flags)
-    known = gold.select("question_id", "flags").join(prompts.select("question_id", "lost_tables"), on="question_id")
-    joined = results.join(known, on="question_id", how="left", maintain_order="left")
+    columns = questions.select("question_id", "flags", "lost_tables")
+    joined = results.join(columns, on="question_id", how="left", maintain_order="left")
     joined = joined.select(*results.columns, first_reason(reasons))
     counts = joined.group_by("reason").agg(questions=pl.col("question_id").n_unique(), candidates=pl.len())
-    counted = pl.DataFrame({"reason": list(reasons)}).join(counts, on="reason", how="left", maintain_order="left")
-    return joined.filter(pl.col("reason").is_null()).drop("reason"), counted.fill_null(0)
+    excluded = pl.DataFrame({"reason": list(reasons)}).join(counts, on="reason", how="left", maintain_order="left")
+    return joined.filter(pl.col("reason").is_null()).drop("reason"), excluded.fill_null(0)

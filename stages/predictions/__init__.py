@@ -1,1 +1,1 @@
-"""Reads files of gold queries and of predictions, as their authors ship them."""
+"""Reads files of gold queries and of predictions in the formats of their authors."""

@@ -1,6 +1,6 @@
-"""Gold files as their authors ship them: read whole, or refused with the lines that do not fit.
+"""Reads gold files in the formats of their authors: whole, or not at all, with an error for each line that is wrong.
 
-The suffix says how a file is read: `.json`, `.jsonl` (or `.ndjson`), `.parquet`; any other is text, one query a line.
+The suffix selects the format: `.json`, `.jsonl` (or `.ndjson`), `.parquet`; any other is text, one query per line.
 """
 
 from collections.abc import Callable, Iterator
@@ -16,14 +16,14 @@ from stages.sql.hardness import hardness
 _GOLD_SQL = ("SQL", "query", "gold_sql")
 _GOLD_FIELDS = (*_GOLD_SQL, "question_id", "db_id", "difficulty", "source")
 
-_Row = tuple[str, dict[str, Any]]  # where it stands ("line 3"), and its fields
+_Row = tuple[str, dict[str, Any]]  # its place in the file ("line 3"), and its fields
 
 
 @dataclass(frozen=True, slots=True)
 class Gold:
-    """A question of a gold file: what is predicted for it is judged against `sql` on the database `db_id`."""
+    """A question of a gold file. Predictions for it are compared with `sql` on the database `db_id`."""
 
-    question_id: str  # the file's own, else the position as text: "0", "1" …
+    question_id: str  # the file's own, else the position as text: "0", "1", …
     db_id: str
     sql: str
     difficulty: str  # the file's own, else Spider's hardness
@@ -31,52 +31,52 @@ class Gold:
 
 
 def read_gold(path: Path) -> list[Gold]:
-    """The questions of a gold file, in its order. A question_id may occur twice: two of BIRD's mini-dev do.
+    """Reads the questions of a gold file, in its order. A question_id may occur twice, as two of BIRD's mini-dev do.
 
-    Spider's and BIRD's text (`SQL<TAB>db_id` a line; blank lines at the end do not count), Spider's and BIRD's JSON (a
-    list of objects with `query` or `SQL`, and `db_id`), JSONL and Parquet of the `questions` dataset (`gold_sql`).
-    Raises UserError naming every mistake.
+    Formats: Spider's and BIRD's text (`SQL<TAB>db_id` per line; blank lines at the end are ignored), Spider's and
+    BIRD's JSON (a list of objects with `query` or `SQL`, and `db_id`), JSONL and Parquet of the `questions` dataset
+    (`gold_sql`). Raises UserError with a sentence for every mistake.
     """
-    wrong: list[str] = []
-    rows = _gold_rows(path, wrong)
+    errors: list[str] = []
+    rows = _gold_rows(path, errors)
     for place, row in rows:
-        wrong += [f"{path}, {place}: {fault}" for fault in _gold_faults(row)]
+        errors += [f"{path}, {place}: {error}" for error in _row_errors(row)]
     without_id = sum(row.get("question_id") is None for _, row in rows)
     if 0 < without_id < len(rows):
-        wrong.append(f"{path}: {without_id} of {len(rows)} questions have no question_id; give one to all, or to none")
-    refuse(path, wrong)
+        errors.append(f"{path}: {without_id} of {len(rows)} questions have no question_id; give one to all, or to none")
+    refuse(path, errors)
     if not rows:
         raise UserError(f"{path} is empty; give a gold file with at least one question")
-    level = cache(hardness)  # many questions may have one gold
-    return [_gold(position, row, level) for position, (_, row) in enumerate(rows)]
+    cached_hardness = cache(hardness)  # many questions may have the same gold
+    return [_gold(position, row, cached_hardness) for position, (_, row) in enumerate(rows)]
 
 
-def _gold_rows(path: Path, wrong: list[str]) -> list[_Row]:
+def _gold_rows(path: Path, errors: list[str]) -> list[_Row]:
     kind = path.suffix.lower()
     if kind == ".parquet":
-        frame = parquet(path, lambda there: _gold_columns(path, there))
+        frame = parquet(path, lambda columns: _gold_columns(path, columns))
         return [(f"row {number}", row) for number, row in enumerate(frame.iter_rows(named=True))]
     if kind in JSONL:
-        return [(f"line {number}", row) for number, row in json_lines(path, wrong)]
+        return [(f"line {number}", row) for number, row in json_lines(path, errors)]
     if kind == ".json":
-        return _gold_entries(path, wrong)
+        return _gold_entries(path, errors)
     lines = text_lines(path)
     while lines and not lines[-1].strip():
         lines.pop()
-    parted = [(number, *line.rpartition("\t")) for number, line in enumerate(lines, 1)]
+    parts = [(number, *line.rpartition("\t")) for number, line in enumerate(lines, 1)]
     return [
         (f"line {number}", {"query": sql, "db_id": db_id} if tab else {"query": db_id})
-        for number, sql, tab, db_id in parted
+        for number, sql, tab, db_id in parts
     ]
 
 
-def _gold_columns(path: Path, there: list[str]) -> list[str]:
-    if "db_id" not in there or not set(_GOLD_SQL) & set(there):
-        raise UserError(f"{path} needs the columns db_id and gold_sql; it has {', '.join(there)}")
-    return [name for name in _GOLD_FIELDS if name in there]
+def _gold_columns(path: Path, columns: list[str]) -> list[str]:
+    if "db_id" not in columns or not set(_GOLD_SQL) & set(columns):
+        raise UserError(f"{path} needs the columns db_id and gold_sql; it has {', '.join(columns)}")
+    return [name for name in _GOLD_FIELDS if name in columns]
 
 
-def _gold_entries(path: Path, wrong: list[str]) -> list[_Row]:
+def _gold_entries(path: Path, errors: list[str]) -> list[_Row]:
     entries = json_value(path)
     if not isinstance(entries, list):
         raise UserError(f"{path} holds no JSON list; give a list of objects with `query` or `SQL`, and `db_id`")
@@ -85,15 +85,15 @@ def _gold_entries(path: Path, wrong: list[str]) -> list[_Row]:
         if isinstance(entry, dict):
             rows.append((f"entry {number}", entry))
         else:
-            wrong.append(f"{path}, entry {number}: {short(entry)} is no object; give `query` or `SQL`, and `db_id`")
+            errors.append(f"{path}, entry {number}: {short(entry)} is no object; give `query` or `SQL`, and `db_id`")
     return rows
 
 
-def _gold_faults(row: dict[str, Any]) -> Iterator[str]:
+def _row_errors(row: dict[str, Any]) -> Iterator[str]:
     names = [name for name in _GOLD_SQL if row.get(name) is not None]
     if len(names) != 1:
-        there = " and ".join(names) or "none"
-        yield f"of `SQL`, `query` and `gold_sql` there is {there}; give the gold query in exactly one"
+        present = " and ".join(names) or "none"
+        yield f"of `SQL`, `query` and `gold_sql` there is {present}; give the gold query in exactly one"
     for name in names:
         if not isinstance(row[name], str) or not row[name].strip():
             yield f"the gold query is {short(row[name])}; give SQL"
@@ -107,13 +107,13 @@ def _gold_faults(row: dict[str, Any]) -> Iterator[str]:
             yield f"{name} is {short(row[name])}; give a text"
 
 
-def _gold(position: int, row: dict[str, Any], level: Callable[[str], str]) -> Gold:
+def _gold(position: int, row: dict[str, Any], hardness_of: Callable[[str], str]) -> Gold:
     sql = next(row[name] for name in _GOLD_SQL if row.get(name) is not None).strip()
     own_id = row.get("question_id")
     return Gold(
         question_id=str(position if own_id is None else own_id),
         db_id=row["db_id"].strip(),
         sql=sql,
-        difficulty=row.get("difficulty") or level(sql),
+        difficulty=row.get("difficulty") or hardness_of(sql),
         source=row.get("source") or "",
     )

@@ -1,1 +1,1 @@
-"""Renders what a model is asked: DDL, evidence and question, within a budget of tokens."""
+"""Renders prompts: DDL, evidence and question, within a token budget."""

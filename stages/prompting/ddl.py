@@ -1,4 +1,4 @@
-"""Tables as the text that a prompt shows."""
+"""Renders tables as the DDL that a prompt shows."""
 
 import random
 from collections.abc import Sequence
@@ -10,30 +10,27 @@ from stages.databases.schema import ForeignKey, Table
 
 Style = Literal["compact", "create_table"]
 
-Entry = tuple[str, str]
-"""A column or a key, and the comment at it (empty for none)."""
 
+def render_table(table: Table, style: Style) -> str:
+    """Renders a table in a style, followed by its example rows as comments, one per line.
 
-def table_text(table: Table, style: Style) -> str:
-    """A table in a style; below it its example rows as comments, one a line.
+    - `compact`: `album(album_id, singer_id -> singer, title)`. A foreign key is shown at its column, with the parent's
+      column unless that is in the parent's primary key.
+    - `create_table`: a CREATE TABLE statement with types, primary key and foreign keys. A view becomes CREATE VIEW with
+      its columns instead of its query.
 
-    - `compact`: `album(album_id, singer_id -> singer, title)`; a foreign key is shown at its column, with the parent's
-      column where that is not in the parent's primary key.
-    - `create_table`: a CREATE TABLE statement with types, primary key and foreign keys; for a view, CREATE VIEW with
-      its columns in the place of its query.
-
-    Where there are notes, each column stands on a line of its own, with its note behind it as a comment.
+    If columns have notes, each column is on its own line, followed by its note as a comment.
     """
     text = _compact(table) if style == "compact" else _create_table(table)
     return "\n".join([text, *(f"-- ({', '.join(row)})" for row in table.rows)])
 
 
-def shuffled(tables: Sequence[Table], generator: random.Random) -> list[Table]:
-    """The tables, and the columns inside each, in an order drawn from `generator`."""
-    return [_columns_shuffled(table, generator) for table in generator.sample(tables, len(tables))]
+def shuffle_tables(tables: Sequence[Table], generator: random.Random) -> list[Table]:
+    """Shuffles the tables, and the columns of each, with `generator`."""
+    return [_shuffle_columns(table, generator) for table in generator.sample(tables, len(tables))]
 
 
-def _columns_shuffled(table: Table, generator: random.Random) -> Table:
+def _shuffle_columns(table: Table, generator: random.Random) -> Table:
     order = generator.sample(range(len(table.columns)), len(table.columns))
     rows = tuple(tuple(row[at] for at in order) for row in table.rows)
     return replace(table, columns=tuple(table.columns[at] for at in order), rows=rows)
@@ -53,7 +50,7 @@ def _compact(table: Table) -> str:
 
 
 def _parent(key: ForeignKey, at: int) -> str:
-    """What the column at place `at` of a foreign key refers to."""
+    """Returns what the column at position `at` of a foreign key refers to."""
     if not key.targets or key.targets[at].lower() in key.parent_key:
         return identifier(key.parent)
     return f"{identifier(key.parent)}.{identifier(key.targets[at])}"
@@ -68,19 +65,17 @@ def _create_table(table: Table) -> str:
         entries.append((" ".join(filter(None, parts)), column.note))
     if len(key) > 1:
         entries.append((f"PRIMARY KEY {listed(key)}", ""))
-    entries += [(_foreign_key(foreign), "") for foreign in table.foreign_keys]
+    for foreign in table.foreign_keys:
+        targets = f" {listed(foreign.targets)}" if foreign.targets else ""
+        reference = f"{identifier(foreign.parent)}{targets}"
+        entries.append((f"FOREIGN KEY {listed(foreign.columns)} REFERENCES {reference}", ""))
     kind = "VIEW" if table.is_view else "TABLE"
     end = ") WITHOUT ROWID;" if table.without_rowid else ");"
     return f"CREATE {kind} {identifier(table.name)} ({_block(entries)}{end}"
 
 
-def _foreign_key(key: ForeignKey) -> str:
-    targets = f" {listed(key.targets)}" if key.targets else ""
-    return f"FOREIGN KEY {listed(key.columns)} REFERENCES {identifier(key.parent)}{targets}"
-
-
-def _block(entries: Sequence[Entry]) -> str:
-    """Each entry on a line of its own, with its comment behind the comma."""
+def _block(entries: Sequence[tuple[str, str]]) -> str:
+    """Puts each column or key on its own line, with its comment (empty for none) after the comma."""
     commas = [","] * (len(entries) - 1) + [""]
     lines = [f"  {text}{comma} -- {note}" for (text, note), comma in zip(entries, commas, strict=True)]
     return "\n".join(["", *(line.removesuffix(" -- ") for line in lines), ""])

@@ -1,4 +1,4 @@
-"""How many tokens a prompt has, and which tables it goes without where that is too many."""
+"""Renders prompts within a token budget: whole tables are dropped until a prompt fits."""
 
 import re
 from bisect import bisect_left
@@ -8,11 +8,10 @@ from functools import lru_cache
 from itertools import pairwise
 
 from stages.core.errors import UserError
-from stages.prompting.render import render_prompt
 from stages.sql.tokens import sql_tokens
 
-Count = Callable[[str], int]
-"""The number of tokens of a text."""
+TokenCounter = Callable[[str], int]
+"""Returns the number of tokens of a text."""
 
 _ESTIMATED_TOKEN = re.compile(r"[^\W_]{1,4}|\S")
 _CASE_CHANGE = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
@@ -21,8 +20,8 @@ _QUOTES = {'"': '"', "`": "`", "[": "]"}
 
 
 @dataclass(frozen=True, slots=True)
-class Shown:
-    """A table as a prompt shows it: its name, the names of its columns, its text."""
+class TableText:
+    """A table's name, the names of its columns, and its DDL as `stages.prompting.ddl` renders it."""
 
     name: str
     columns: tuple[str, ...]
@@ -31,40 +30,46 @@ class Shown:
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """`dropped`: the names of the tables it goes without, in the order in which they were dropped."""
+    """A prompt. `dropped`: the names of the tables left out, in the order in which they were dropped."""
 
     text: str
     tokens: int
     dropped: tuple[str, ...]
 
 
-def estimate(text: str) -> int:
-    """Tokens where no tokenizer is named: a run of letters and digits counts one for every 4 characters begun, every
-    other character but space one."""
+def render_prompt(ddl: str, question: str, evidence: str) -> str:
+    """Joins DDL, evidence (if any) and question into a prompt. The completion starts on the next line."""
+    hint = f"evidence: {evidence}\n" if evidence else ""
+    return f"{ddl}\n{hint}question: {question}\nsql:\n"
+
+
+def estimate_tokens(text: str) -> int:
+    """Estimates the number of tokens without a tokenizer: one per 4 characters, rounded up, of each run of letters and
+    digits, and one per other character that is not white space."""
     return len(_ESTIMATED_TOKEN.findall(text))
 
 
-def tokenizer_count(tokenizer: str, revision: str | None) -> Count:
-    """Counts with the tokenizer of a Hub id (or folder) at its pinned revision, without special tokens or template.
-
-    Raises UserError where it cannot be loaded.
-    """
+def token_counter(tokenizer: str | None, revision: str | None) -> TokenCounter:
+    """Returns a function that counts tokens with the tokenizer of a Hub id (or folder) at its pinned revision (None:
+    estimates them). Special tokens and the chat template are not counted. Raises UserError if the tokenizer cannot be
+    loaded."""
+    if tokenizer is None:
+        return estimate_tokens
     from transformers import AutoTokenizer
 
     try:
         loaded = AutoTokenizer.from_pretrained(tokenizer, revision=revision, trust_remote_code=False)
     except (OSError, ValueError) as error:
-        said = " ".join(str(error).split())
-        raise UserError(f"params.yaml: `prompts.tokenizer` is {tokenizer!r}, which cannot be loaded ({said})") from None
+        name, reason = repr(tokenizer), " ".join(str(error).split())
+        raise UserError(f"params.yaml: `prompts.tokenizer` is {name}, which cannot be loaded ({reason})") from None
     return lru_cache(maxsize=100)(lambda text: len(loaded.encode(text, add_special_tokens=False, verbose=False)))
 
 
-def fit(tables: Sequence[Shown], question: str, evidence: str, count: Count, max_tokens: int | None) -> Prompt:
-    """The prompt with as many of the tables, in their order, as `max_tokens` allow; one stays in any case.
-
-    Whole tables are dropped in the order of `drop_order` until the rest fits, and no text is ever cut: a prompt that is
-    too long with one table stays so.
-    """
+def fit_to_budget(
+    tables: Sequence[TableText], question: str, evidence: str, count: TokenCounter, max_tokens: int | None
+) -> Prompt:
+    """Renders the prompt with as many of the tables, in their order, as `max_tokens` allows (None: all). Whole tables
+    are dropped in the order of `drop_order`. One always stays, even if the prompt is still too long."""
     whole = render_prompt("\n".join(table.text for table in tables), question, evidence)
     tokens = count(whole)
     if max_tokens is None or tokens <= max_tokens or len(tables) == 1:
@@ -75,37 +80,36 @@ def fit(tables: Sequence[Shown], question: str, evidence: str, count: Count, max
         kept = sorted(order[dropped:])
         return render_prompt("\n".join(tables[at].text for at in kept), question, evidence)
 
-    tries = range(1, len(tables) - 1)
-    fewest = 1 + bisect_left(tries, True, key=lambda dropped: count(without(dropped)) <= max_tokens)
+    fewest = 1 + bisect_left(range(1, len(tables) - 1), True, key=lambda dropped: count(without(dropped)) <= max_tokens)
     text = without(fewest)
     return Prompt(text, count(text), tuple(tables[at].name for at in order[:fewest]))
 
 
-def drop_order(tables: Sequence[Shown], asked: str) -> list[int]:
-    """The places of the tables, the first to be dropped first: the one that has fewest of the words of `asked` in its
-    name and column names; among equals the one with the longest text, then the last."""
-    wanted = words(asked)
-    hits = [len(wanted & words(" ".join((table.name, *table.columns)))) for table in tables]
+def drop_order(tables: Sequence[TableText], question_text: str) -> list[int]:
+    """Returns the positions of the tables in the order in which they are dropped. First comes the table whose name and
+    columns have the fewest words of `question_text`; among equals the one with the longest text, then the last."""
+    question_words = words(question_text)
+    hits = [len(question_words & words(" ".join((table.name, *table.columns)))) for table in tables]
     return sorted(range(len(tables)), key=lambda at: (hits[at], -len(tables[at].text), -at))
 
 
 @lru_cache(maxsize=100_000)
 def words(text: str) -> frozenset[str]:
-    """The words of a text, cut at case changes and underscores too, case folded, without a plural's s."""
-    found = _WORD.findall(_CASE_CHANGE.sub(" ", text))
-    return frozenset(word.casefold().removesuffix("s") for word in found) - {""}
+    """Splits a text into words, at case changes and underscores too, case folded and without a plural's s."""
+    parts = _WORD.findall(_CASE_CHANGE.sub(" ", text))
+    return frozenset(part.casefold().removesuffix("s") for part in parts) - {""}
 
 
-def names_read(sql: str, names: Iterable[str]) -> list[str]:
-    """Those of `names` that stand as a word or quoted name in `sql`, in any case; in a string only where a table may
-    stand, for SQLite takes it for one: FROM 'airports'."""
+def tables_read(sql: str, tables: Iterable[str]) -> list[str]:
+    """Returns those of `tables` whose name occurs in `sql` as a word or quoted name, in any case. A string counts after
+    FROM or JOIN, because SQLite reads it as a table there: FROM 'airports'."""
     tokens = ("", *sql_tokens(sql))
-    said = {_unquoted(token).lower() for token in tokens if token}
-    said |= {
+    mentioned = {_unquoted(token).lower() for token in tokens if token}
+    mentioned |= {
         token[1:-1].replace("''", "'").lower()
         for before, token in pairwise(tokens) if token[0] == "'" and before in ("from", "join")
     }
-    return [name for name in names if name.lower() in said]
+    return [table for table in tables if table.lower() in mentioned]
 
 
 def _unquoted(token: str) -> str:

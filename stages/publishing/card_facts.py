@@ -1,17 +1,16 @@
-"""What the dataset's card tells of the data: every number is counted from what is published."""
+"""The facts on the dataset's card. Every number is counted from the published rows."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import polars as pl
 
 from stages.publishing.configs import VIEWS, features_of
-from stages.publishing.licences import Origin
-from stages.publishing.release_info import Making
+from stages.publishing.release_info import ReleaseInfo
 from stages.publishing.shards import SPLITS, Counts
 
-WHAT = {
+ROW_MEANINGS = {
     "pairs": "prompt, chosen, rejected",
     "candidates": "a sampled completion, the SQL in it, and what executing it showed",
     "sft": "prompt and completion of a train question whose gold is usable",
@@ -19,7 +18,7 @@ WHAT = {
 }
 """What a row of each config is."""
 
-SENSE = """@inproceedings{yang2024synthesizing,
+SENSE_CITATION = """@inproceedings{yang2024synthesizing,
   title     = {Synthesizing text-to-{SQL} data from weak and strong {LLMs}},
   author    = {Yang, Jiaxi and Hui, Binyuan and Yang, Min and Yang, Jian and Lin, Junyang and Zhou, Chang},
   booktitle = {Proceedings of the 62nd Annual Meeting of the Association for Computational Linguistics
@@ -27,31 +26,31 @@ SENSE = """@inproceedings{yang2024synthesizing,
   pages     = {7864--7875},
   year      = {2024}
 }"""
-MADE_BY = ["corpus", "gold", "prompts", "sft", "train_sft", "candidates", "exec_results", "pairs"]
+DATA_SECTIONS = ["corpus", "execution", "gold", "prompts", "sft", "train_sft", "candidates", "exec_results", "pairs"]
 """The sections of params.yaml that the datasets depend on."""
 
 
-def about_data(counts: Counts, configs: Mapping[str, pl.DataFrame]) -> dict[str, Any]:
-    """Rows, columns, verdicts, contracts and versions, of the rows that are published."""
+def data_facts(counts: Counts, configs: Mapping[str, pl.DataFrame]) -> dict[str, Any]:
+    """Rows, columns, verdicts, contracts and versions of the published rows."""
     candidates, gold = configs["candidates"], configs["gold"]
     flags = gold["flags"].str.split(",").explode(empty_as_null=True, keep_nulls=True)
     return {
         "splits": [split for split in SPLITS if any(split in rows for rows in counts.values())],
         "rows": sum(sum(rows.values()) for rows in counts.values()),
-        "verdicts": _counted(candidates["verdict"]),
-        "gold_verdicts": _counted(gold["verdict"]),
-        "flags": _counted(flags.filter(flags != "")),
+        "verdicts": _value_counts(candidates["verdict"]),
+        "gold_verdicts": _value_counts(gold["verdict"]),
+        "flags": _value_counts(flags.filter(flags != "")),
         "contracts": sorted(candidates["contract"].unique()),
         "sqlite_versions": sorted(candidates["sqlite_version"].unique()),
         "models": list(candidates.select("model", "model_version").unique().sort("model").iter_rows(named=True)),
     }
 
 
-def about_configs(counts: Counts, meanings: Mapping[tuple[str, str], str]) -> list[dict[str, Any]]:
-    """Of each config: its name, what a row is, rows by split, and its columns with their types and meanings."""
+def config_facts(counts: Counts, meanings: Mapping[tuple[str, str], str]) -> list[dict[str, Any]]:
+    """The name of each config, what a row is, rows by split, and the columns with their types and meanings."""
     return [
         {
-            "name": config, "what": WHAT[config], "rows": rows,
+            "name": config, "row_meaning": ROW_MEANINGS[config], "rows": rows,
             "columns": [
                 {"name": column, "type": features_of(config)[column].dtype, "meaning": meanings[dataset, column]}
                 for dataset, column in VIEWS[config]
@@ -61,47 +60,30 @@ def about_configs(counts: Counts, meanings: Mapping[tuple[str, str], str]) -> li
     ]  # fmt: skip
 
 
-def about_making(making: Making) -> dict[str, Any]:
-    """How candidates were sampled and pairs drawn, in words, and the params that count; those of sampling count for
-    nothing where candidates were imported."""
-    asked, params = making.sections["candidates"], {name: making.sections[name] for name in MADE_BY}
-    imported, [*behind] = asked["engine"] == "file", (origin.title for origin in making.behind_candidates())
-    which = f"{behind[0]}, at an endpoint" if asked["engine"] == "openai" and behind else (
-        f"`{asked['model']}` with {asked['engine']}, fine-tuned from {behind[0] if behind else 'scratch'}"
+def provenance_facts(info: ReleaseInfo) -> dict[str, Any]:
+    """How candidates were sampled and pairs drawn, in words, and the params that the data depends on. Where candidates
+    were imported, there are no params of sampling."""
+    candidates, params = info.sections["candidates"], {name: info.sections[name] for name in DATA_SECTIONS}
+    imported, titles = candidates["engine"] == "file", [model.title for model in info.candidate_models()]
+    sampler = f"`{candidates['model']}` with {candidates['engine']}, fine-tuned from {[*titles, 'scratch'][0]}"
+    if candidates["engine"] == "openai" and titles:
+        sampler = f"{titles[0]}, at an endpoint"
+    sampling = (
+        f"{candidates['n']} a question, temperature {candidates['temperature']}, top_p {candidates['top_p']}, at most "
+        f"{candidates['max_tokens']} tokens, seed {candidates['seed']}"
     )
-    sampling = f"{asked['n']} a question, temperature {asked['temperature']}, top_p {asked['top_p']}, at most "
     if imported:
-        params["candidates"] = {name: asked[name] for name in ("engine", "model", "split")}
+        params["candidates"] = {name: candidates[name] for name in ("engine", "model", "split")}
         del params["train_sft"]
     return {
         "imported": imported, "params": params,
-        "sampler": "predictions of other systems, imported" if imported else f"sampled from {which}",
-        "sampling": "" if imported else f"{sampling}{asked['max_tokens']} tokens, seed {asked['seed']}",
+        "sampler": "predictions of other systems, imported" if imported else f"sampled from {sampler}",
+        "sampling": "" if imported else sampling,
         "pairing": ", ".join(f"{name} {json.dumps(value)}" for name, value in params["pairs"].items()),
     }
 
 
-def citations(origins: Sequence[Origin]) -> list[str]:
-    """BibTeX of the method, and of each published source once."""
-    return list(dict.fromkeys([SENSE, *(one.citation.strip() for one in origins if one.published and one.citation)]))
-
-
-def left_out(origins: Sequence[Origin], configs: Mapping[str, pl.DataFrame]) -> dict[str, dict[str, int]]:
-    """Source that may not be passed on, to the rows of each config that are left out for it."""
-    return {
-        origin.name: {config: rows.filter(pl.col("_source") == origin.name).height for config, rows in configs.items()}
-        for origin in origins
-        if not origin.published
-    }
-
-
-def columns_told(meanings: Mapping[tuple[str, str], str]) -> list[str]:
-    """A sentence for each published column of which the data dictionary does not tell."""
-    asked = {place for config in VIEWS.values() for place in config}
-    return [f"`{column}` of `{dataset}`" for dataset, column in sorted(asked - meanings.keys())]
-
-
-def _counted(values: pl.Series) -> list[tuple[str, int]]:
-    """Values and how often each occurs, the most frequent first."""
-    counted = values.alias("value").value_counts(name="rows")
-    return list(counted.sort(["rows", "value"], descending=[True, False]).iter_rows())
+def _value_counts(values: pl.Series) -> list[tuple[str, int]]:
+    """Each value and how often it occurs, the most frequent first."""
+    counts = values.alias("value").value_counts(name="rows")
+    return list(counts.sort(["rows", "value"], descending=[True, False]).iter_rows())

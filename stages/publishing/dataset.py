@@ -1,4 +1,4 @@
-"""The dataset repository as a folder: shards and card."""
+"""Writes the dataset repository as a folder: shards and card."""
 
 from collections import Counter
 from collections.abc import Mapping
@@ -10,40 +10,48 @@ import polars as pl
 from stages.core.errors import UserError
 from stages.core.files import write_text
 from stages.publishing import card_facts as facts
-from stages.publishing.cards import dataset_front, render
-from stages.publishing.configs import Tables, meanings, views, without
+from stages.publishing.cards import dataset_metadata, render_card
+from stages.publishing.configs import VIEWS, Tables, column_meanings, hide_sources, views
 from stages.publishing.licences import DEMO
-from stages.publishing.release_info import Making
+from stages.publishing.release_info import ReleaseInfo
 from stages.publishing.shards import write_export
 
 TEMPLATE = Path(__file__).with_name("dataset.md.jinja")
 
 
 def write_dataset(
-    tables: Tables, making: Making, hashes: Mapping[str, str], dictionary: Path, shard_rows: int, folder: Path
+    tables: Tables, info: ReleaseInfo, hashes: Mapping[str, str], dictionary: Path, shard_rows: int, folder: Path
 ) -> dict[str, Any]:
     """Writes shards and card to `folder`; returns the rows by config and split, and those left out by source.
 
-    `hashes`: dataset to the sha256 of its table; `dictionary`: data/README.md. Raises UserError where that does not
-    tell of a column, the datasets do not belong together, or the template is wrong.
+    `hashes`: dataset to the sha256 of its table; `dictionary`: data/README.md. Raises UserError where the dictionary
+    lacks a column, the datasets do not belong together, or the template is wrong.
     """
-    told = meanings(dictionary)
-    if missing := facts.columns_told(told):
-        raise UserError(f"{dictionary} does not tell of {', '.join(missing)}; add a row to its tables")
-    made = views(tables)
-    published = [origin.name for origin in making.origins if origin.published]
-    left_out = facts.left_out(making.origins, made)
-    kept = {config: rows.filter(pl.col("_source").is_in(published)) for config, rows in made.items()}
-    kept["gold"] = kept["gold"].with_columns(without(kept["gold"]["findings"], list(left_out)))
-    counts, sizes = write_export(kept, folder, shard_rows)
-    card = render(TEMPLATE, dataset_front(making, counts, sizes), {
-        **making.facts(), **facts.about_data(counts, kept), **facts.about_making(making),
-        "title": making.dataset.rpartition("/")[2], "repository": making.dataset,
-        "configs": facts.about_configs(counts, told),
-        "origins": making.origins, "questions": Counter(tables["questions"]["source"]),
-        "bases": making.behind_candidates(), "left_out": list(left_out), "demo": DEMO in published,
+    meanings = column_meanings(dictionary)
+    columns = {column for config in VIEWS.values() for column in config}
+    if missing := sorted(columns - meanings.keys()):
+        names = ", ".join(f"`{column}` of `{dataset}`" for dataset, column in missing)
+        raise UserError(f"{dictionary} does not describe {names}; add a row to its tables")
+    configs = views(tables)
+    origins = [origin for origin in info.origins if origin.published]
+    sources = [origin.name for origin in origins]
+    citations = [facts.SENSE_CITATION, *(origin.citation.strip() for origin in origins if origin.citation)]
+    left_out = {
+        origin.name: {config: rows.filter(pl.col("_source") == origin.name).height for config, rows in configs.items()}
+        for origin in info.origins
+        if not origin.published
+    }
+    published = {config: rows.filter(pl.col("_source").is_in(sources)) for config, rows in configs.items()}
+    published["gold"] = published["gold"].with_columns(hide_sources(published["gold"]["findings"], list(left_out)))
+    counts, sizes = write_export(published, folder, shard_rows)
+    card = render_card(TEMPLATE, dataset_metadata(info, counts, sizes), {
+        **info.facts(), **facts.data_facts(counts, published), **facts.provenance_facts(info),
+        "title": info.dataset.rpartition("/")[2], "repository": info.dataset,
+        "configs": facts.config_facts(counts, meanings),
+        "origins": info.origins, "questions": Counter(tables["questions"]["source"]),
+        "bases": info.candidate_models(), "left_out": list(left_out), "demo": DEMO in sources,
         "tables": [(name, tables[name].height, sha256) for name, sha256 in hashes.items()],
-        "citations": facts.citations(making.origins),
+        "citations": list(dict.fromkeys(citations)),
     })  # fmt: skip
     write_text(folder / "README.md", card)
     return {"rows": counts, "left_out": left_out}

@@ -1,4 +1,4 @@
-"""What of a model is published, and its card."""
+"""The files of a model that are published, and its card."""
 
 from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
@@ -7,99 +7,104 @@ from typing import Any
 
 from stages.core.errors import UserError
 from stages.core.files import read_json, write_json, write_text
-from stages.publishing.card_facts import SENSE
-from stages.publishing.cards import model_front, render
+from stages.core.layout import evaluation_file
+from stages.publishing.card_facts import SENSE_CITATION
+from stages.publishing.cards import model_metadata, render_card
 from stages.publishing.licences import OURS
-from stages.publishing.release_info import Making
+from stages.publishing.release_info import ReleaseInfo
+from stages.publishing.shards import files_in
 
 TEMPLATE = Path(__file__).with_name("model.md.jinja")
 STRONG = "sft/strong"
 
-_ADAPTER = "adapter"  # the folder in a model's that has its LoRA adapters
+_ADAPTER = "adapter/"  # the folder of the LoRA adapters in the model's
 _CONFIG = "adapter_config.json"
-_TOKENIZER = [
+_TOKENIZER_FILES = [
     "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "vocab.json",
     "vocab.txt", "merges.txt", "tokenizer.model", "chat_template.jinja",
 ]  # fmt: skip
-_MODEL = [
+_MODEL_FILES = [
     "config.json", "generation_config.json", "model.safetensors", "model-*-of-*.safetensors",
-    "model.safetensors.index.json", f"{_ADAPTER}/{_CONFIG}", f"{_ADAPTER}/adapter_model.safetensors",
+    "model.safetensors.index.json", f"{_ADAPTER}{_CONFIG}", f"{_ADAPTER}adapter_model.safetensors",
 ]  # fmt: skip
 
 
 def model_files(folder: Path, adapters: bool) -> dict[str, Path]:
     """The files of a model that are published: path in the repository to the file.
 
-    `adapters`: its LoRA adapters with the tokenizer, in place of the whole model. Raises UserError where it is not
-    whole, or where the folder has a file that no model has: pickled weights can run code, others may hold anything.
+    `adapters`: publish the LoRA adapters with the tokenizer, in place of the whole model. Raises UserError where files
+    are missing, or where the folder has a file of another name: pickled weights can run code.
     """
-    files = {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*")) if path.is_file()}
-    strange = [name for name in files if not any(fnmatchcase(name, known) for known in [*_TOKENIZER, *_MODEL])]
-    if strange:
-        raise UserError(f"{folder} has {', '.join(strange)}, which is no file of a model as it is published; remove it")
-    own = {name.removeprefix(f"{_ADAPTER}/"): path for name, path in files.items() if name.startswith(f"{_ADAPTER}/")}
-    taken = {name: path for name, path in files.items() if name in _TOKENIZER or not adapters}
-    taken = own | taken if adapters else {name: path for name, path in taken.items() if "/" not in name}
-    if not ({_CONFIG if adapters else "config.json"} <= taken.keys() and any(".safetensors" in name for name in taken)):
-        what = "LoRA adapters; train it with `lora`, or take it out of `publish.adapters`"
-        raise UserError(f"{folder} holds no {what if adapters else 'whole model; run `dvc repro` to make it'}")
-    return taken
+    files = files_in(folder)
+    patterns = [*_TOKENIZER_FILES, *_MODEL_FILES]
+    if unknown := [name for name in files if not any(fnmatchcase(name, pattern) for pattern in patterns)]:
+        raise UserError(f"{folder} has {', '.join(unknown)}, which is no file of a model as it is published; remove it")
+    if adapters:
+        published = {name: path for name, path in files.items() if name in _TOKENIZER_FILES}
+        published |= {name.removeprefix(_ADAPTER): path for name, path in files.items() if name.startswith(_ADAPTER)}
+        config, fix = _CONFIG, "LoRA adapters; train it with `lora`, or take it out of `publish.adapters`"
+    else:
+        published = {name: path for name, path in files.items() if "/" not in name}
+        config, fix = "config.json", "whole model; run `dvc repro` to make it"
+    if config not in published or not any(".safetensors" in name for name in published):
+        raise UserError(f"{folder} holds no {fix}")
+    return published
 
 
-def adapters_base(model: str, making: Making) -> tuple[str, str]:
-    """The repository and the revision of what a model's adapters belong to: for `dpo` the strong model as it is
-    published here, whole. Raises UserError where they belong to nothing on the Hub."""
+def adapters_base(model: str, info: ReleaseInfo) -> tuple[str, str]:
+    """The repository and revision of the model that the adapters of `model` are added to. For `dpo` it is the strong
+    model, published whole with this version. Raises UserError where it is not on the Hub."""
     if model == "dpo":
-        if STRONG not in making.models or STRONG in making.adapters:
+        if STRONG not in info.models or STRONG in info.adapters:
             fix = f"name a repository for {STRONG} in `publish.models`, not in `publish.adapters`"
             raise UserError(f"the adapters of dpo belong to {STRONG}, which is not published whole; {fix}")
-        return making.models[STRONG], making.version
-    base = making.bases.get(model.removeprefix("sft/"))
+        return info.models[STRONG], info.version
+    base = info.bases.get(model.removeprefix("sft/"))
     if base is None:
         raise UserError(f"the adapters of {model} belong to a scratch base; take it out of `publish.adapters`")
     return base.name, base.revision
 
 
-def write_adapter_config(model: str, making: Making, folder: Path, file: Path) -> None:
-    """Writes the config of adapters with their base as it is on the Hub, in place of the folder it was trained from."""
-    base, revision = adapters_base(model, making)
+def write_adapter_config(model: str, info: ReleaseInfo, folder: Path, file: Path) -> None:
+    """Writes the config of adapters with their base on the Hub, in place of the folder that they were trained from."""
+    base, revision = adapters_base(model, info)
     write_json(file, read_json(folder / _ADAPTER / _CONFIG) | {"base_model_name_or_path": base, "revision": revision})
 
 
 def write_model_card(
-    model: str, making: Making, evaluations: Path, learnt: Mapping[str, Any], trained_on: Sequence[str], path: Path
+    model: str, info: ReleaseInfo, preference: Mapping[str, Any], trained_on: Sequence[str], path: Path
 ) -> None:
-    """Writes the card of a model. `evaluations`: folder of the figures of `evaluate`; `learnt`: what the preference
-    learning reported; `trained_on`: the sources of what it was trained on. Raises UserError where a test set was not
-    evaluated, or the template is wrong."""
-    sections, repository, adapters = making.sections, making.models[model], model in making.adapters
-    base = making.bases.get("strong" if model == "dpo" else model.removeprefix("sft/"))
-    results = {name: read_json(evaluations / f"{model}-{name}.json") for name in sections["evaluate"]["test_sets"]}
-    below = adapters_base(model, making) if adapters else None
-    title, licence, named = repository.rpartition("/")[2], base.licence if base else OURS, base.name if base else None
-    front = model_front(title, licence, below[0] if below else named, making, results)
-    card = render(TEMPLATE, front, {
-        **making.facts(), **_about(model, sections, results), "name": title, "repository": repository,
-        "below": below, "base": base.title if base else None, "preference": learnt if model == "dpo" else None,
-        "results": results, "citations": [SENSE],
-        "left_out": [origin.name for origin in making.origins if not origin.published and origin.name in trained_on],
+    """Writes the card of a model. `preference`: the report of `train_dpo`; `trained_on`: the sources of its training
+    questions. Raises UserError where a test set was not evaluated, or the template is wrong."""
+    repository, base, evaluate = info.models[model], info.base_of(model), info.sections["evaluate"]
+    title = repository.rpartition("/")[2]
+    results = {name: read_json(evaluation_file(model, name)) for name in info.sections["test_sets"]}
+    adapter_base = adapters_base(model, info) if model in info.adapters else None
+    base_name = adapter_base[0] if adapter_base else base.name if base else None
+    metadata = model_metadata(title, base.licence if base else OURS, base_name, info, results)
+    card = render_card(TEMPLATE, metadata, {
+        **info.facts(), **_training_facts(model, info.sections), "name": title, "repository": repository,
+        "adapter_base": adapter_base, "base": base.title if base else None,
+        "preference": preference if model == "dpo" else None, "results": results,
+        "contract": evaluate["contract"], "ks": _shared_ks(results), "citations": [SENSE_CITATION],
+        "left_out": [origin.name for origin in info.origins if not origin.published and origin.name in trained_on],
     })  # fmt: skip
     write_text(path, card)
 
 
-def _about(model: str, sections: Mapping[str, Any], results: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    """What it was made by, with which params, and which k every result has."""
-    role, kinds = model.removeprefix("sft/"), [one["pass_at"] for one in results.values()]
-    made, params = f"the {role} model after SFT", {"train_sft": {role: sections["train_sft"].get(role)}}
-    if model == "dpo":
-        objective = sections["train_dpo"]["objective"]
-        made = f"the strong model after SFT and preference learning ({objective}) on `pairs`"
-        blocks = sections["train_dpo"].items()
-        used = {objective, "lora"}  # of the blocks; the others are those of other objectives
-        learning = {name: value for name, value in blocks if name in used or not isinstance(value, dict)}
-        params = {"train_sft": {"strong": sections["train_sft"]["strong"]}, "train_dpo": learning}
-    return {
-        "made": made, "params": params | {"evaluate": sections["evaluate"]},
-        "contract": sections["evaluate"]["contract"],
-        "ks": [k for k in kinds[0] if all(k in kind for kind in kinds)] if kinds else [],
-    }  # fmt: skip
+def _training_facts(model: str, sections: Mapping[str, Any]) -> dict[str, Any]:
+    """How the model was trained, in words, and the params that count."""
+    role, train_sft, train_dpo = model.removeprefix("sft/"), sections["train_sft"], sections["train_dpo"]
+    if model != "dpo":
+        training, params = f"the {role} model after SFT", {"train_sft": {role: train_sft.get(role)}}
+    else:
+        training = f"the strong model after SFT and preference learning ({train_dpo['objective']}) on `pairs`"
+        objective = {train_dpo["objective"]: sections["objectives"][train_dpo["objective"]]}
+        params = {"train_sft": {"strong": train_sft["strong"]}, "train_dpo": train_dpo, "objectives": objective}
+    return {"training": training, "params": params | {name: sections[name] for name in ("execution", "evaluate")}}
+
+
+def _shared_ks(results: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """The k of pass@k that every test set has."""
+    pass_at = [figures["pass_at"] for figures in results.values()]
+    return [k for k in pass_at[0] if all(k in figures for figures in pass_at)] if pass_at else []

@@ -1,4 +1,4 @@
-"""The push of a version to the Hub: one commit and one tag a repository, and again where it broke off."""
+"""Pushes a version to the Hub: one commit and one tag in each repository. A push that broke off can be run again."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from stages.core.display import show
 from stages.core.errors import UserError
 from stages.core.files import sha256_file
 from stages.core.redaction import redact, user_info_problem
-from stages.publishing.hub_errors import told
+from stages.publishing.hub_errors import translate_hub_errors
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
@@ -18,13 +18,13 @@ if TYPE_CHECKING:
 
 Kind = Literal["dataset", "model"]
 
-_THE_HUBS = {".gitattributes"}  # which the Hub makes with a repository
-_SHOWN = 3
+_HUB_FILES = {".gitattributes"}  # that the Hub makes with a repository
+_MOST_LISTED = 3
 
 
 @dataclass(frozen=True, slots=True)
 class Upload:
-    """What a version of a repository is: path there to the file here."""
+    """The files of a version of a repository: path in it to the file here."""
 
     repository: str
     kind: Kind
@@ -33,21 +33,20 @@ class Upload:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What is to be done to a repository. `head`: the commit that the version goes on, None where there is no
-    repository yet; `tagged`: whether that is the version already; `changed`, `gone`: paths to write, to delete."""
+    """What a push does to a repository. `head`: the parent commit of the version, None where there is no repository;
+    `tagged`: whether `head` is the version already; `changed`, `removed`: paths to write and to delete."""
 
     upload: Upload
     head: str | None
     tagged: bool
     changed: Sequence[str]
-    gone: Sequence[str]
+    removed: Sequence[str]
 
 
-def refusals(repositories: Sequence[tuple[str, Kind]], private: bool) -> list[str]:
-    """A sentence for each reason not to push, found without writing anything. `private`: that no repository here may be
-    public.
+def push_errors(repositories: Sequence[tuple[str, Kind]], private: bool) -> list[str]:
+    """A sentence for each error that prevents a push; nothing is written. `private`: no repository may be public.
 
-    Raises UserError where the Hub cannot be asked.
+    Raises UserError where the Hub cannot be reached.
     """
     from huggingface_hub import HfApi, constants, get_token
 
@@ -56,101 +55,100 @@ def refusals(repositories: Sequence[tuple[str, Kind]], private: bool) -> list[st
     api = HfApi()
     if get_token() is None:
         return ["there is no token for the Hub; call `hf auth login`, or set HF_TOKEN"]
-    with told("the Hub"):
+    with translate_hub_errors("the Hub"):
         user = api.whoami()
     role = user.get("auth", {}).get("accessToken", {}).get("role")
     if role == "read":
         return ["the token for the Hub may only read; make one that may write, and call `hf auth login` with it"]
-    owners = [user["name"], *(one["name"] for one in user.get("orgs", []))]
-    told_of = f"the token is that of {user['name']}, who may write to {', '.join(owners)}"
-    wrong = []
+    owners = [user["name"], *(organisation["name"] for organisation in user.get("orgs", []))]
+    token = f"the token is that of {user['name']}, who may write to {', '.join(owners)}"
+    errors = []
     for name, kind in repositories:
         if name.partition("/")[0] not in owners:
-            wrong.append(f"{name} is not yours ({told_of}); correct it in `publish`, or use another token")
-        elif private and _public(api, name, kind):
-            wrong.append(f"`publish.private` is true, but {name} is public; set it to false, or make that private")
-    return wrong
+            errors.append(f"{name} is not yours ({token}); correct it in `publish`, or use another token")
+        elif private:
+            with translate_hub_errors(name):
+                public = api.repo_exists(name, repo_type=kind) and not api.repo_info(name, repo_type=kind).private
+            if public:
+                errors.append(f"`publish.private` is true, but {name} is public; set it to false, or make that private")
+    return errors
 
 
 def push_all(uploads: Sequence[Upload], version: str, private: bool) -> None:
-    """Pushes all, once each can be, and prints what became of each. Raises UserError as `plan` and `push` do."""
-    for todo in [plan(upload, version) for upload in uploads]:
-        commit = push(todo, version, private)
-        what = "pushed" if todo.changed or todo.gone else "was there already"
-        show(f"{todo.upload.repository} {version}: {what}, commit {commit}")
+    """Plans all pushes before the first is made, and prints the commit of each. Raises UserError as `plan_push` and
+    `push` do."""
+    for plan in [plan_push(upload, version) for upload in uploads]:
+        commit = push(plan, version, private)
+        outcome = "pushed" if plan.changed or plan.removed else "was there already"
+        show(f"{plan.upload.repository} {version}: {outcome}, commit {commit}")
 
 
-def plan(upload: Upload, version: str) -> Plan:
-    """What a push of this version has to do; nothing is written.
+def plan_push(upload: Upload, version: str) -> Plan:
+    """Compares the files with those in the repository; nothing is written. The client would skip equal files too, but
+    could not say whether a tag has other content.
 
-    Raises UserError where there is nothing to upload, the tag is there with other content, the repository has files
-    that no version put there, or the Hub refuses.
+    Raises UserError where there is nothing to upload, the tag has other content, the repository has files that no
+    version put there, or the Hub refuses.
     """
     from huggingface_hub import HfApi
 
     api, name, kind = HfApi(), upload.repository, upload.kind
     if "README.md" not in upload.files or len(upload.files) < 2:
-        raise UserError(f"there is nothing to upload to {name}; run it again, and once at a time")
-    with told(name):
+        raise UserError(f"there is nothing to upload to {name}; run the push again, one at a time")
+    with translate_hub_errors(name):
         if not api.repo_exists(name, repo_type=kind):
             return Plan(upload, None, False, sorted(upload.files), [])
         tags = {tag.name: tag.target_commit for tag in api.list_repo_refs(name, repo_type=kind).tags}
         head = tags.get(version) or str(api.repo_info(name, repo_type=kind).sha)
-        there = _tree(api, upload, head)
-        changed = [path for path, file in upload.files.items() if path not in there or not _same(file, there[path])]
-        gone = sorted(there.keys() - upload.files.keys() - _THE_HUBS)
-        if version in tags and (changed or gone):
+        existing = _tree(api, upload, head)
+        changed = [path for path, file in upload.files.items() if not _is_same(file, existing.get(path))]
+        removed = sorted(existing.keys() - upload.files.keys() - _HUB_FILES)
+        if version in tags and (changed or removed):
             fix = "a version never changes: set `publish.version` to a new one"
-            raise UserError(f"{name} has a tag `{version}` with other content ({_some([*changed, *gone])}); {fix}")
-        strange = set(gone).difference(*(_tree(api, upload, commit) for commit in tags.values())) if gone else set()
-        if strange:
+            raise UserError(f"{name} has a tag `{version}` with other content ({_listed([*changed, *removed])}); {fix}")
+        versions = [_tree(api, upload, commit) for commit in tags.values()] if removed else []
+        if unknown := sorted(set(removed).difference(*versions)):
             fix = "remove them there, or name another repository in `publish`"
-            raise UserError(f"{name} has files that no version of it has ({_some(sorted(strange))}); {fix}")
-    return Plan(upload, head, version in tags, changed, gone)
+            raise UserError(f"{name} has files that no version of it has ({_listed(unknown)}); {fix}")
+    return Plan(upload, head, version in tags, changed, removed)
 
 
-def push(todo: Plan, version: str, private: bool) -> str:
+def push(plan: Plan, version: str, private: bool) -> str:
     """Makes the repository hold exactly the files of the plan's upload, in one commit that is tagged `version`.
 
-    A repository that is made is private unless `private` is false. What is there already is not committed again.
+    A new repository is private unless `private` is false. Where nothing changed, there is no new commit.
     Returns the commit that the tag names. Raises UserError where the Hub refuses.
     """
     from huggingface_hub import HfApi
 
-    api, name, kind, commit = HfApi(), todo.upload.repository, todo.upload.kind, todo.head
-    with told(name):
+    api, name, kind, commit = HfApi(), plan.upload.repository, plan.upload.kind, plan.head
+    with translate_hub_errors(name):
         if commit is None:
             api.create_repo(name, repo_type=kind, private=private, exist_ok=True)
             commit = str(api.repo_info(name, repo_type=kind).sha)
-        if todo.changed or todo.gone:
-            commit = _commit(api, todo, version, commit)
-        if not todo.tagged:
+        if plan.changed or plan.removed:
+            commit = _commit(api, plan, version, commit)
+        if not plan.tagged:
             api.create_tag(name, tag=version, revision=commit, repo_type=kind)
     return commit
 
 
-def _commit(api: "HfApi", todo: Plan, version: str, parent: str) -> str:
+def _commit(api: "HfApi", plan: Plan, version: str, parent: str) -> str:
     from httpx2 import HTTPError
     from huggingface_hub import CommitOperationAdd, CommitOperationDelete
 
-    name, kind, files = todo.upload.repository, todo.upload.kind, todo.upload.files
+    name, kind, files = plan.upload.repository, plan.upload.kind, plan.upload.files
     try:
-        added = [CommitOperationAdd(path, str(files[path])) for path in todo.changed]
-        deleted = [CommitOperationDelete(path) for path in todo.gone]
+        added = [CommitOperationAdd(path, str(files[path])) for path in plan.changed]
+        deleted = [CommitOperationDelete(path) for path in plan.removed]
         return api.create_commit(
             name, [*added, *deleted], commit_message=version, repo_type=kind, parent_commit=parent
         ).oid
     except HTTPError:
         raise
-    except ValueError as error:  # of the card, which the Hub is asked about first, or of what it does not store
-        why = " ".join(redact(str(error)).split())
-        raise UserError(f"{name}: the Hub refuses the commit ({why}); correct it") from None
-
-
-def _public(api: "HfApi", name: str, kind: Kind) -> bool:
-    """Whether the repository is there, for all to see."""
-    with told(name):
-        return api.repo_exists(name, repo_type=kind) and not api.repo_info(name, repo_type=kind).private
+    except ValueError as error:  # the Hub finds an error in the card, or does not store such a file
+        reason = " ".join(redact(str(error)).split())
+        raise UserError(f"{name}: the Hub refuses the commit ({reason}); correct it") from None
 
 
 def _tree(api: "HfApi", upload: Upload, revision: str) -> "dict[str, RepoFile]":
@@ -160,13 +158,15 @@ def _tree(api: "HfApi", upload: Upload, revision: str) -> "dict[str, RepoFile]":
     return {entry.path: entry for entry in tree if isinstance(entry, RepoFile)}
 
 
-def _same(file: Path, entry: "RepoFile") -> bool:
+def _is_same(file: Path, entry: "RepoFile | None") -> bool:
+    if entry is None:
+        return False
     if entry.lfs:
         return bool(entry.lfs.sha256 == sha256_file(file))
     data = file.read_bytes()
     return entry.blob_id == sha1(b"blob %d\0" % len(data) + data).hexdigest()
 
 
-def _some(paths: Sequence[str]) -> str:
-    more = f" and {len(paths) - _SHOWN} more" if len(paths) > _SHOWN else ""
-    return f"{', '.join(paths[:_SHOWN])}{more}"
+def _listed(paths: Sequence[str]) -> str:
+    more = f" and {len(paths) - _MOST_LISTED} more" if len(paths) > _MOST_LISTED else ""
+    return f"{', '.join(paths[:_MOST_LISTED])}{more}"

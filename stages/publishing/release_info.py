@@ -1,4 +1,4 @@
-"""What every card tells of a version."""
+"""The facts of a version that every card states."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,12 +16,11 @@ class Release:
 
 
 @dataclass(frozen=True, slots=True)
-class Making:
-    """`version`; `dataset`: its repository; `models`: model to repository; `adapters`: those of them that are published
-    as adapters; `code`: address of the git repository, if there is one to name; `languages` of the questions;
-    `sections`: those of params.yaml; `origins`: the sources of questions; `bases`: role to the Hub model that it starts
-    from; `sampler`: the model at an endpoint that the candidates are from, if they are; `release`: None until it is
-    pushed."""
+class ReleaseInfo:
+    """`version`; `dataset`: its repository; `models`: model to repository; `adapters`: the models that are published as
+    adapters; `code`: address of the git repository, if it is to be named; `languages` of the questions; `sections` of
+    params.yaml; `origins`: the sources of questions; `bases`: role to the Hub model that it starts from; `sampler`: the
+    model at an endpoint that the candidates are from, if they are; `release`: None until it is pushed."""
 
     version: str
     dataset: str
@@ -38,15 +37,14 @@ class Making:
     def facts(self) -> dict[str, Any]:
         return {"version": self.version, "dataset": self.dataset, "code": self.code, "release": self.release}
 
-    def behind_candidates(self) -> list[Origin]:
-        """The models whose licence may bear on the candidates: none, where they were imported."""
-        asked = self.sections["candidates"]
-        if asked["engine"] == "openai":
+    def candidate_models(self) -> list[Origin]:
+        """The models whose licence may apply to the candidates: none, where these were imported."""
+        candidates = self.sections["candidates"]
+        if candidates["engine"] == "openai":
             return [self.sampler] if self.sampler else []
-        base = self.bases.get(str(asked["model"]).removeprefix("sft/"))
-        return [base] if base and asked["engine"] != "file" else []
+        base = self.base_of(str(candidates["model"]))
+        return [base] if base and candidates["engine"] != "file" else []
 
-    def behind_models(self) -> list[Origin]:
-        """The models that the published ones start from."""
-        roles = {"strong" if model == "dpo" else model.removeprefix("sft/") for model in self.models}
-        return [self.bases[role] for role in sorted(roles) if role in self.bases]
+    def base_of(self, model: str) -> Origin | None:
+        """The Hub model that a model starts from; None where it starts from scratch."""
+        return self.bases.get("strong" if model == "dpo" else model.removeprefix("sft/"))

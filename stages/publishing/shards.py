@@ -18,16 +18,16 @@ _ROW_GROUP = 10_000  # rows; the Hub's viewer reads whole groups
 def write_export(configs: Mapping[str, pl.DataFrame], folder: Path, shard_rows: int) -> tuple[Counts, Counts]:
     """Writes `<config>/<split>-<shard>-of-<shards>.parquet`; a split without rows has no file.
 
-    `configs`: those of `views`. Returns the rows that were written, and their bytes in memory as Arrow.
+    `configs`: those of `views`. Returns the number of rows that were written, and their size in memory as Arrow.
     """
     counts: Counts = {}
     sizes: Counts = {}
     for config, rows in configs.items():
         for split in SPLITS:
-            part = rows.filter(pl.col("_split") == split)
-            if not part.is_empty():
-                counts.setdefault(config, {})[split] = part.height
-                size = _write_split(part, config, folder / config / split, shard_rows)
+            split_rows = rows.filter(pl.col("_split") == split)
+            if not split_rows.is_empty():
+                counts.setdefault(config, {})[split] = split_rows.height
+                size = _write_split(split_rows, config, folder / config / split, shard_rows)
                 sizes.setdefault(config, {})[split] = size
     return counts, sizes
 

@@ -1,1 +1,1 @@
-"""Samples completions from a model, here or at an endpoint."""
+"""Engines that sample completions: a model on this machine (transformers, vLLM) or behind an endpoint (openai)."""

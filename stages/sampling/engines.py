@@ -1,18 +1,15 @@
-"""The engines that sample a model, by the names that params give them."""
+"""Opens the engine that params name."""
 
 from pathlib import Path
 from typing import Literal
 
 from stages.lm.completions import Engine
 
-EngineName = Literal["transformers", "vllm", "openai"]
 
+def open_engine(name: Literal["transformers", "vllm", "openai"], model: Path, batch_size: int) -> Engine:
+    """Opens the engine `name` with a model: its folder, or for `openai` the file that describes the endpoint.
 
-def open_engine(name: EngineName, model: Path, batch_size: int) -> Engine:
-    """The engine `name` with a model: a folder, or for openai the file that tells of the model at the endpoint.
-
-    `batch_size`: questions at once, which transformers alone has to be told. Raises UserError where the model cannot
-    be loaded, or not by this engine.
+    `batch_size`: questions of a batch; only transformers uses it. Raises UserError if the engine cannot load the model.
     """
     if name == "vllm":
         from stages.sampling.vllm_engine import VllmEngine

@@ -1,4 +1,4 @@
-"""The draw of tokens: the inverse of the cumulated probabilities, at a uniform number of the sample's own."""
+"""Samples tokens by inverting the cumulative distribution at a uniform number of each completion's own."""
 
 from typing import TYPE_CHECKING
 
@@ -8,66 +8,70 @@ if TYPE_CHECKING:
     import torch
 
 
-def uniforms(seed: int, question_id: str, sample: int, count: int) -> np.ndarray:
-    """`count` uniform numbers in [0, 1) that depend on nothing else; a higher count adds some."""
+def uniform_numbers(seed: int, question_id: str, sample: int, count: int) -> np.ndarray:
+    """`count` uniform numbers in [0, 1) that depend on nothing else; a higher count only appends to them."""
     return np.random.default_rng([seed, sample, *question_id.encode()]).random(count)
 
 
-def draw(
+def sample_tokens(
     logits: "torch.Tensor", uniform: "torch.Tensor", temperature: float, top_p: float
 ) -> "tuple[torch.Tensor, torch.Tensor]":
-    """A token of each row (rows, vocabulary) of logits, and its log-probability at temperature 1.
+    """Samples a token from each row of logits (rows, vocabulary), at its `uniform` number (rows).
 
-    The token is the most likely one where the temperature is 0. Else the first whose cumulated probability is above the
-    row's uniform number: in the order of the vocabulary, or where top_p is below 1 in that of falling probability,
-    among the fewest tokens of at least this probability.
+    Returns the tokens (rows) and their log-probabilities (rows) at temperature 1. At temperature 0 the token is the
+    most likely one; otherwise the first whose cumulative probability exceeds the uniform number. Tokens are cumulated
+    in the order of the vocabulary, or with top_p below 1 by decreasing probability, among the nucleus: the fewest
+    tokens that have at least this probability together.
     """
     logits = logits.float()
     if temperature == 0:
-        chosen = logits.argmax(dim=-1)
+        tokens = logits.argmax(dim=-1)
     elif top_p < 1:
-        chosen = _of_nucleus((logits / temperature).softmax(dim=-1), uniform, top_p)
+        tokens = _sample_nucleus((logits / temperature).softmax(dim=-1), uniform, top_p)
     else:
-        cool = logits if temperature == 1 else logits / temperature
-        probabilities = cool.softmax(dim=-1)
-        chosen = _of_all(probabilities, uniform)
+        scaled = logits if temperature == 1 else logits / temperature
+        probabilities = scaled.softmax(dim=-1)
+        tokens = _sample_vocabulary(probabilities, uniform)
         if temperature == 1:
-            return chosen, probabilities.gather(-1, chosen[:, None])[:, 0].log()
-    return chosen, logits.log_softmax(dim=-1).gather(-1, chosen[:, None])[:, 0]
+            return tokens, probabilities.gather(-1, tokens[:, None])[:, 0].log()
+    return tokens, logits.log_softmax(dim=-1).gather(-1, tokens[:, None])[:, 0]
 
 
-def _of_nucleus(probabilities: "torch.Tensor", uniform: "torch.Tensor", top_p: float) -> "torch.Tensor":
-    falling, order = probabilities.sort(dim=-1, descending=True, stable=True)
-    before = falling.cumsum(dim=-1) - falling
-    place, _ = _place(falling.where(before < top_p, 0.0), uniform)
-    return order.gather(-1, place[:, None])[:, 0]
+def _sample_nucleus(probabilities: "torch.Tensor", uniform: "torch.Tensor", top_p: float) -> "torch.Tensor":
+    decreasing, order = probabilities.sort(dim=-1, descending=True, stable=True)
+    before = decreasing.cumsum(dim=-1) - decreasing
+    rank, _ = _invert_cdf(decreasing.where(before < top_p, 0.0), uniform)
+    return order.gather(-1, rank[:, None])[:, 0]
 
 
-def _of_all(probabilities: "torch.Tensor", uniform: "torch.Tensor") -> "torch.Tensor":
-    """First the block of tokens, then the token in it: cumulating all of them takes three times as long."""
+def _sample_vocabulary(probabilities: "torch.Tensor", uniform: "torch.Tensor") -> "torch.Tensor":
+    """Samples a block of tokens, then a token in it: cumulating the whole vocabulary takes three times as long."""
     import torch
 
     size = int(probabilities.shape[1] ** 0.5)
-    whole = probabilities.shape[1] // size * size
-    blocks = probabilities[:, :whole].unflatten(1, (-1, size)).sum(dim=-1)
-    rest = probabilities[:, whole:].sum(dim=-1, keepdim=True)
-    block, uniform = _place(torch.cat([blocks, rest], dim=-1), uniform)
+    in_blocks = probabilities.shape[1] // size * size
+    blocks = probabilities[:, :in_blocks].unflatten(1, (-1, size)).sum(dim=-1)
+    rest = probabilities[:, in_blocks:].sum(dim=-1, keepdim=True)
+    block, uniform = _invert_cdf(torch.cat([blocks, rest], dim=-1), uniform)
     tokens = block[:, None] * size + torch.arange(size, device=block.device)
-    there = tokens < probabilities.shape[1]
-    of_block = probabilities.gather(-1, tokens.clamp(max=probabilities.shape[1] - 1)).where(there, 0.0)
-    return block * size + _place(of_block, uniform)[0]
+    exists = tokens < probabilities.shape[1]
+    of_block = probabilities.gather(-1, tokens.clamp(max=probabilities.shape[1] - 1)).where(exists, 0.0)
+    return block * size + _invert_cdf(of_block, uniform)[0]
 
 
-def _place(weights: "torch.Tensor", uniform: "torch.Tensor") -> "tuple[torch.Tensor, torch.Tensor]":
-    """Of each row the first place whose cumulated weight is above the uniform number's share of all, and how far into
-    that weight the number falls: uniform in [0, 1) again. A place of weight 0 is never it."""
+def _invert_cdf(weights: "torch.Tensor", uniform: "torch.Tensor") -> "tuple[torch.Tensor, torch.Tensor]":
+    """The first index of each row whose cumulative weight exceeds the uniform number's share of the row's total.
+
+    Also returns how far into that index's weight the number falls, which is uniform in [0, 1) again. An index of weight
+    0 is never returned.
+    """
     import torch
 
     weights = weights.double()
-    cumulated = weights.cumsum(dim=-1)
-    total = cumulated[:, -1:]
-    wanted = torch.minimum(uniform[:, None] * total, torch.nextafter(total, torch.zeros_like(total)))
-    place = torch.searchsorted(cumulated, wanted, right=True)
-    weight = weights.gather(-1, place)
-    into = (wanted - cumulated.gather(-1, place) + weight) / weight
-    return place[:, 0], into[:, 0].clamp(min=0)
+    cumulative = weights.cumsum(dim=-1)
+    total = cumulative[:, -1:]
+    target = torch.minimum(uniform[:, None] * total, torch.nextafter(total, torch.zeros_like(total)))
+    index = torch.searchsorted(cumulative, target, right=True)
+    weight = weights.gather(-1, index)
+    fraction = (target - cumulative.gather(-1, index) + weight) / weight
+    return index[:, 0], fraction[:, 0].clamp(min=0)

@@ -9,12 +9,12 @@ import numpy as np
 from stages.datasets.verdicts import Verdict
 from stages.execution.comparison import Row
 
-Sample = tuple[Verdict, str | None]
+Vote = tuple[Verdict, str | None]
 """The verdict of one sample, and the digest of its result (None without a complete result)."""
 
 
 def pass_at_k(n: int, c: int, k: int) -> float:
-    """The probability that at least one of k samples is right, drawn without putting back from n of which c are right.
+    """The probability that at least one of k samples is right, drawn without replacement from n of which c are right.
 
     The unbiased estimator of Chen et al. 2021: 1 - C(n-c, k) / C(n, k). Raises ValueError unless 0 <= c <= n and
     1 <= k <= n.
@@ -24,7 +24,7 @@ def pass_at_k(n: int, c: int, k: int) -> float:
     return 1 - comb(n - c, k) / comb(n, k)
 
 
-def majority_at_k(samples: Sequence[Sample], k: int) -> bool:
+def majority_at_k(samples: Sequence[Vote], k: int) -> bool:
     """Whether the answer that most of the first k samples give is right.
 
     Samples that executed (match or mismatch) vote. Those of equal digest are one answer; a sample whose result was not
@@ -48,8 +48,8 @@ def bootstrap_interval(values: Sequence[float], seed: int, resamples: int = 2000
     """
     if not values:
         raise ValueError("an interval needs at least one value")
-    given, generator = np.asarray(values, dtype=np.float64), np.random.default_rng(seed)
-    means = [given[generator.integers(0, len(given), len(given))].mean() for _ in range(resamples)]
+    sample, generator = np.asarray(values, dtype=np.float64), np.random.default_rng(seed)
+    means = [sample[generator.integers(0, len(sample), len(sample))].mean() for _ in range(resamples)]
     low, high = np.percentile(means, [2.5, 97.5])
     return float(low), float(high)
 
@@ -63,18 +63,18 @@ def soft_f1(gold: Sequence[Row], rows: Sequence[Row]) -> float:
     those of the gold's row that do not occur in the row. A row without a partner counts 1, as fp or as fn.
     F1 = 2·tp / (2·tp + fp + fn); two empty results score 1.
 
-    The evaluator's first version put rows into a set, so its pairs of rows hung on hashes and could differ from run to
-    run; the later one keeps the order, as here.
+    The evaluator's first version put rows into a set, so its pairs of rows depended on hashes and could differ between
+    runs; the later one keeps the order, as here.
     """
     if not gold and not rows:
         return 1.0
     gold, rows = list(dict.fromkeys(gold)), list(dict.fromkeys(rows))
     tp, fp, fn = 0.0, float(max(0, len(rows) - len(gold))), float(max(0, len(gold) - len(rows)))
-    for wanted, got in zip(gold, rows, strict=False):
-        found = sum(cell in wanted for cell in got)
-        tp += found / len(wanted)
-        fp += (len(got) - found) / len(wanted)
-        fn += sum(cell not in got for cell in wanted) / len(wanted)
+    for gold_row, row in zip(gold, rows, strict=False):
+        matches = sum(cell in gold_row for cell in row)
+        tp += matches / len(gold_row)
+        fp += (len(row) - matches) / len(gold_row)
+        fn += sum(cell not in row for cell in gold_row) / len(gold_row)
     return 2 * tp / (2 * tp + fp + fn)
 
 
@@ -102,15 +102,13 @@ def r_ves(ratios: Sequence[float]) -> float:
 
 
 def _reward(ratio: float) -> float:
-    if ratio == 0:
-        return 0
     steps = ((2, 1.25), (1, 1), (0.5, 0.75), (0.25, 0.5))
-    return next((reward for least, reward in steps if ratio >= least), 0.25)
+    return next((reward for least, reward in steps if ratio >= least), 0.25 if ratio else 0)
 
 
 def without_outliers(values: Sequence[float]) -> list[float]:
-    """The values within three standard deviations (of the population) of their mean, in their order; never none of
-    some.
+    """The values within three standard deviations (of the population) of their mean, in their order. At least one
+    remains.
 
     BIRD's `clean_abnormal`, except that it also drops what lies on the border, and so every value where all are equal.
     Among ten values or fewer none lies beyond the border.

@@ -21,7 +21,11 @@ def hardness(sql: str) -> str:
     if tokens[:1] != ["select"] or tokens.count("(") != tokens.count(")") or any(map(_is_open, tokens)):
         return "unknown"
     counts = _counts(tokens)
-    return _level(_components(counts), _nested(counts), _others(counts))
+    clauses = sum(counts[clause, "clause"] > 0 for clause in ("where", "group", "order", "limit"))
+    joins = counts["from", "join"] + counts["from", ","]
+    words = sum(counts[clause, word] for clause in ("from", "where", "having") for word in ("or", "like"))
+    nested = sum(count for (_, word), count in counts.items() if word == "subquery")
+    return _level(clauses + joins + words, nested, _others(counts))
 
 
 def _is_open(token: str) -> bool:
@@ -68,18 +72,6 @@ def _unseen(token: str, before: str, depth: int) -> bool:
     if token == "or":
         return before.isidentifier() and before != "null"
     return (token == "," and depth > 0) or (token == "not" and before == "is")
-
-
-def _components(counts: Counter[tuple[str, str]]) -> int:
-    clauses = sum(counts[clause, "clause"] > 0 for clause in ("where", "group", "order", "limit"))
-    joins = counts["from", "join"] + counts["from", ","]
-    words = sum(counts[clause, word] for clause in ("from", "where", "having") for word in ("or", "like"))
-    return clauses + joins + words
-
-
-def _nested(counts: Counter[tuple[str, str]]) -> int:
-    """Subqueries, but for those that stand as a table in FROM; an INTERSECT, UNION or EXCEPT is one more."""
-    return sum(count for (_, word), count in counts.items() if word == "subquery")
 
 
 def _others(counts: Counter[tuple[str, str]]) -> int:

@@ -1,27 +1,15 @@
-"""What can be told from SQL text by its tokens, without parsing it: reading never fails, whatever a model wrote.
-
-Tokens are cut as SQLite cuts them: strings, quoted names and comments are one token each, so a `;` or a keyword inside
-them is never taken for one outside.
-"""
+"""Reads statements, orders and the Spider evaluator's form from SQL text by its tokens. Nothing is parsed, so no text
+fails."""
 
 import re
-from collections.abc import Iterator
+
+from stages.sql.tokens import is_space, tokens_of
 
 MAX_SQL_BYTES = 1_000_000
 """A text of more bytes in UTF-8 is not run, nor read otherwise: SQLite is told to refuse it."""
 
-_TOKEN = re.compile(  # possessive: a text of a million characters takes no more memory than its tokens
-    r"""'[^']*+(?:''[^']*+)*+'?|"[^"]*+(?:""[^"]*+)*+"?|`[^`]*+(?:``[^`]*+)*+`?|\[[^\]]*+\]?"""
-    r"""|--[^\n]*|/\*.*?(?:\*/|\Z)|\w+|\s+|.""",
-    re.DOTALL,
-)
 _SPACE_OR_END = "; \t\n\f\r"
 _CURRENT_YEAR = re.compile(r"year\s*\(\s*curdate\s*\(\s*\)\s*\)\s*", re.IGNORECASE)
-
-
-def tokens_of(sql: str) -> list[str]:
-    """The tokens of `sql`, those of space and comments too: together they are the text."""
-    return _TOKEN.findall(sql)
 
 
 def is_too_long(sql: str) -> bool:
@@ -35,11 +23,6 @@ def is_too_long(sql: str) -> bool:
 def cut_if_too_long(sql: str) -> str:
     """`sql`, or so much of it that it is still too long, with a mark at its end: what stands behind may be space."""
     return f"{sql.strip(_SPACE_OR_END)[:MAX_SQL_BYTES]}…" if is_too_long(sql) else sql
-
-
-def is_space(token: str) -> bool:
-    """Whether a token is space or a comment."""
-    return token.isspace() or token.startswith(("--", "/*"))
 
 
 def statements(sql: str) -> list[str]:
@@ -65,7 +48,7 @@ def orders(sql: str) -> bool:
     a whole statement cannot, so ORDER BY outside all parentheses is exactly the outermost one.
     """
     depth, before = 0, ""
-    for token in _words(sql):
+    for token in (token.lower() for token in tokens_of(sql) if not is_space(token)):
         depth += (token == "(") - (token == ")")
         if depth == 0 and token == "by" and before == "order":
             return True
@@ -89,9 +72,3 @@ def spider_text(sql: str) -> str:
 def spider_orders(sql: str) -> bool:
     """Whether "order by" occurs anywhere in `sql`, also in a subquery or a string: the evaluator's rule."""
     return "order by" in sql.lower()
-
-
-def _words(sql: str) -> Iterator[str]:
-    for token in tokens_of(sql):
-        if not is_space(token):
-            yield token.lower()

@@ -1,4 +1,11 @@
-"""The tokens of a query, for comparing texts: any text has some, SQL or not."""
+"""Cuts SQL text into tokens. Any text has some, SQL or not: nothing is parsed, whatever a model wrote.
+
+Strings, quoted names and comments are cut as SQLite cuts them, one token each, so a `;` or a keyword inside them is
+never taken for one outside. There are two cuts of the rest. `tokens_of` gives words, space and single characters, for
+reading text that may go on as prose: a full-width sign or a no-break space stands alone. `sql_tokens` cuts as SQLite
+does, for comparing queries: there such a character belongs to the word beside it, as `$` does, and numbers and
+operators are one token each.
+"""
 
 import re
 from collections import Counter
@@ -9,13 +16,24 @@ Tokens = tuple[str, ...]
 MOST_COMPARED = 4_000_000
 """Pairs of tokens of two queries: two of 2,000 tokens each."""
 
-_TOKEN = re.compile(
-    r"""[xX]?'[^']*+(?:''[^']*+)*+'? | "[^"]*+(?:""[^"]*+)*+"? | `[^`]*+(?:``[^`]*+)*+`? | \[[^\]]*+\]?  # quoted
-    | --[^\n]* | /\*.*?(?:\*/|\Z)                                                                       # comments
-    | \d+\.\d* | [\w$\x80-\U0010ffff]+ | ->> | -> | \|\| | << | >> | <> | [<>=!]= | [^\ \t\n\f\r]""",
-    re.VERBOSE | re.DOTALL,
-)
+# possessive: a text of a million characters takes no more memory than its tokens
+_STRING = r"""'[^']*+(?:''[^']*+)*+'?"""
+_QUOTED = rf"""{_STRING}|"[^"]*+(?:""[^"]*+)*+"?|`[^`]*+(?:``[^`]*+)*+`?|\[[^\]]*+\]?|--[^\n]*|/\*.*?(?:\*/|\Z)"""
+_WORDS = r"\w+|\s+|."
+_LEXEMES = r"\d+\.\d*|[\w$\x80-\U0010ffff]+|->>|->|\|\||<<|>>|<>|[<>=!]=|[^ \t\n\f\r]"
+_TEXT = re.compile(f"{_QUOTED}|{_WORDS}", re.DOTALL)
+_SQL = re.compile(f"[xX]{_STRING}|{_QUOTED}|{_LEXEMES}", re.DOTALL)
 _EXACT = ("'", '"', "`", "[", "x'", "X'", "--", "/*")
+
+
+def tokens_of(sql: str) -> list[str]:
+    """The tokens of `sql`, those of space and comments too: together they are the text."""
+    return _TEXT.findall(sql)
+
+
+def is_space(token: str) -> bool:
+    """Whether a token is space or a comment."""
+    return token.isspace() or token.startswith(("--", "/*"))
 
 
 def sql_tokens(text: str) -> Tokens:
@@ -24,14 +42,11 @@ def sql_tokens(text: str) -> Tokens:
     Literals, quoted names and comments stay as they are, and so do words with letters outside ASCII: to SQLite, É is
     not é.
     """
-    tokens = [_fold(token) for token in _TOKEN.findall(text)]
+    tokens: list[str] = _SQL.findall(text)
+    tokens = [token if token.startswith(_EXACT) or not token.isascii() else token.lower() for token in tokens]
     while tokens and tokens[-1] == ";":
         tokens.pop()
     return tuple(tokens)
-
-
-def _fold(token: str) -> str:
-    return token if token.startswith(_EXACT) or not token.isascii() else token.lower()
 
 
 def similarity(one: Tokens, other: Tokens) -> float:

@@ -1,4 +1,4 @@
-"""The order of the rows in training: batches of like lengths, the same on one process and on many."""
+"""The order of rows in training: batches of similar lengths, the same on one process and on many."""
 
 from collections.abc import Iterator
 from random import Random
@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from transformers import Trainer
 
-_WINDOW = 50  # batches whose rows are sorted by length together: mixes the rows, and leaves little padding
+_WINDOW = 50  # batches whose rows are sorted by length together: rows stay mixed, and there is little padding
 
 
 def epoch_order(lengths: list[int], batch_size: int, seed: int, epoch: int) -> list[int]:
-    """Row numbers of one epoch, batch after batch; a function of the arguments alone.
+    """The row numbers of one epoch, batch after batch. Depends on nothing but the arguments.
 
-    Rows are shuffled, sorted by length within windows of 50 batches, and the batches are shuffled. Every row is there;
-    the first of the shuffled rows fill the last batch up, so that each step has `batch_size` rows, however many
-    processes and micro batches share it. In a batch the longest row comes first.
+    Rows are shuffled, sorted by length within windows of 50 batches, and cut into batches, which are shuffled. Every
+    row is included; the first shuffled rows fill up the last batch, so that each step has `batch_size` rows, however
+    many processes and micro batches share it. The longest row of a batch comes first.
     """
     random = Random(f"{seed}/{epoch}")
     rows = list(range(len(lengths)))
@@ -23,19 +23,19 @@ def epoch_order(lengths: list[int], batch_size: int, seed: int, epoch: int) -> l
     missing = -len(rows) % batch_size
     rows += (rows * (missing // len(rows) + 1))[:missing]
     size = _WINDOW * batch_size
-    windows = [sorted(rows[at : at + size], key=lambda row: -lengths[row]) for at in range(0, len(rows), size)]
-    ordered = [row for window in windows for row in window]
-    batches = [ordered[at : at + batch_size] for at in range(0, len(ordered), batch_size)]
+    windows = [rows[start : start + size] for start in range(0, len(rows), size)]
+    ordered = [row for window in windows for row in sorted(window, key=lambda row: -lengths[row])]
+    batches = [ordered[start : start + batch_size] for start in range(0, len(ordered), batch_size)]
     random.shuffle(batches)
     return [row for batch in batches for row in batch]
 
 
 def order_batches(trainer: "Trainer", lengths: list[int]) -> None:
-    """Makes the trainer take its rows, of these lengths, in `epoch_order`.
+    """Makes the trainer read its rows in `epoch_order`; `lengths`: the tokens of each row.
 
-    The trainer cuts the order into micro batches and deals consecutive ones to the processes in turn, so a step sees
-    the same rows everywhere. The callback sets the epoch: on several processes the trainer's own `set_epoch` does not
-    reach a sampler in a run that resumes.
+    The trainer cuts the order into micro batches and deals consecutive ones to the processes in turn, so a step has the
+    same rows on any number of processes. The callback sets the epoch: in a resumed run on several processes, the
+    trainer's own `set_epoch` does not reach the sampler.
     """
     import torch
     from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments

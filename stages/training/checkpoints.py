@@ -1,4 +1,4 @@
-"""Checkpoints of a training: which may be resumed from, and what is in one."""
+"""Checkpoints of a training, and which of them a later run may resume from."""
 
 import os
 import shutil
@@ -12,30 +12,30 @@ from stages.lm.device import device_identity
 if TYPE_CHECKING:
     from transformers import Trainer, TrainerCallback
 
-ROOMS = ("lm", "training")  # all code of ours that shows in the weights, beside the stage itself
-_WHOLE = "whole"  # the mark of a checkpoint that was saved to its end
+ROOMS = ("lm", "training")  # all code of ours that the weights depend on, beside the stage itself
+_COMPLETE = "whole"  # an empty file in each checkpoint that was saved completely
 _LIBRARIES = ("accelerate", "peft", "tokenizers", "torch", "transformers", "trl")
-_LAUNCHER = ("ACCELERATE_", "FSDP_")  # how `accelerate launch` tells its processes of its config
+_LAUNCHER = ("ACCELERATE_", "FSDP_")  # how `accelerate launch` passes its config to its processes
 
 
-def work_key(stage: Path, *given: object) -> str:
-    """The key of a training's work folder: all that shows in the weights, so that none comes from two versions of it.
+def work_key(stage: Path, *inputs: object) -> str:
+    """The key of a training's work folder: a hash of everything that the weights depend on.
 
-    The code, of the `stage` too, the libraries, the processes and threads, the launcher's config, the device, and what
-    is `given`: params and data.
+    That is the code (with the file of the `stage`), the libraries, the number of processes and threads, the launcher's
+    config, the device, and the `inputs`: params and data. A run resumes only from checkpoints with the same key.
     """
     code = [sha256_file(stage), sha256_code(*ROOMS)]
     libraries = [version(name) for name in _LIBRARIES]
     launcher = {name: value for name, value in os.environ.items() if name.startswith(_LAUNCHER)}
-    return fingerprint(code, libraries, os.environ.get("WORLD_SIZE", "1"), launcher, device_identity(), *given)
+    return fingerprint(code, libraries, os.environ.get("WORLD_SIZE", "1"), launcher, device_identity(), *inputs)
 
 
 def checkpoint_callback(trainer: "Trainer") -> "TrainerCallback":
-    """Marks each checkpoint once all its files are on disk, so that one cut short by a kill is never resumed from.
+    """Marks each checkpoint once all its files are on disk, so that a run never resumes from an incomplete one.
 
-    Saves nothing at the last step: resumed from there, the trainer would take a step too many in an epoch that is cut
-    short. A checkpoint is transformers' own: model or adapters as safetensors, the optimizer's and the random
-    generators' states as torch files, which it reads back as plain tensors (`weights_only`) from our own work folder.
+    Saves none at the last step: resuming there, the trainer would take a step too many in a partial epoch. Checkpoints
+    have the format of transformers: model or adapters as safetensors, and the states of the optimizer and the random
+    generators as torch files, which are read as plain tensors (`weights_only`) and only from our own work folder.
     """
     from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
@@ -45,21 +45,19 @@ def checkpoint_callback(trainer: "Trainer") -> "TrainerCallback":
         ) -> None:
             control.should_save &= state.global_step < state.max_steps
 
-        def on_save(
-            self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object
-        ) -> None:
+        def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object) -> None:
             assert args.output_dir is not None
             trainer.accelerator.wait_for_everyone()  # each process has files in it
             if state.is_world_process_zero:
-                write_text(Path(args.output_dir) / f"checkpoint-{state.global_step}" / _WHOLE, "")
+                write_text(Path(args.output_dir) / f"checkpoint-{state.global_step}" / _COMPLETE, "")
 
     return Checkpoints()
 
 
 def last_checkpoint(work: Path, main: bool) -> str | None:
-    """The last whole checkpoint in `work`, if there is one; the `main` process deletes those cut short."""
-    steps = [int(mark.parent.name.removeprefix("checkpoint-")) for mark in work.glob(f"checkpoint-*/{_WHOLE}")]
+    """The last complete checkpoint in `work`, if there is one; the `main` process deletes incomplete ones."""
+    steps = [int(mark.parent.name.removeprefix("checkpoint-")) for mark in work.glob(f"checkpoint-*/{_COMPLETE}")]
     for folder in work.glob("checkpoint-*") if main else ():
-        if not (folder / _WHOLE).exists():
+        if not (folder / _COMPLETE).exists():
             shutil.rmtree(folder)
     return str(work / f"checkpoint-{max(steps)}") if steps else None

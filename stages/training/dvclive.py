@@ -1,4 +1,4 @@
-"""DVCLive's metrics and plots of a training: what `dvc plots show` reads while it runs and after."""
+"""Writes the metrics of a training with DVCLive, for `dvc plots show`."""
 
 import os
 from pathlib import Path
@@ -8,16 +8,16 @@ if TYPE_CHECKING:
     from dvclive.live import Live
     from transformers import TrainerCallback
 
-_LEFT_OUT = ("step", "num_tokens")  # TRL counts the tokens from 0 again in a training that resumes
+_EXCLUDED = ("step", "num_tokens")  # TRL counts tokens from 0 again in a resumed training
 
 
 def live_callback(folder: Path) -> "TrainerCallback":
-    """Writes each logged step into `folder`: the last to `metrics.json`, all to `plots/metrics/<name>.tsv`.
-    The last step of a training is logged too, whatever its number.
+    """Writes the logged steps to `folder`: all to `plots/metrics/<name>.tsv`, the last also to `metrics.json`.
 
-    Six significant digits and no times: the same training gives the same bytes. A training that resumes first writes
-    the steps that its checkpoint knows, as DVC has deleted the folder. Nothing but these files is written or sent:
-    DVCLive's `next_step` and `end`, which tell git, VS Code and DVC Studio, are not called.
+    Also makes the trainer log its last step. Values have six significant digits and no times, so the same training
+    gives the same bytes. A resumed training first writes the steps in its checkpoint again, as DVC deletes the folder.
+    Nothing else is written or sent: DVCLive's `next_step` and `end`, which notify git, VS Code and DVC Studio, are not
+    called.
     """
     from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
@@ -28,7 +28,10 @@ def live_callback(folder: Path) -> "TrainerCallback":
             self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object
         ) -> None:
             if state.is_world_process_zero:
-                self.live = _open(folder)
+                os.environ["DVC_STUDIO_OFFLINE"] = "true"  # otherwise opening posts to DVC Studio if a token is set
+                from dvclive.live import Live
+
+                self.live = Live(str(folder), save_dvc_exp=False, dvcyaml=None, report=None)
                 for entry in state.log_history:
                     _write(self.live, entry)
 
@@ -44,18 +47,11 @@ def live_callback(folder: Path) -> "TrainerCallback":
     return Writer()
 
 
-def _open(folder: Path) -> "Live":
-    os.environ["DVC_STUDIO_OFFLINE"] = "true"  # opening would post to Studio where a token is set
-    from dvclive.live import Live
-
-    return Live(str(folder), save_dvc_exp=False, dvcyaml=None, report=None)
-
-
 def _write(live: "Live", entry: dict[str, float]) -> None:
-    if "loss" not in entry:  # the last entry sums the run up, with its time
+    if "loss" not in entry:  # the last entry is a summary with run times
         return
     live.step = int(entry["step"])
-    for name, value in sorted(entry.items()):  # those of a checkpoint are sorted
-        if name not in _LEFT_OUT:
+    for name, value in sorted(entry.items()):  # as in a checkpoint
+        if name not in _EXCLUDED:
             live.log_metric(name, float(f"{value:.6g}"))
     live.make_summary()  # type: ignore[no-untyped-call]

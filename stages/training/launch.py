@@ -19,16 +19,15 @@ _CONFIG = "SENSE_ACCELERATE"
 
 
 def launch(stage: str) -> None:
-    """Replaces this process by `accelerate launch` of `stages.<stage>`, where SENSE_ACCELERATE names its config file.
+    """Replaces this process by `accelerate launch` of `stages.<stage>` if SENSE_ACCELERATE names a config file.
 
-    Where and how fast a model trains is no param, so it is an environment variable. Without it one process trains, on
-    one GPU where there are more. Raises UserError where the file is no config of accelerate's, or what it asks for is
-    not installed.
+    This is an environment variable, as where and how fast a model trains is no param. Without it, one process trains,
+    on one GPU at most. Raises UserError if the file is no config of accelerate, or needs what is not installed.
     """
-    file = os.environ.pop(_CONFIG, None)  # what is launched must not launch again
+    file = os.environ.pop(_CONFIG, None)  # the launched processes must not launch again
     if not file:
         if "LOCAL_RANK" not in os.environ:
-            os.environ.setdefault("CUDA_VISIBLE_DEVICES", "0")  # the trainer would split each batch over all it sees
+            os.environ.setdefault("CUDA_VISIBLE_DEVICES", "0")  # the trainer would split batches over all GPUs
         return
     if not Path(file).is_file():
         raise UserError(f"{_CONFIG} is {file}, which does not exist; name a file such as models/accelerate/fsdp.yaml")
@@ -37,7 +36,7 @@ def launch(stage: str) -> None:
     except UserError as error:
         raise UserError(f"{_CONFIG} is {file}, and {error}") from None
     if "distributed_type" not in config:
-        raise UserError(f"{_CONFIG} is {file}, which tells no `distributed_type`; compare models/accelerate/fsdp.yaml")
+        raise UserError(f"{_CONFIG} is {file}, which has no `distributed_type`; compare models/accelerate/fsdp.yaml")
     if "deepspeed_config" in config and find_spec("deepspeed") is None:
         raise UserError(f"{_CONFIG} is {file}, which needs DeepSpeed; install it with `pip install '.[deepspeed]'`")
     command = [__name__, "--config_file", file, "-m", f"stages.{stage}", *sys.argv[1:]]
@@ -45,8 +44,10 @@ def launch(stage: str) -> None:
 
 
 def main() -> None:
-    """`accelerate launch` with the arguments of this process. A mistake of the user's, which the stage has told, ends
-    it with status 2 and without accelerate's traceback."""
+    """Runs `accelerate launch` with the arguments of this process.
+
+    If the launched stage ends with a user's mistake, which it has printed, exits with status 2 and no traceback.
+    """
     from accelerate.commands.launch import launch_command, launch_command_parser
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 
@@ -57,48 +58,50 @@ def main() -> None:
         if status != 2:
             raise
         sys.exit(2)
-    except ValueError as error:  # all else runs in processes of its own
+    except ValueError as error:  # the stage runs in other processes, so this is about the config
         raise UserError(f"accelerate refuses the config that {_CONFIG} names: {error}") from None
 
 
-def main_process() -> bool:
-    """Whether this process writes: the only one, or the first of several."""
-    return bool(_state().is_main_process)
+def is_main_process() -> bool:
+    """Whether this process writes the outputs: it is the only one, or the first of several."""
+    return bool(_partial_state().is_main_process)
 
 
 def main_process_first() -> AbstractContextManager[None]:
-    """What stands under it runs in the main process, then in the others. To be called first: it also sees to it that
-    a process that fails lets go of the others."""
-    atexit.register(_let_go)
-    first: AbstractContextManager[None] = _state().main_process_first()
+    """A context that the main process runs first, then the others.
+
+    Call this before any other distributed work: it also makes a process that fails leave the process group.
+    """
+    atexit.register(_destroy_process_group)
+    first: AbstractContextManager[None] = _partial_state().main_process_first()
     return first
 
 
-def leave() -> None:
-    """Ends a process that trained beside others, once all have come this far; does nothing where there was one.
+def exit_worker() -> None:
+    """Ends one of several processes once all have reached this call; does nothing if there is only one.
 
-    At once, and not by Python's way out: a thread of gloo's that still asks for the interpreter while that is torn
-    down aborts the process (seen in 1 of 28 runs on busy cores, after all was done).
+    Skips Python's own shutdown: a gloo thread that needs the interpreter during shutdown aborts the process (seen in 1
+    of 28 runs on busy cores, after all work was done).
     """
     import torch
 
     if torch.distributed.is_initialized():
-        _state().wait_for_everyone()
+        _partial_state().wait_for_everyone()
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(0)
 
 
-def _state() -> "PartialState":
-    """accelerate's, of this process among the others; on a CPU it has to be told so."""
+def _partial_state() -> "PartialState":
+    """accelerate's state of this process among the others; it does not find out by itself that there is no GPU."""
     import torch
     from accelerate import PartialState
 
     return PartialState(cpu=not torch.cuda.is_available())
 
 
-def _let_go() -> None:
-    """A process that still has threads for the others at its end may be aborted by them."""
+def _destroy_process_group() -> None:
+    """The threads of a process group may abort a process that ends with them."""
     import torch
 
     if torch.distributed.is_initialized():

@@ -1,4 +1,4 @@
-"""Packed rows: several examples in one sequence, each seeing only itself."""
+"""Packing: several examples in one sequence, each of which attends only to itself."""
 
 from typing import TYPE_CHECKING, Any, cast
 
@@ -7,13 +7,13 @@ if TYPE_CHECKING:
     from trl import SFTTrainer
 
 
-def see_only_own_row(trainer: "SFTTrainer") -> None:
-    """Makes a trainer with packing use FlashAttention where it is installed, and else plain attention in the right way.
+def attend_within_examples(trainer: "SFTTrainer") -> None:
+    """Makes the tokens of packed examples attend to their own example alone.
 
-    FlashAttention reads TRL's batch, one long sequence, with the examples' bounds. Any other attention would hold a
-    mask of all its tokens by all its tokens. It gets a sequence a row and no padding mask: then transformers sees from
-    the positions, which start anew with each example, what may see what. An example's first token is no label, or the
-    last one of the example before it would have to predict it.
+    If FlashAttention is installed, it reads TRL's batch: one long sequence with the bounds of examples. Any other
+    attention would need a mask of all tokens by all tokens, so it gets one sequence a row and no padding mask:
+    transformers then derives the mask from the positions, which start anew with each example. The first token of an
+    example is no label, as the last token of the example before would have to predict it.
     """
     from transformers.utils.import_utils import is_flash_attn_2_available, is_flash_attn_3_available
     from trl.trainer.sft_trainer import DataCollatorForLanguageModeling
@@ -26,10 +26,10 @@ def see_only_own_row(trainer: "SFTTrainer") -> None:
         return
     padded = DataCollatorForLanguageModeling(collate.pad_token_id, return_position_ids=True)
 
-    def rows(examples: list[dict[str, Any]]) -> dict[str, Any]:
+    def collate_rows(examples: list[dict[str, Any]]) -> dict[str, Any]:
         batch: dict[str, Any] = padded(examples)
         del batch["attention_mask"]
         batch["labels"][batch["position_ids"] == 0] = -100
         return batch
 
-    trainer.data_collator = rows
+    trainer.data_collator = collate_rows

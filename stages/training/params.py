@@ -1,4 +1,4 @@
-"""The params that both trainings share."""
+"""The params of both trainings."""
 
 from typing import Literal
 
@@ -9,7 +9,7 @@ from stages.core.params import Params
 
 
 class LoraParams(Params):
-    """Low-rank adapters beside every linear layer but the LM head (Hu et al. 2021). `alpha`/`rank` scales them."""
+    """Low-rank adapters (Hu et al. 2021) for every linear layer but the LM head, scaled by `alpha`/`rank`."""
 
     rank: int = Field(gt=0, le=2**16)
     alpha: float = Field(gt=0, le=10**6)
@@ -17,10 +17,10 @@ class LoraParams(Params):
 
 
 class TrainingParams(Params):
-    """What `train_sft.<role>` and `train_dpo` have in common."""
+    """The params that `train_sft.<role>` and `train_dpo` have in common."""
 
     lora: LoraParams | None
-    seed: int = Field(ge=0, lt=2**32)  # numpy takes none above
+    seed: int = Field(ge=0, lt=2**32)  # numpy's limit
     epochs: float = Field(gt=0, le=10_000)
     batch_size: int = Field(gt=0, le=10**6)
     micro_batch: int | None = Field(gt=0, le=10**6)
@@ -33,8 +33,8 @@ class TrainingParams(Params):
 
     @field_validator("micro_batch")
     @classmethod
-    def _whole(cls, micro_batch: int | None, info: ValidationInfo) -> int | None:
-        batch_size = info.data.get("batch_size", 0)  # 0 where it is wrong itself
+    def _divides_batch(cls, micro_batch: int | None, info: ValidationInfo) -> int | None:
+        batch_size = info.data.get("batch_size", 0)  # 0 if it is invalid itself
         if micro_batch and batch_size % micro_batch:
             raise PydanticCustomError("micro_batch", f"give a number that divides `batch_size`, which is {batch_size}")
         return micro_batch

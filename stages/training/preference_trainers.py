@@ -1,4 +1,4 @@
-"""TRL's trainers for each objective of preference learning. The reference's log-probabilities are computed once."""
+"""TRL's trainers for the objectives of preference learning. The reference model scores each completion once."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -7,10 +7,10 @@ import polars as pl
 
 from stages.core.errors import UserError
 from stages.training.labels_only_head import score_labels_only
-from stages.training.lora import without_own_dropout
-from stages.training.objectives import Kto, Objective, paper_loss, trl_loss
+from stages.training.lora import disable_base_dropout
+from stages.training.objectives import Kto, Objective, paper_loss, trl_loss_arguments
 from stages.training.params import TrainingParams
-from stages.training.reference_logps import compare_with_start
+from stages.training.reference_logps import add_reference_logps
 from stages.training.trainer import trainer_settings
 
 if TYPE_CHECKING:
@@ -21,16 +21,18 @@ if TYPE_CHECKING:
 
 
 def preference_config(objective: Objective, params: TrainingParams, work: Path) -> "DPOConfig | KTOConfig":
-    """TRL's config of a training by `objective`; files lie in `work`. Raises UserError where `kto` would have micro
-    batches of one completion."""
+    """TRL's config for an `objective`, with checkpoints in `work`.
+
+    Raises UserError if `kto` would have micro batches of one completion.
+    """
     from trl import DPOConfig, KTOConfig
 
     settings = trainer_settings(params, work) | {
         "precompute_ref_log_probs": True,
-        "disable_dropout": False,  # it would disable the adapters' too: `without_own_dropout` does not
+        "disable_dropout": False,  # `disable_base_dropout` does, and keeps that of the adapters
     }
     if not isinstance(objective, Kto):
-        return DPOConfig(**settings, **trl_loss(objective), beta=objective.beta)
+        return DPOConfig(**settings, **trl_loss_arguments(objective), beta=objective.beta)
     if settings["per_device_train_batch_size"] < 2:
         raise UserError(
             "`kto` wants two completions or more that a process works on at once, and that is 1; raise "
@@ -43,29 +45,31 @@ def preference_trainer(
     model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase", pairs: pl.DataFrame, objective: Objective,
     config: "DPOConfig | KTOConfig",
 ) -> "DPOTrainer | KTOTrainer":
-    """The trainer of `model`, a peft model too, on the pairs. The reference is `model` as it is now, and is not kept.
+    """The trainer of `model`, with adapters or without, on the pairs. The reference model is `model` as it is now.
 
-    Objectives without a reference have its log-probabilities too: for what is logged. Raises UserError where `kto` has
-    a single question.
+    The reference model is not kept; its log-probabilities are computed for every objective, as they are logged. Raises
+    UserError if `kto` has a single question.
     """
     from trl import DPOConfig
 
-    without_own_dropout(model)
+    disable_base_dropout(model)
     if isinstance(config, DPOConfig):
         trainer: DPOTrainer | KTOTrainer = _pair_trainer(model, tokenizer, pairs, objective, config)
-        compare_with_start(trainer, ("ref_chosen_logps", "ref_rejected_logps"))
+        add_reference_logps(trainer, ("ref_chosen_logps", "ref_rejected_logps"))
     else:
-        trainer = _kto_trainer(model, tokenizer, completions(pairs), config)
-        compare_with_start(trainer, ("ref_logps", "ref_KL_logps"))
+        trainer = _kto_trainer(model, tokenizer, unpaired_completions(pairs), config)
+        add_reference_logps(trainer, ("ref_logps", "ref_KL_logps"))
     if "ref" in getattr(model, "peft_config", {}):
-        model.delete_adapter("ref")  # TRL's copy of the adapters: without them the model is the reference
+        model.delete_adapter("ref")  # TRL's copy of the adapters: the model without adapters is the reference
     score_labels_only(model)
     return trainer
 
 
-def completions(pairs: pl.DataFrame) -> pl.DataFrame:
-    """The distinct completions of each question in the pairs with their `label`, true where chosen. Those of a like
-    length stand together."""
+def unpaired_completions(pairs: pl.DataFrame) -> pl.DataFrame:
+    """The distinct completions of each question, sorted by length.
+
+    Columns: question_id, prompt, completion, and label, which is true for chosen.
+    """
     sides = [
         pairs.select("question_id", "prompt", completion=side, label=pl.lit(side == "chosen"))
         for side in ("chosen", "rejected")
@@ -74,17 +78,17 @@ def completions(pairs: pl.DataFrame) -> pl.DataFrame:
     return pl.concat(sides).unique().sort(length, "question_id", "label", "completion")
 
 
-def of_other_questions(questions: list[str]) -> list[int]:
-    """For each row the next one, after the last the first, that is of another question. There must be two questions."""
+def next_other_questions(questions: list[str]) -> list[int]:
+    """For each row, the next row with another question, going on at the start. Needs two questions or more."""
     count = len(questions)
     return [
-        next(at % count for at in range(row + 1, row + count) if questions[at % count] != questions[row])
+        next(other % count for other in range(row + 1, row + count) if questions[other % count] != questions[row])
         for row in range(count)
     ]
 
 
 def row_lengths(trainer: "DPOTrainer | KTOTrainer") -> list[int]:
-    """The tokens of each row of the trainer's data; of a pair, those of its longer side."""
+    """The tokens of each row of the trainer's dataset; of the longer side, if it has pairs."""
     data: Any = trainer.train_dataset
     sides = ("completion_ids",) if "completion_ids" in data[0] else ("chosen_ids", "rejected_ids")
     return [len(row["prompt_ids"]) + max(len(row[side]) for side in sides) for row in data]
@@ -100,20 +104,20 @@ def _pair_trainer(
 
     class PairTrainer(DPOTrainer):
         def _precompute_ref_logps(self, dataset: "Dataset", *_: object) -> "Dataset":
-            return dataset  # `compare_with_start` does
+            return dataset  # `add_reference_logps` computes them
 
         def _compute_loss(self, model: Any, inputs: dict[str, Any], return_outputs: bool) -> "torch.Tensor":
-            seen = []
+            outputs = []
 
-            def watched(**given: Any) -> Any:
-                seen.append(model(**given))
-                return seen[0]
+            def record_output(**arguments: Any) -> Any:
+                outputs.append(model(**arguments))
+                return outputs[0]
 
-            trls = super()._compute_loss(watched, inputs, return_outputs)  # type: ignore[no-untyped-call]  # it logs too
-            logps = torch.stack(seen[0].log_probs.sum(dim=1).chunk(2))
-            starts = torch.stack((inputs["ref_chosen_logps"], inputs["ref_rejected_logps"]))
+            loss = super()._compute_loss(record_output, inputs, return_outputs)  # type: ignore[no-untyped-call]  # it also logs
+            logps = torch.stack(outputs[0].log_probs.sum(dim=1).chunk(2))
+            reference_logps = torch.stack((inputs["ref_chosen_logps"], inputs["ref_rejected_logps"]))
             tokens = torch.stack(inputs["completion_mask"].sum(dim=1).chunk(2))
-            return paper_loss(objective, trls, logps, starts, tokens)
+            return paper_loss(objective, loss, logps, reference_logps, tokens)
 
     length = pl.col("prompt").str.len_chars() + pl.max_horizontal(pl.col("chosen", "rejected").str.len_chars())
     rows = pairs.sort(length, maintain_order=True).select("prompt", "chosen", "rejected")
@@ -130,23 +134,23 @@ def _kto_trainer(
 
     if rows["question_id"].n_unique() < 2:
         raise UserError("the pairs are all of one question; `kto` compares with completions of others: add questions")
-    others = of_other_questions(rows["question_id"].to_list())
+    others = next_other_questions(rows["question_id"].to_list())
 
     class UnpairedTrainer(KTOTrainer):
         def _precompute_ref_logps(self, dataset: "Dataset", *_: object) -> "Dataset":
-            return dataset  # `compare_with_start` does
+            return dataset  # `add_reference_logps` computes them
 
-        def _prepare_dataset(self, *given: Any) -> "Dataset":
-            # TRL takes the completion of the row before in the micro batch, which may be of the same question, and ties
-            # the rows to one order of batches.
-            data = super()._prepare_dataset(*given)
+        def _prepare_dataset(self, *args: Any) -> "Dataset":
+            # TRL takes the completion of the row before in the micro batch: it may belong to the same question, and
+            # depends on the order of batches.
+            data = super()._prepare_dataset(*args)
             ids = data["completion_ids"]
             data = data.remove_columns("KL_completion_ids")
             return data.add_column("KL_completion_ids", [ids[other] for other in others])
 
-        # z is the mean of a whole step. TRL's is that of a micro batch, so another `micro_batch` were another loss.
-        def get_batch_samples(self, *given: Any) -> Any:
-            batches, count = super().get_batch_samples(*given)
+        # z is the mean over a whole step. TRL's is that of a micro batch, so the loss would depend on `micro_batch`.
+        def get_batch_samples(self, *args: Any) -> Any:
+            batches, count = super().get_batch_samples(*args)
             self.model_wrapped.train()
             score: Any = super()._compute_kl_logps
             with self.compute_loss_context_manager():
@@ -159,7 +163,7 @@ def _kto_trainer(
 
         def _compute_loss(self, model: Any, inputs: dict[str, Any], return_outputs: bool) -> Any:
             inputs = inputs | {"ref_KL_logps": torch.zeros(())}
-            return super()._compute_loss(model, inputs, return_outputs)  # type: ignore[no-untyped-call]  # TRL's
+            return super()._compute_loss(model, inputs, return_outputs)  # type: ignore[no-untyped-call]
 
     data = Dataset.from_dict(rows.select("prompt", "completion", "label").to_dict(as_series=False))
     return UnpairedTrainer(model, args=config, train_dataset=data, processing_class=tokenizer)

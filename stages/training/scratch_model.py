@@ -1,4 +1,4 @@
-"""The base model `scratch`: a small Llama with a tokenizer trained on the SFT set; needs no GPU and no network."""
+"""The base model `scratch`: a small Llama, and a tokenizer trained on the SFT set. Needs no GPU and no network."""
 
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
@@ -7,15 +7,15 @@ if TYPE_CHECKING:
     from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
 _PAD, _END, _UNKNOWN = "<pad>", "<end>", "<unk>"
-_WORD, _START = "[A-Za-z0-9]", "▁"  # a character of a word; the mark that starts one
+_WORD, _START = "[A-Za-z0-9]", "▁"  # a character of a word; the mark at the start of a word
 
 
 def train_tokenizer(texts: Iterable[str], vocab_size: int, max_length: int) -> "PreTrainedTokenizerFast":
-    """A BPE tokenizer in which a word is the same tokens wherever it stands, so that names and values can be copied.
+    """Trains a BPE tokenizer that splits a word into the same tokens everywhere, so that a model can copy it.
 
-    Words are runs of ASCII letters and digits. What stands between two words (` = '`, `, `, `_`) is a token of its own,
-    and a single space between two words is no token: decoding puts it back. Decoding an encoded text gives the same
-    text, but for `▁` and for characters that are neither printable ASCII nor in `texts`: those are unknown.
+    Words are runs of ASCII letters and digits. The text between two words (` = '`, `, `, `_`) is tokenized separately;
+    a single space there is no token, and decoding restores it. Decoding an encoded text gives the same text, except for
+    `▁` and for unknown characters: those that are neither printable ASCII nor in `texts`.
     """
     from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
     from transformers import PreTrainedTokenizerFast
@@ -29,7 +29,7 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int, max_length: int) -> "
     tokenizer.decoder = decoders.Sequence([
         decoders.Fuse(), decoders.Replace(Regex(f"(?<={_WORD}){_START}"), " "), decoders.Replace(_START, ""),
     ])
-    # Not `continuing_subword_prefix`: with it the trainer numbers the characters in another order in each run.
+    # Without `continuing_subword_prefix`: with it, each run numbers the characters in another order.
     trainer = trainers.BpeTrainer(
         vocab_size=vocab_size,
         special_tokens=[_PAD, _END, _UNKNOWN],
@@ -46,11 +46,14 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int, max_length: int) -> "
 def new_model(
     tokenizer: "PreTrainedTokenizerFast", hidden_size: int, layers: int, heads: int, seed: int
 ) -> "LlamaForCausalLM":
-    """A Llama with tied embeddings and weights drawn from `seed`; its feed-forward is three times `hidden_size` wide.
+    """A Llama with tied embeddings, a feed-forward width of 3 `hidden_size`, and weights drawn from `seed`.
 
-    Text-to-SQL is mostly copying names and values, which a small model learns late. So attention starts out able to:
-    see `_start_copying`. The other weights have standard deviation 1/√hidden_size, not the 0.02 of wide models.
+    Text-to-SQL is mostly copying names and values, which a small model learns late, so attention is initialised to copy
+    (mimetic initialisation, Trockman and Kolter 2023): query and key weights are equal, so that a token attends to
+    tokens like itself, and output weights invert the value weights, so that it predicts the tokens it attends to. The
+    other weights have standard deviation 1/√hidden_size, not the 0.02 of wide models.
     """
+    import torch
     from transformers import LlamaConfig, LlamaForCausalLM, set_seed
 
     config = LlamaConfig(
@@ -69,18 +72,10 @@ def new_model(
     )
     set_seed(seed)
     model = LlamaForCausalLM(config)
-    _start_copying(model)
-    return model
-
-
-def _start_copying(model: "LlamaForCausalLM") -> None:
-    """Mimetic initialisation (Trockman and Kolter 2023): equal query and key weights, so that a token attends to tokens
-    like itself, and output weights that undo the value weights, so that it predicts what it attends to."""
-    import torch
-
     for layer in model.model.layers:
         attention = layer.self_attn
         torch.nn.init.orthogonal_(attention.v_proj.weight)
         with torch.no_grad():
             attention.o_proj.weight.copy_(attention.v_proj.weight.T)
             attention.k_proj.weight.copy_(attention.q_proj.weight)
+    return model

@@ -1,1 +1,1 @@
-"""Runs Great Expectations suites."""
+"""Holds tables to their Great Expectations suites."""

@@ -1,4 +1,4 @@
-"""A dataset's contract: its Great Expectations suite, and which rows of a table break it."""
+"""Reads a dataset's Great Expectations suite, and finds the expectations that a table fails and the rows that fail."""
 
 import os
 from collections import Counter
@@ -14,11 +14,10 @@ from stages.core.files import parse_json
 
 if TYPE_CHECKING:
     import pandas as pd
-    import pyarrow as pa
     from great_expectations.core import ExpectationValidationResult
     from great_expectations.expectations.expectation import Expectation
 
-os.environ["GX_ANALYTICS_ENABLED"] = "false"  # read when Great Expectations is imported, which the functions below do
+os.environ["GX_ANALYTICS_ENABLED"] = "false"  # must be set before the functions below import Great Expectations
 
 Suite = list[dict[str, Any]]
 """The expectations of a suite file, each `{type, kwargs, meta}`."""
@@ -26,18 +25,19 @@ Suite = list[dict[str, Any]]
 
 @dataclass(frozen=True)
 class Failure:
-    """One expectation that a table breaks; `rows` are positions in the table, none where it is about whole columns."""
+    """An expectation that a table fails. `rows`: positions in the table, none if the expectation is about whole columns
+    or the table; `observed`: what is there instead, for an expectation without rows."""
 
     id: str
     type: str
     columns: tuple[str, ...]
     rows: tuple[int, ...]
-    found: str
+    observed: str
     notes: str
 
 
 def read_suite(path: Path) -> Suite:
-    """The expectations of a suite file. Raises UserError, a sentence for each thing in it that is no expectation."""
+    """Reads the expectations of a suite file. Raises UserError with a sentence for each invalid expectation."""
     try:
         content = parse_json(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -47,17 +47,20 @@ def read_suite(path: Path) -> Suite:
     expectations = content.get("expectations") if isinstance(content, dict) else None
     if not isinstance(expectations, list) or not expectations:
         raise UserError(f"{path} holds no list of `expectations`; restore it from the last commit")
-    wrong = [f"{path}: expectation {at} {what}" for at, one in enumerate(expectations) if (what := _malformed(one))]
-    if wrong:
-        raise UserError(*wrong)
+    errors = [
+        f"{path}: expectation {position} {problem}"
+        for position, expectation in enumerate(expectations) if (problem := _problem(expectation))
+    ]  # fmt: skip
+    if errors:
+        raise UserError(*errors)
     ids = Counter(expectation["meta"]["id"] for expectation in expectations)
     if repeated := [name for name, count in ids.items() if count > 1]:
         raise UserError(*(f"{path}: several expectations have the id `{name}`; rename one" for name in repeated))
     return expectations
 
 
-def _malformed(expectation: object) -> str | None:
-    """What is wrong with one entry of a suite file. Great Expectations itself would skip an unknown type in silence."""
+def _problem(expectation: object) -> str | None:
+    """Returns what is wrong with an entry of a suite file. Great Expectations would ignore an unknown type silently."""
     if not isinstance(expectation, dict) or set(expectation) != {"type", "kwargs", "meta"}:
         return f"is {short(expectation)}; give it `type`, `kwargs` and `meta`, and nothing else"
     kind, kwargs, meta = expectation["type"], expectation["kwargs"], expectation["meta"]
@@ -67,19 +70,14 @@ def _malformed(expectation: object) -> str | None:
         return f"({kind}) has meta {short(meta)}; give it an `id` and `notes`, both text"
     if not isinstance(kwargs, dict):
         return f"`{meta['id']}` ({kind}) has kwargs {short(kwargs)}; give an object, which may be empty"
-    return _refused(expectation)
-
-
-def _refused(expectation: Mapping[str, Any]) -> str | None:
     from great_expectations.exceptions.exceptions import ExpectationNotFoundError
 
-    name = f"`{expectation['meta']['id']}`"
     try:
         _build(expectation)
     except ExpectationNotFoundError:
-        return f"{name} has the type {expectation['type']!r}, which Great Expectations does not know; correct its name"
+        return f"`{meta['id']}` has the type {kind!r}, which Great Expectations does not know; correct its name"
     except (ValueError, TypeError) as error:
-        return f"{name} has wrong kwargs ({' '.join(str(error).split())}); correct them"
+        return f"`{meta['id']}` has wrong kwargs ({' '.join(str(error).split())}); correct them"
     return None
 
 
@@ -89,12 +87,10 @@ def _build(expectation: Mapping[str, Any]) -> "Expectation":
     return ExpectationConfiguration(**expectation).to_domain_obj()
 
 
-def broken(frame: pl.DataFrame, suite: Suite, parameters: Mapping[str, Sequence[str]]) -> list[Failure]:
-    """The expectations that `frame` breaks, in the order of the suite; `parameters` are the suite's `$PARAMETER`s.
-
-    In three steps, each only if the one before holds: the table as a whole, the types of its columns, its rows. A
-    check of rows says nothing where a column is missing or of another type.
-    """
+def failed_expectations(frame: pl.DataFrame, suite: Suite, parameters: Mapping[str, Sequence[str]]) -> list[Failure]:
+    """Returns the expectations that `frame` fails, in the order of the suite. `parameters`: of its `$PARAMETER`s. There
+    are three steps, each run only if the one before passes: the table as a whole, the types of its columns, its rows. A
+    check of rows is meaningless if a column is missing or has another type."""
     import great_expectations as gx
 
     context = gx.get_context(mode="ephemeral")
@@ -102,12 +98,12 @@ def broken(frame: pl.DataFrame, suite: Suite, parameters: Mapping[str, Sequence[
     asset = context.data_sources.add_pandas("table").add_dataframe_asset("table")
     batch = asset.add_batch_definition_whole_dataframe("table").get_batch({"dataframe": _to_pandas(frame)})
     for step in (0, 1, 2):
-        chosen = [expectation for expectation in suite if _step(expectation["type"]) == step]
-        held = gx.ExpectationSuite(name="table", expectations=[_build(expectation) for expectation in chosen])
-        results = batch.validate(held, result_format="COMPLETE", expectation_parameters=dict(parameters)).results
+        expectations = [expectation for expectation in suite if _step(expectation["type"]) == step]
+        gx_suite = gx.ExpectationSuite(name="table", expectations=list(map(_build, expectations)))
+        results = batch.validate(gx_suite, result_format="COMPLETE", expectation_parameters=dict(parameters)).results
         failures = {failure.id: failure for failure in (_failure(result) for result in results if not result.success)}
         if failures:
-            return [failures[name] for one in chosen if (name := one["meta"]["id"]) in failures]
+            return [failures[name] for expectation in expectations if (name := expectation["meta"]["id"]) in failures]
     return []
 
 
@@ -119,32 +115,27 @@ def _to_pandas(frame: pl.DataFrame) -> "pd.DataFrame":
     import pandas as pd
     import pyarrow as pa
 
-    # Integers with NULLs stay integers; any other type keeps its own name, so that none passes for another.
-    known = {pa.int64(): pd.Int64Dtype(), pa.large_string(): pd.StringDtype(), pa.float64(): None}
-
-    def pandas_type(arrow: "pa.DataType") -> Any:
-        return known[arrow] if arrow in known else pd.ArrowDtype(arrow)
-
-    return frame.to_pandas(types_mapper=pandas_type)
+    # Integers with NULLs stay integers. Any other type keeps its own name, so that it is not mistaken for another.
+    types = {pa.int64(): pd.Int64Dtype(), pa.large_string(): pd.StringDtype(), pa.float64(): None}
+    return frame.to_pandas(types_mapper=lambda arrow: types[arrow] if arrow in types else pd.ArrowDtype(arrow))
 
 
 def _failure(result: "ExpectationValidationResult") -> Failure:
     config = result.expectation_config
-    assert config is not None
+    assert config is not None and config.meta is not None
     columns = config.kwargs.get("column_list") or [
         config.kwargs[name] for name in ("column", "column_A", "column_B") if name in config.kwargs
     ]
     rows = result.result.get("unexpected_index_list") or []
     meta = config.meta
-    assert meta is not None
-    return Failure(meta["id"], config.type, tuple(columns), tuple(rows), _found(result), meta["notes"])
+    return Failure(meta["id"], config.type, tuple(columns), tuple(rows), _observed(result), meta["notes"])
 
 
-def _found(result: "ExpectationValidationResult") -> str:
-    """What stands in the table, for an expectation that names no rows."""
-    raised = [info["exception_message"] for info in (result.exception_info or {}).values() if isinstance(info, dict)]
-    if raised:
-        return f"it could not be checked: {raised[0]}"
+def _observed(result: "ExpectationValidationResult") -> str:
+    """What the table holds, for an expectation that names no rows."""
+    messages = [info["exception_message"] for info in (result.exception_info or {}).values() if isinstance(info, dict)]
+    if messages:
+        return f"it could not be checked: {messages[0]}"
     differences = result.result.get("details", {}).get("mismatched", {})
-    told = [f"{kind}: {', '.join(names)}" for kind, names in differences.items()]
-    return "; ".join(told) or f"found {result.result.get('observed_value')}"
+    parts = [f"{kind}: {', '.join(names)}" for kind, names in differences.items()]
+    return "; ".join(parts) or f"found {result.result.get('observed_value')}"

@@ -8,40 +8,40 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stages.audit.question_checks import Asked, doubles, question_findings, words
+from stages.audit.question_checks import AuditedQuestion, doubles, question_findings, words
 from stages.datasets.verdicts import Verdict
-from stages.execution.judge import Outcome, judge
+from stages.execution.judge import judge
+from stages.execution.records import Budget, GoldQuestion, Item, Outcome, Rules
 from stages.execution.sandbox import Database
-from stages.execution.worker import Budget, Item, Question, Rules
 from stages.execution.worker_pool import local
 from tests import FIXTURES
 from tests.execution.world import LIMITS, make_database
 
 CASE = json.loads((FIXTURES / "gold" / "questions.json").read_text(encoding="utf-8"))
 RULES = Rules("strict", Budget(1_000_000, 1), LIMITS)
-GOLD = Question("music.sqlite", "SELECT 1", "ok", 9)
-ONE = Asked("a/train/0000", "a-train", "train", "music", "Which?", "", "", GOLD)
+GOLD = GoldQuestion("music.sqlite", "SELECT 1", "ok", 9)
+ONE = AuditedQuestion("a/train/0000", "a-train", "train", "music", "Which?", "", "", GOLD)
 
 
 @pytest.fixture
-def asked(tmp_path: Path) -> list[Asked]:
+def asked(tmp_path: Path) -> list[AuditedQuestion]:
     paths = {db_id: make_database(tmp_path, db_id) for db_id in ("music", "other")}
     made = []
     for number, (source, split, db_id, question, sql, others) in enumerate(CASE["rows"]):
         gold = Database(paths[db_id]).execute(sql, 1_000_000, LIMITS)
-        judged = Question(str(paths[db_id]), sql, gold.status, gold.steps)
+        judged = GoldQuestion(str(paths[db_id]), sql, gold.status, gold.steps)
         name, told = f"{source}/{split}/{number:04}", json.dumps(others) if others else ""
-        made.append(Asked(name, f"{source}-{split}", split, db_id, question, "", told, judged))
+        made.append(AuditedQuestion(name, f"{source}-{split}", split, db_id, question, "", told, judged))
     return sorted(made, key=lambda one: one.question_id)
 
 
 def test_the_same_words_with_another_evidence_are_another_question() -> None:
-    other = replace(ONE, question_id="a/train/0001", judged=Question("music.sqlite", "SELECT 2", "ok", 9))
+    other = replace(ONE, question_id="a/train/0001", judged=GoldQuestion("music.sqlite", "SELECT 2", "ok", 9))
     assert doubles([ONE, other]) == [[ONE, other]]
     assert doubles([ONE, replace(other, evidence="oldest means born first")]) == []
 
 
-def test_doubles_versions_and_leaks_are_found_with_their_evidence_and_counted(asked: list[Asked]) -> None:
+def test_doubles_versions_and_leaks_are_found_with_their_evidence_and_counted(asked: list[AuditedQuestion]) -> None:
     findings, counts = question_findings(asked, lambda items: judge(items, RULES, local(1)))
     assert {str(int(name[-4:])): found for name, found in findings.items() if found} == CASE["findings"]
     assert counts == CASE["counts"]

@@ -4,7 +4,8 @@ from html import unescape
 import polars as pl
 
 from stages.audit.report import MEANINGS, MOST_SHOWN, page_of, summary_of
-from stages.core.tables import COLUMNS
+from stages.datasets.gold import GOLD
+from stages.datasets.questions import QUESTIONS
 from stages.datasets.verdicts import GOLD_FLAGS, GOLD_VERDICTS
 
 HOSTILE = "<script>alert('1')</script> \" onload=x & </pre> {{ 7 * 7 }}"
@@ -29,7 +30,7 @@ def tables(flags: list[str], verdicts: list[str] | None = None, text: str = "x")
         findings = json.dumps(dict.fromkeys(flag.split(","), f"told {text}")) if flag else ""
         error = None if verdict == "ok" else f"failed {text}"
         gold.append({"question_id": name, "verdict": verdict, "error": error, "flags": flag, "findings": findings})
-    return pl.DataFrame(questions, schema=COLUMNS["questions"]), pl.DataFrame(gold, schema=COLUMNS["gold"])
+    return pl.DataFrame(questions, schema=QUESTIONS.columns), pl.DataFrame(gold, schema=GOLD.columns)
 
 
 def test_verdicts_and_flags_are_counted_in_all_and_for_each_set() -> None:

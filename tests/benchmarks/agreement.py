@@ -29,9 +29,9 @@ import apsw
 from stages.core.files import write_json, write_text
 from stages.databases.paths import database_path
 from stages.execution.comparison import CONTRACTS, Contract, Result
-from stages.execution.judge import Outcome, judge
+from stages.execution.judge import judge
+from stages.execution.records import Budget, GoldQuestion, Item, Outcome, Rules
 from stages.execution.sandbox import Limits
-from stages.execution.worker import Budget, Item, Question, Rules
 from stages.execution.worker_pool import local, usable_cpus, worker_count
 from stages.predictions.gold_files import read_gold
 from stages.predictions.prediction_files import read_predictions
@@ -92,7 +92,7 @@ def labelled(benchmark: Benchmark, real: Path = REAL) -> list[Labelled]:
             if (label == "-") == path.is_file() or label not in "01-":
                 raise ValueError(f"{file.name}, line {index + 1}: the label {label} does not fit {path.name}")
             if label != "-":
-                question = Question(str(path), golds[index].sql)
+                question = GoldQuestion(str(path), golds[index].sql)
                 found.append(Labelled(file.stem, index, golds[index].db_id, label == "1", (question, sql)))
     return found
 
@@ -143,7 +143,7 @@ class Peer:
     """A contract over results of Python's own sqlite3, each query run to its end, as the official evaluators do it."""
 
     contract: Contract
-    question: Question
+    question: GoldQuestion
 
     def label(self, sql: str) -> bool:
         """Whether the prediction matches; one that fails does not."""

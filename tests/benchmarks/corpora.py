@@ -6,24 +6,29 @@ count. Beside them, in the same turns: Python's own sqlite3 executing every gold
 largest memory of a process and of its largest child.
 """
 
-import json
 import shutil
 import sys
+from contextlib import chdir
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, cast
 
-from ruamel.yaml import YAML
-
+from stages.core.files import read_json
+from stages.core.layout import RAW, report_file
 from stages.core.params import read_sections
 from stages.core.receipts import write_receipt
-from stages.core.tables import read_table
+from stages.core.tables import Dataset, read_dataset
 from stages.databases.paths import database_path
+from stages.datasets.gold import GOLD
+from stages.datasets.prompts import PROMPTS
+from stages.datasets.questions import QUESTIONS
+from stages.datasets.sft import SFT
 from stages.predictions.gold_files import read_gold
 from tests import ROOT
 from tests.benchmarks.speed import Took, plain, ran
 from tests.real import REAL
+from tests.workplace import write_params
 
 TURNS = 3
 STEPS = 50_000_000
@@ -31,54 +36,47 @@ SPIDER = REAL / "spider"
 WHOLE = {"share": 1.0, "limit": None}
 
 
-def prepare(folder: Path) -> None:
-    """Spider in `folder/raw`, and the params."""
-    shutil.copytree(SPIDER, folder / "raw" / "spider")
-    params: dict[str, Any] = dict(read_sections(ROOT / "params.yaml"))
+def prepare() -> None:
+    """Puts Spider into data/raw, and writes the params."""
+    shutil.copytree(SPIDER, RAW / "spider")
+    params = dict(read_sections(ROOT / "params.yaml"))
     sources = {"spider": {"train": WHOLE, "dev": WHOLE}}
     params["corpus"] = {"seed": 1, "allow_missing": True, "demo": None, "sources": sources}
-    params["prompts"] = {**params["prompts"], "style": "create_table"}
-    with (folder / "params.yaml").open("w") as file:
-        YAML().dump(params, file)
+    params["prompts"] = {**cast("dict[str, Any]", params["prompts"]), "style": "create_table"}
+    write_params(**params)
 
 
-def stage(folder: Path, name: str, made: str, reads: list[str], *more: str) -> Took:
-    """Runs a stage in `folder` as DVC does; what it made has a true receipt then."""
-    tables = [word for read in reads for word in (f"--{read}", f"{read}.parquet", f"--{read}-receipt", f"{read}.json")]
-    makes = [f"--{made}", f"{made}.parquet", "--report", "r.json"]
-    took = ran([sys.executable, "-m", f"stages.{name}", *tables, *makes, *more], folder)
-    table = folder / f"{made}.parquet"
-    write_receipt(folder / f"{made}.json", made, read_table(table, made).height, True, table)
+def stage(name: str, dataset: Dataset, *flags: str) -> Took:
+    """Runs a stage as DVC does; the dataset that it made has a true receipt then."""
+    took = ran([sys.executable, "-m", f"stages.{name}", *flags], Path())
+    write_receipt(dataset, read_dataset(dataset).height, True)
     return took
 
 
-def turn(folder: Path) -> dict[str, Took]:
+def turn() -> dict[str, Took]:
     """All stages once, and plain sqlite3 on the golds."""
-    shutil.rmtree(folder / "cache", ignore_errors=True)
-    databases = ("--databases", "databases")
+    shutil.rmtree("cache", ignore_errors=True)
     return {
-        "corpus": stage(folder, "corpus", "questions", [], "--raw", "raw", *databases),
-        "gold": stage(folder, "gold", "gold", ["questions"], *databases, "--page", "p.html", "--cache", "cache",
-                      "--workers", "2"),
-        "prompts": stage(folder, "prompts", "prompts", ["questions"], *databases),
-        "sft": stage(folder, "sft", "sft", ["questions", "gold", "prompts"]),
-        "sqlite3": plain(statements(folder), STEPS),
-    }  # fmt: skip
+        "corpus": stage("corpus", QUESTIONS),
+        "gold": stage("gold", GOLD, "--cache", "cache", "--workers", "2"),
+        "prompts": stage("prompts", PROMPTS),
+        "sft": stage("sft", SFT),
+        "sqlite3": plain(statements(), STEPS),
+    }
 
 
-def statements(folder: Path) -> list[tuple[str, str]]:
+def statements() -> list[tuple[str, str]]:
     """The database file and gold of every question of train and dev whose database is there, in the files' order."""
     golds = [gold for name in ("train_spider", "dev") for gold in read_gold(SPIDER / f"{name}.json")]
-    paths = [(database_path(folder / "raw" / "spider" / "database", gold.db_id), gold.sql) for gold in golds]
+    paths = [(database_path(RAW / "spider" / "database", gold.db_id), gold.sql) for gold in golds]
     return [(str(path), sql) for path, sql in paths if path.is_file()]
 
 
 def main() -> None:
-    with TemporaryDirectory() as made:
-        folder = Path(made)
-        prepare(folder)
-        turns = [turn(folder) for _ in range(TURNS)]
-        kept = json.loads((folder / "r.json").read_text())
+    with TemporaryDirectory() as folder, chdir(folder):
+        prepare()
+        turns = [turn() for _ in range(TURNS)]
+        kept = read_json(report_file("sft"))
     for name in turns[0]:
         walls = [one[name].wall for one in turns]
         memory = max(one[name].own_mb for one in turns), max(one[name].child_mb for one in turns)

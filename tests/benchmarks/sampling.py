@@ -27,7 +27,7 @@ from typing import Any
 import polars as pl
 
 from stages.cache.result_cache import Cache
-from stages.lm.completions import Ask, Decoding, Engine, sample_all
+from stages.lm.completions import Decoding, Engine, PromptedQuestion, sample_all
 from stages.sampling.transformers_engine import TransformersEngine
 from tests import ROOT
 from tests.benchmarks.speed import ran, said
@@ -39,12 +39,12 @@ QUESTIONS = {"weak": 128, "large": 32}
 FEW, MANY = 200, 2_000
 
 
-def first_asks(count: int) -> list[Ask]:
+def first_asks(count: int) -> list[PromptedQuestion]:
     """The first questions of split train."""
     questions = pl.scan_parquet(ROOT / "data" / "questions.parquet").filter(pl.col("split") == "train")
     prompts = pl.scan_parquet(ROOT / "data" / "prompts.parquet")
-    asked = prompts.join(questions.select("question_id"), on="question_id").sort("question_id").head(count)
-    return [Ask(*row) for row in asked.select("question_id", "db_id", "prompt").collect().rows()]
+    rows = prompts.join(questions.select("question_id"), on="question_id").sort("question_id").head(count)
+    return [PromptedQuestion(*row) for row in rows.select("question_id", "db_id", "prompt").collect().rows()]
 
 
 def save_large(folder: Path) -> Path:
@@ -64,37 +64,37 @@ def save_large(folder: Path) -> Path:
     return folder
 
 
-def of_engine(engine: Engine, asks: Sequence[Ask]) -> float:
+def of_engine(engine: Engine, asks: Sequence[PromptedQuestion]) -> float:
     """Tokens a second of ours."""
     begin = time.perf_counter()
     rows = engine.sample(asks, DECODING, 0, DECODING.n)
     return sum(sample.tokens or 0 for row in rows for sample in row) / (time.perf_counter() - begin)
 
 
-def of_generate(model: Any, tokenizer: Any, asks: Sequence[Ask]) -> float:
+def of_generate(model: Any, tokenizer: Any, asks: Sequence[PromptedQuestion]) -> float:
     """Tokens a second of `generate`; what it adds behind a sample's end does not count."""
     import torch
 
     begin = time.perf_counter()
-    batch = tokenizer([ask.prompt for ask in asks], return_tensors="pt", padding=True, padding_side="left")
+    batch = tokenizer([question.prompt for question in asks], return_tensors="pt", padding=True, padding_side="left")
     with torch.inference_mode():
         ids = model.generate(
             **batch.to(model.device), num_return_sequences=DECODING.n, do_sample=True, max_new_tokens=80, top_k=0
         )
-    made = ids[:, batch["input_ids"].shape[1] :]
-    before = (made == tokenizer.eos_token_id).cumsum(1) - (made == tokenizer.eos_token_id).long()
-    tokenizer.batch_decode(made, skip_special_tokens=True)
+    generated = ids[:, batch["input_ids"].shape[1] :]
+    before = (generated == tokenizer.eos_token_id).cumsum(1) - (generated == tokenizer.eos_token_id).long()
+    tokenizer.batch_decode(generated, skip_special_tokens=True)
     return int((before == 0).sum()) / (time.perf_counter() - begin)
 
 
-def of_vllm(model: Any, asks: Sequence[Ask]) -> float:
+def of_vllm(model: Any, asks: Sequence[PromptedQuestion]) -> float:
     """Tokens a second of vLLM, without seeds: its CPU build does not take them where it reads a prompt in pieces."""
     from vllm import SamplingParams
 
     begin = time.perf_counter()
     setting = SamplingParams(n=DECODING.n, max_tokens=DECODING.max_tokens)
-    outputs = model.generate([ask.prompt for ask in asks], setting, use_tqdm=False)
-    return sum(len(one.token_ids) for output in outputs for one in output.outputs) / (time.perf_counter() - begin)
+    outputs = model.generate([question.prompt for question in asks], setting, use_tqdm=False)
+    return sum(len(sample.token_ids) for output in outputs for sample in output.outputs) / (time.perf_counter() - begin)
 
 
 def part_of(folder: Path, questions: int, turns: int, vllm: bool) -> str:
@@ -153,8 +153,8 @@ def main() -> None:
     parser.add_argument("--turns", type=int, default=3, help="how often each side is measured (3)")
     parser.add_argument("--vllm", action="store_true", help="measure vLLM too")
     args = parser.parse_args()
-    if wrong := [part for part in args.parts if part not in PARTS]:
-        parser.error(f"{', '.join(wrong)}: there is no such part; choose from {', '.join(PARTS)}")
+    if unknown := [part for part in args.parts if part not in PARTS]:
+        parser.error(f"{', '.join(unknown)}: there is no such part; choose from {', '.join(PARTS)}")
     print(f"load of the machine before: {os.getloadavg()[0]:.1f} on {os.cpu_count()} processors", flush=True)
     for part in args.parts or PARTS:
         print(f"{part}: {PARTS[part](args.turns, args.vllm)}", flush=True)

@@ -36,7 +36,7 @@ import polars as pl
 
 from stages.databases.paths import database_path
 from stages.execution.judge import judge
-from stages.execution.worker import Item, Question, Rules
+from stages.execution.records import GoldQuestion, Item, Rules
 from stages.execution.worker_pool import local
 from stages.predictions.gold_files import Gold, read_gold
 from stages.predictions.prediction_files import read_predictions
@@ -77,7 +77,7 @@ def items_of(golds: Sequence[Gold], predicted: Iterable[Sequence[str]]) -> list[
     """What is judged: the predictions whose database is there."""
     paths = [database_path(DATABASES, gold.db_id) for gold in golds]
     questions = [
-        Question(str(path), gold.sql) if path.is_file() else None for gold, path in zip(golds, paths, strict=True)
+        GoldQuestion(str(path), gold.sql) if path.is_file() else None for gold, path in zip(golds, paths, strict=True)
     ]
     return [(question, sql) for sqls in predicted for question, sql in zip(questions, sqls, strict=True) if question]
 
@@ -203,7 +203,7 @@ def part_good(turns: int, folder: Path) -> str:
     items = items_of(golds, good)
     distinct = distinct_statements(items)
     databases = sorted({database for database, _ in distinct})[:WORKERS]
-    trivial = [(Question(database, "SELECT 1"), "SELECT 1") for database in databases]
+    trivial = [(GoldQuestion(database, "SELECT 1"), "SELECT 1") for database in databases]
     starts, ours, theirs = in_turn(
         turns, lambda: judged(trivial), lambda: judged(items), lambda: plain(distinct, STEPS)
     )

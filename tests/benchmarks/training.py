@@ -28,9 +28,10 @@ from stages.core.params import read_params
 from stages.lm.loading import load_model
 from stages.train_dpo import TrainDpoParams
 from stages.train_sft import TrainSftParams, sft_trainer
+from stages.training.objectives import Cdpo
 from stages.training.preference_trainers import preference_config, preference_trainer, row_lengths
 from stages.training.scratch_model import new_model
-from stages.training.trainer import fits, train, trainer_settings
+from stages.training.trainer import fits_max_length, train, trainer_settings
 from tests import ROOT
 from tests.benchmarks.speed import said
 
@@ -49,7 +50,7 @@ def rows_of(name: str, count: int, sides: list[str], max_length: int) -> tuple[p
     _, tokenizer = load_model(STRONG)
     rows = pl.read_parquet(ROOT / "data" / f"{name}.parquet")
     for side in sides:
-        rows = rows.filter(fits(rows["prompt"] + rows[side], tokenizer, max_length))
+        rows = rows.filter(fits_max_length(rows["prompt"] + rows[side], tokenizer, max_length))
     rows = rows.sample(count, seed=1, shuffle=True)
     texts = [prompt + text for side in sides for prompt, text in rows.select("prompt", side).rows()]
     return rows, sum(len(ids) + 1 for ids in tokenizer(texts)["input_ids"])
@@ -91,22 +92,24 @@ def start_of(params: TrainSftParams) -> tuple[Any, Any]:
     return new_model(tokenizer, size.hidden_size, size.layers, size.heads, params.seed), tokenizer  # type: ignore[arg-type]
 
 
-def our_cdpo(pairs: pl.DataFrame, params: TrainDpoParams, work: Path) -> tuple["Trainer", Callable[[], object]]:
+def our_cdpo(
+    pairs: pl.DataFrame, params: TrainDpoParams, cdpo: Cdpo, work: Path
+) -> tuple["Trainer", Callable[[], object]]:
     model, tokenizer = load_model(STRONG)
-    config = preference_config(params.cdpo, params, work)
-    trainer = preference_trainer(model, tokenizer, pairs, params.cdpo, config)
+    trainer = preference_trainer(model, tokenizer, pairs, cdpo, preference_config(cdpo, params, work))
     return trainer, lambda: train(trainer, row_lengths(trainer), work, work / "live")
 
 
-def trl_cdpo(pairs: pl.DataFrame, params: TrainDpoParams, work: Path) -> tuple["Trainer", Callable[[], object]]:
+def trl_cdpo(
+    pairs: pl.DataFrame, params: TrainDpoParams, cdpo: Cdpo, work: Path
+) -> tuple["Trainer", Callable[[], object]]:
     from datasets import Dataset
     from trl import DPOConfig, DPOTrainer
 
     model, tokenizer = load_model(STRONG)
-    epsilon = params.cdpo.epsilon
     config = DPOConfig(
-        **plain_settings(params, work), beta=params.cdpo.beta, label_smoothing=epsilon,
-        loss_type=["sigmoid", "robust"], loss_weights=[2 * (1 - epsilon), -(1 - 2 * epsilon)],
+        **plain_settings(params, work), beta=cdpo.beta, label_smoothing=cdpo.epsilon,
+        loss_type=["sigmoid", "robust"], loss_weights=[2 * (1 - cdpo.epsilon), -(1 - 2 * cdpo.epsilon)],
     )
     data = Dataset.from_dict(pairs.select("prompt", "chosen", "rejected").to_dict(as_series=False))
     trainer = DPOTrainer(model, load_model(STRONG)[0], args=config, train_dataset=data, processing_class=tokenizer)
@@ -145,8 +148,9 @@ def part_packing(turns: int) -> str:
 
 def part_cdpo(turns: int) -> str:
     params = read_params("train_dpo", TrainDpoParams, ROOT / "params.yaml").model_copy(update={"epochs": 1.0})
+    cdpo = read_params("objectives.cdpo", Cdpo, ROOT / "params.yaml")
     rows, tokens = rows_of("pairs", PAIRS, ["chosen", "rejected"], params.max_length)
-    sides = [lambda work: our_cdpo(rows, params, work), lambda work: trl_cdpo(rows, params, work)]
+    sides = [lambda work: our_cdpo(rows, params, cdpo, work), lambda work: trl_cdpo(rows, params, cdpo, work)]
     return compare(sides, tokens, turns)
 
 
@@ -158,8 +162,8 @@ def main() -> None:
     parser.add_argument("parts", nargs="*", metavar="part", help=f"of {', '.join(PARTS)} (default: all of them)")
     parser.add_argument("--turns", type=int, default=3, help="how often each side is measured (3)")
     args = parser.parse_args()
-    if wrong := [part for part in args.parts if part not in PARTS]:
-        parser.error(f"{', '.join(wrong)}: there is no such part; choose from {', '.join(PARTS)}")
+    if unknown := [part for part in args.parts if part not in PARTS]:
+        parser.error(f"{', '.join(unknown)}: there is no such part; choose from {', '.join(PARTS)}")
     print(f"load of the machine before: {os.getloadavg()[0]:.1f} on {os.cpu_count()} processors", flush=True)
     for part in args.parts or PARTS:
         print(f"{part}: {PARTS[part](args.turns)}", flush=True)

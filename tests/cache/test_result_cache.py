@@ -113,7 +113,8 @@ def test_another_process_does_not_read_a_file_that_is_known(tmp_path: Path, read
     path = tmp_path / "big.sqlite"
     path.write_bytes(b"one")
     hashed(tmp_path, path)
-    unable = "import sys; from pathlib import Path; from stages.sql import cache; cache.sha256_file = None\n"
+    unable = "import sys; from pathlib import Path; from stages.cache import result_cache as cache; "
+    unable += "cache.sha256_file = None\n"
     script = f"{unable}print(cache.Cache(Path(sys.argv[1])).sha256(sys.argv[2]))"
     command = [sys.executable, "-c", script, str(tmp_path), str(path)]
     told = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout

@@ -13,8 +13,12 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+import stages.score
+from stages import check_params
+from stages.core import params, yaml_files
 from stages.core.errors import system_sentence
 from tests import ROOT
+from tests.commands import run_here
 from tests.execution.world import make_database
 
 LONG = "a" * 300
@@ -32,13 +36,15 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
+USUAL = ["--gold", "gold.sql", "--predictions", "predictions.txt", "--databases", "databases"]
+
+
 def score(
     folder: Path, *flags: str, stdout: int | None = subprocess.PIPE, limit: Callable[[], None] | None = None
 ) -> subprocess.CompletedProcess[str]:
-    """Scores the predictions with these flags in place of the usual ones."""
-    usual = ["--gold", "gold.sql", "--predictions", "predictions.txt", "--databases", "databases"]
+    """Scores the predictions with these flags in place of the usual ones, in a process of its own."""
     return subprocess.run(
-        [sys.executable, "-m", "stages.score", *usual, *flags], cwd=folder, stdout=stdout, stderr=subprocess.PIPE,
+        [sys.executable, "-m", "stages.score", *USUAL, *flags], cwd=folder, stdout=stdout, stderr=subprocess.PIPE,
         text=True, errors="surrogateescape", env={**os.environ, "PYTHONPATH": str(ROOT)}, preexec_fn=limit,
     )  # fmt: skip
 
@@ -64,7 +70,7 @@ def assert_one_sentence(done: subprocess.CompletedProcess[str], *parts: str) -> 
     (["--gold", "odd\udcffname"], ["is not UTF-8; give a name in UTF-8"]),
 ])  # fmt: skip
 def test_a_path_that_cannot_be_used_is_named(folder: Path, flags: Sequence[str], parts: Sequence[str]) -> None:
-    assert_one_sentence(score(folder, *flags), *parts)
+    assert_one_sentence(run_here(stages.score.main, folder, *USUAL, *flags), *parts)
 
 
 @needs_full
@@ -103,7 +109,7 @@ def test_an_output_for_which_there_is_no_room_is_named_and_leaves_what_was_there
 ])  # fmt: skip
 def test_json_that_cannot_be_held_is_named(folder: Path, name: str, text: str, message: str) -> None:
     (folder / name).write_text(text)
-    assert_one_sentence(score(folder, "--gold", name), name, message)
+    assert_one_sentence(run_here(stages.score.main, folder, *USUAL, "--gold", name), name, message)
 
 
 def test_no_damage_to_a_parquet_file_gives_a_traceback(folder: Path) -> None:
@@ -130,14 +136,6 @@ def test_no_damage_to_a_parquet_file_gives_a_traceback(folder: Path) -> None:
     assert done.stdout.count("is not a Parquet file (") > 100
 
 
-def check_params(folder: Path, text: str) -> subprocess.CompletedProcess[str]:
-    (folder / "params.yaml").write_text(text)
-    return subprocess.run(
-        [sys.executable, "-m", "stages.check_params", "--receipt", "receipt.json"], cwd=folder, capture_output=True,
-        text=True, env={**os.environ, "PYTHONPATH": str(ROOT)},
-    )  # fmt: skip
-
-
 PARAMS = (ROOT / "params.yaml").read_text(encoding="utf-8")
 BOMB = "a: &a [x, x, x, x, x, x, x, x]\n" + "".join(
     f"{after}: &{after} [{', '.join([f'*{before}'] * 8)}]\n" for before, after in pairwise("abcdefghij")
@@ -150,22 +148,20 @@ BOMB = "a: &a [x, x, x, x, x, x, x, x]\n" + "".join(
     ("# a comment\n" * 900_000 + PARAMS, "has 10,8"),
     ("x: " + "[" * 5000 + "]" * 5000, "it is nested too deeply"),
     (PARAMS.replace("memory_mb: 1024", f"memory_mb: {'9' * 5000}", 1), "digits"),
-    (PARAMS.replace("memory_mb: 1024", "memory_mb: 99999999999999999999", 1), "`gold.memory_mb` is 9999"),
-    (PARAMS.replace("max_rows: 500000", "max_rows: 999999999", 1), "`gold.max_rows` is 999999999; input should be"),
-    (PARAMS.replace("wall_seconds: 60", "wall_seconds: .inf", 1), "`gold.wall_seconds` is inf"),
+    (PARAMS.replace("memory_mb: 1024", "memory_mb: 99999999999999999999", 1), "`execution.memory_mb` is 9999"),
+    (PARAMS.replace("max_rows: 500000", "max_rows: 999999999", 1), "`execution.max_rows` is 999999999; input should"),
+    (PARAMS.replace("wall_seconds: 60", "wall_seconds: .inf", 1), "`execution.wall_seconds` is inf"),
     ('x: "\\ud800"\n' + PARAMS, "half a surrogate pair is no text"),
 ], ids=["bomb", "self", "comments", "deep", "digits", "memory", "rows", "inf", "surrogate"])  # fmt: skip
 def test_params_that_would_cost_much_or_do_not_fit_are_refused(tmp_path: Path, text: str, message: str) -> None:
     assert text != PARAMS
-    done = check_params(tmp_path, text)
-    assert done.returncode == 2 and "Traceback" not in done.stderr and message in done.stderr, done.stderr
-    assert not (tmp_path / "receipt.json").exists()
+    (tmp_path / "params.yaml").write_text(text)
+    done = run_here(check_params.main, tmp_path)
+    assert done.returncode == 2 and message in done.stderr, done.stderr
+    assert not (tmp_path / "reports").exists()
 
 
 def test_params_are_parsed_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    from stages import check_params
-    from stages.core import params, yaml_files
-
     reads: list[Path] = []
 
     def noting(path: Path, fix: str) -> object:

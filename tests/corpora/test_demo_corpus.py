@@ -12,20 +12,21 @@ import pytest
 from stages.core.errors import UserError
 from stages.core.files import sha256_file
 from stages.core.params import read_params
-from stages.core.tables import COLUMNS
-from stages.corpora.demo.corpus import Asked, choose_domains, make_demo, question_rows, report
+from stages.corpora.demo.corpus import choose_domains, make_demo, question_rows, report
 from stages.corpora.demo.domains import read_domains
 from stages.corpora.demo.kinds import read_kinds
+from stages.corpora.demo.questions import Question
 from stages.corpus import CorpusParams
 from stages.databases.schema import read_schema
-from stages.prompting.ddl import table_text
+from stages.datasets.catalog import DATASETS
+from stages.prompting.ddl import render_table
 from tests import ROOT
 
 
 @dataclass(frozen=True)
 class Corpus:
     databases: Path
-    asked: dict[str, Asked]
+    drawn: dict[str, list[Question]]
     drops: Counter[str]
     questions: pl.DataFrame
 
@@ -36,8 +37,8 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
     params = read_params("corpus", CorpusParams, ROOT / "params.yaml").demo
     assert params
     databases = tmp_path_factory.mktemp("databases")
-    asked, drops = make_demo(choose_domains(params.domains), read_kinds(), params.seed, params.splits, databases)
-    return Corpus(databases, asked, drops, pl.DataFrame(question_rows(asked), schema=COLUMNS["questions"]))
+    drawn, drops = make_demo(choose_domains(params.domains), read_kinds(), params.seed, params.splits, databases)
+    return Corpus(databases, drawn, drops, pl.DataFrame(question_rows(drawn), schema=DATASETS["questions"].columns))
 
 
 def connect(corpus: Corpus, db_id: str) -> apsw.Connection:
@@ -46,7 +47,7 @@ def connect(corpus: Corpus, db_id: str) -> apsw.Connection:
 
 
 def ddl_of(folder: Path) -> list[str]:
-    return [table_text(table, "compact") for table in read_schema(folder / f"{folder.name}.sqlite", 0, {}).tables]
+    return [render_table(table, "compact") for table in read_schema(folder / f"{folder.name}.sqlite", 0, {}).tables]
 
 
 def counts(frame: pl.DataFrame, column: str) -> dict[str, int]:
@@ -61,11 +62,11 @@ def test_there_are_enough_domains_databases_and_questions(corpus: Corpus) -> Non
 
 
 def test_every_kind_is_asked_in_every_split_that_could_ask_it(corpus: Corpus) -> None:
-    asked = {split: {question.kind for _, question in rows} for split, rows in corpus.asked.items()}
-    assert len(asked["train"]) >= 30
-    assert asked["train"] == {kind.kind for kind in read_kinds()}
-    assert asked["dev"] | asked["test"] <= asked["train"]
-    assert len(asked["test"]) >= 0.9 * len(asked["train"])
+    kinds = {split: {question.kind for question in questions} for split, questions in corpus.drawn.items()}
+    assert len(kinds["train"]) >= 30
+    assert kinds["train"] == {kind.kind for kind in read_kinds()}
+    assert kinds["dev"] | kinds["test"] <= kinds["train"]
+    assert len(kinds["test"]) >= 0.9 * len(kinds["train"])
 
 
 def test_no_two_splits_share_a_database(corpus: Corpus) -> None:
@@ -115,7 +116,7 @@ def test_values_named_in_a_gold_stand_in_the_question(corpus: Corpus) -> None:
 
 
 def test_the_report_adds_up(corpus: Corpus) -> None:
-    counted = json.loads(json.dumps(report(corpus.asked, corpus.drops)))
+    counted = json.loads(json.dumps(report(corpus.drawn, corpus.drops)))
     assert counted["drawn"] == counted["kept"] + sum(counted["dropped"].values())
     assert counted["kept"] == sum(counted["kinds"].values())
 
@@ -124,7 +125,7 @@ def test_another_domain_changes_no_database_and_no_question(tmp_path: Path) -> N
     splits = {"train": (2, 10)}
     alone, _ = make_demo(choose_domains(["music"]), read_kinds(), 1, splits, tmp_path / "alone")
     beside, _ = make_demo(choose_domains(["bank", "music"]), read_kinds(), 1, splits, tmp_path / "beside")
-    assert alone["train"] == [asked for asked in beside["train"] if asked[0].startswith("music")]
+    assert alone["train"] == [question for question in beside["train"] if question.db_id.startswith("music")]
     assert all(
         sha256_file(file) == sha256_file(tmp_path / "beside" / file.relative_to(tmp_path / "alone"))
         for file in (tmp_path / "alone").rglob("*.sqlite")

@@ -50,7 +50,7 @@ def test_a_mistake_in_a_domain_is_a_sentence_naming_the_file_and_the_field(tmp_p
     assert message in str(caught.value)
 
 
-def test_mistakes_in_several_domains_are_told_together(tmp_path: Path) -> None:
+def test_mistakes_in_several_domains_are_reported_together(tmp_path: Path) -> None:
     for name in ("one", "two"):
         (tmp_path / f"{name}.yaml").write_text("domain: [")
     with pytest.raises(UserError) as caught:

@@ -10,7 +10,7 @@ import pytest
 from stages.core.errors import UserError
 from stages.corpora.demo.databases import Column, Database, Table, load
 from stages.corpora.demo.kinds import Kind, read_kinds
-from stages.corpora.demo.questions import Question, ask
+from stages.corpora.demo.questions import Question, QuestionDraw
 
 GOOD = """kinds:
   - kind: oldest
@@ -62,9 +62,9 @@ def a_kind(sql: str, slots: dict[str, str | dict[str, str]], *phrasings: str, **
     return Kind.model_validate({**fields, **readings})
 
 
-def asked(kind: Kind, count: int = 30) -> tuple[list[Question], Counter[str]]:
-    drops: Counter[str] = Counter()
-    return ask(DATABASE, [kind], count, random.Random(1), drops), drops
+def drawn(kind: Kind, count: int = 30) -> tuple[list[Question], Counter[str]]:
+    draw = QuestionDraw(DATABASE, random.Random(1))
+    return draw.questions([kind], count), draw.drops
 
 
 @pytest.mark.parametrize("mistake", MISTAKES)
@@ -89,20 +89,20 @@ def test_a_kind_that_stands_twice_is_refused(tmp_path: Path) -> None:
 def test_the_words_of_every_form_are_written() -> None:
     slots: dict[str, str | dict[str, str]] = {"t": "child", "p": "parent of t", "n": "number of t", "m": "number of p"}
     text = "{a t}, {t+}, {t>p}, {p}, {a n}, {is n}, {is m}, {m.high}, {m.low}"
-    questions, _ = asked(a_kind("SELECT {n} FROM {t}", slots, text, text, text))
+    questions, _ = drawn(a_kind("SELECT {n} FROM {t}", slots, text, text, text))
     assert questions[0].text == "an album, albums, recorded by, lead singer, sales, are, is, oldest, youngest"
 
 
 def test_a_phrasing_whose_superlative_is_missing_is_not_used() -> None:
     slots: dict[str, str | dict[str, str]] = {"t": "child", "n": "number of t"}
-    questions, _ = asked(a_kind("SELECT {n} FROM {t}", slots, "The {n.high}", "The {n.low}", "All {n}"))
+    questions, _ = drawn(a_kind("SELECT {n} FROM {t}", slots, "The {n.high}", "The {n.low}", "All {n}"))
     assert [question.text for question in questions] == ["All sales"]
 
 
 def test_values_are_quoted_and_letters_are_not() -> None:
     slots: dict[str, str | dict[str, str]] = {"t": "child", "l": "label of t", "x": "letter of l", "v": "value of l"}
     sql = "SELECT {l} FROM {t} WHERE {l} LIKE '{x}%' AND {l} = {v}"
-    questions, _ = asked(a_kind(sql, slots, "{x} {v}", "{x} {v}", "{x} {v}"), 3)
+    questions, _ = drawn(a_kind(sql, slots, "{x} {v}", "{x} {v}", "{x} {v}"), 3)
     for question in questions:
         title = question.text.split()[1]
         assert question.sql == f"SELECT title FROM album WHERE title LIKE '{title[0]}%' AND title = '{title}'"
@@ -110,13 +110,13 @@ def test_values_are_quoted_and_letters_are_not() -> None:
 
 def test_a_threshold_is_a_stored_number_but_neither_the_least_nor_the_greatest() -> None:
     slots: dict[str, str | dict[str, str]] = {"t": "table", "n": "number of t", "v": "threshold of n"}
-    questions, _ = asked(a_kind("SELECT {n} FROM {t} WHERE {n} = {v}", slots, *["{n} {v}"] * 3))
+    questions, _ = drawn(a_kind("SELECT {n} FROM {t} WHERE {n} = {v}", slots, *["{n} {v}"] * 3))
     assert [question.sql for question in questions] == ["SELECT age FROM lead_singer WHERE age = 30"]
 
 
 def test_no_years_are_added_up() -> None:
     slots: dict[str, str | dict[str, str]] = {"t": "table", "n": "amount of t"}
-    questions, _ = asked(a_kind("SELECT SUM({n}) FROM {t}", slots, *["{n}"] * 3))
+    questions, _ = drawn(a_kind("SELECT SUM({n}) FROM {t}", slots, *["{n}"] * 3))
     assert [question.text for question in questions] == ["age"]
 
 
@@ -136,23 +136,23 @@ def test_no_years_are_added_up() -> None:
 def test_a_gold_that_tells_no_right_answer_is_dropped_and_counted(
     reason: str, sql: str, readings: dict[str, list[str]]
 ) -> None:
-    questions, drops = asked(a_kind(sql, {"t": "any table"}, **readings))
+    questions, drops = drawn(a_kind(sql, {"t": "any table"}, **readings))
     assert questions == [] and set(drops) == {reason}
 
 
 def test_rows_may_come_in_any_order_where_the_gold_does_not_order_them() -> None:
-    questions, _ = asked(a_kind("SELECT name FROM lead_singer", {"t": "table"}))
+    questions, _ = drawn(a_kind("SELECT name FROM lead_singer", {"t": "table"}))
     assert len(questions) == 1
 
 
 def test_a_question_is_not_asked_twice() -> None:
-    questions, drops = asked(a_kind("SELECT name FROM lead_singer", {"t": "table"}))
+    questions, drops = drawn(a_kind("SELECT name FROM lead_singer", {"t": "table"}))
     assert len(questions) == 1 and drops["asked before"] > 0
 
 
 def test_a_kind_whose_sql_fails_is_named() -> None:
     with pytest.raises(UserError, match=r"kind k: 'SELECT nam FROM lead_singer' fails"):
-        asked(a_kind("SELECT nam FROM lead_singer", {"t": "table"}))
+        drawn(a_kind("SELECT nam FROM lead_singer", {"t": "table"}))
 
 
 def test_only_the_outermost_order_counts_as_ordered() -> None:

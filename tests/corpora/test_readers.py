@@ -10,9 +10,9 @@ import pytest
 
 from stages.core.errors import UserError
 from stages.corpora.bird import descriptions
-from stages.corpora.placing import doubles
 from stages.corpora.question_files import Entry
 from stages.corpora.readers import KNOWN, LAYOUTS, Reader
+from stages.corpora.source_databases import duplicate_problems
 from tests import FIXTURES
 from tests.corpora.world import bird_row, make_bird, make_database, make_spider, spider_row, write_json
 
@@ -21,16 +21,13 @@ FOLDER = LAYOUTS["folder"]
 
 
 def read(reader: Reader, folder: Path, split: str) -> list[Entry]:
-    wrong: list[str] = []
-    entries = reader.read(folder, split, wrong)
-    assert wrong == []
+    entries, errors = reader.read(folder, split)
+    assert errors == []
     return entries
 
 
-def mistakes(reader: Reader, folder: Path, split: str) -> list[str]:
-    wrong: list[str] = []
-    reader.read(folder, split, wrong)
-    return wrong
+def errors_of(reader: Reader, folder: Path, split: str) -> list[str]:
+    return reader.read(folder, split).errors
 
 
 # ---- Spider and its variants ----
@@ -89,7 +86,7 @@ def test_mini_dev_is_read_from_its_own_file_and_never_for_birds_dev_set(tmp_path
     write_json(tmp_path / "bird-mini" / "mini_dev_sqlite.json", [bird_row(7)])
     write_json(tmp_path / "bird" / "mini_dev_sqlite.json", [bird_row(7)])
     assert len(read(KNOWN["bird-mini"], tmp_path / "bird-mini", "dev")) == 1
-    assert "dev.json is no file" in mistakes(KNOWN["bird"], tmp_path / "bird", "dev")[0]
+    assert "dev.json is no file" in errors_of(KNOWN["bird"], tmp_path / "bird", "dev")[0]
 
 
 def test_other_versions_of_a_gold_are_kept_that_differ_in_more_than_white_space(tmp_path: Path) -> None:
@@ -106,7 +103,7 @@ def test_other_versions_of_a_gold_are_kept_that_differ_in_more_than_white_space(
 def test_a_revision_whose_entries_do_not_say_which_question_they_are_of_is_refused(tmp_path: Path) -> None:
     folder = make_bird(tmp_path)
     write_json(folder / "dev_tied_append.json", [{"SQL": "SELECT 1"}])
-    (sentence,) = mistakes(KNOWN["bird"], folder, "dev")
+    (sentence,) = errors_of(KNOWN["bird"], folder, "dev")
     assert sentence.endswith("dev_tied_append.json, entry 0: `question_id` and `SQL` are needed; add them")
 
 
@@ -114,7 +111,7 @@ def test_a_revision_whose_entries_do_not_say_which_question_they_are_of_is_refus
 def test_a_revision_of_another_question_or_none_is_refused(row: dict[str, Any], tmp_path: Path) -> None:
     folder = make_bird(tmp_path)
     write_json(folder / "dev_20251106.json", [{"SQL": "SELECT 1", "db_id": "music"} | row])
-    (sentence,) = mistakes(KNOWN["bird"], folder, "dev")
+    (sentence,) = errors_of(KNOWN["bird"], folder, "dev")
     assert f"dev_20251106.json, entry 0: `question_id` {row['question_id']} is no question of the dev set" in sentence
 
 
@@ -127,14 +124,14 @@ def test_a_description_of_any_length_is_read(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [("SELECT 0\tmusic\n", "it has 1 lines"), ("SELECT 0\tmusic\nx\tzoo\nx\tmusic\n", "line 2 is of another")],
 )
-def test_a_version_that_does_not_fit_the_questions_is_refused(text: str, told: str, tmp_path: Path) -> None:
+def test_a_version_that_does_not_fit_the_questions_is_refused(text: str, message: str, tmp_path: Path) -> None:
     folder = make_bird(tmp_path)
     (folder / "dev_gold_2023.sql").write_text(text)
-    (sentence,) = mistakes(KNOWN["bird"], folder, "dev")
-    assert "dev_gold_2023.sql does not fit the 3 questions" in sentence and told in sentence
+    (sentence,) = errors_of(KNOWN["bird"], folder, "dev")
+    assert "dev_gold_2023.sql does not fit the 3 questions" in sentence and message in sentence
 
 
 def test_column_descriptions_are_read_with_a_byte_order_mark_and_in_windows_1252(tmp_path: Path) -> None:
@@ -202,9 +199,9 @@ def write_own(folder: Path, kind: str, start: str = "", line: str = "\n") -> Non
 @pytest.mark.parametrize("kind", [".parquet", ".csv", ".json", ".jsonl"])
 def test_every_file_format_gives_the_same_questions(kind: str, tmp_path: Path) -> None:
     write_own(tmp_path, kind)
-    one, two = read(FOLDER, tmp_path, "train")
-    assert (one.gold_sql, one.evidence.split(), one.difficulty) == ("SELECT 'é,\"'", ["a", "b"], "hard")
-    assert (two.position, two.evidence, two.difficulty) == (1, "", "")
+    first, second = read(FOLDER, tmp_path, "train")
+    assert (first.gold_sql, first.evidence.split(), first.difficulty) == ("SELECT 'é,\"'", ["a", "b"], "hard")
+    assert (second.position, second.evidence, second.difficulty) == (1, "", "")
 
 
 @pytest.mark.parametrize("kind", [".csv", ".json", ".jsonl"])
@@ -225,37 +222,37 @@ def test_versions_of_a_gold_may_be_an_object_or_its_json_text(versions: Any, tmp
 
 def test_two_databases_of_one_name_are_refused_where_they_differ(tmp_path: Path) -> None:
     (tmp_path / "zoo").mkdir()
-    for place, text in (("zoo.sqlite", "a"), ("zoo/zoo.sqlite", "b")):
-        (tmp_path / place).write_text(text)
-    assert doubles([tmp_path], ["zoo", "music"]) == [
+    for name, text in (("zoo.sqlite", "a"), ("zoo/zoo.sqlite", "b")):
+        (tmp_path / name).write_text(text)
+    assert duplicate_problems([tmp_path], ["zoo", "music"]) == [
         f"the database `zoo` is another one in {tmp_path}/zoo.sqlite than in {tmp_path}/zoo/zoo.sqlite; rename one of "
         "them, in its questions too"
     ]
     (tmp_path / "zoo.sqlite").write_text("b")
-    assert doubles([tmp_path], ["zoo", "music"]) == []
+    assert duplicate_problems([tmp_path], ["zoo", "music"]) == []
 
 
 def test_two_tables_for_one_split_are_refused(tmp_path: Path) -> None:
     write_own(tmp_path, ".csv")
     write_own(tmp_path, ".json")
-    (sentence,) = mistakes(FOLDER, tmp_path, "train")
+    (sentence,) = errors_of(FOLDER, tmp_path, "train")
     assert "in one of train.parquet, train.jsonl, train.csv, train.json; there is train.csv and train.json" in sentence
 
 
 @pytest.mark.parametrize("case", BAD, ids=lambda case: case["name"])
-def test_what_is_wrong_in_a_file_is_told_with_file_place_and_field(case: dict[str, Any], tmp_path: Path) -> None:
+def test_what_is_wrong_in_a_file_is_reported_with_file_place_and_field(case: dict[str, Any], tmp_path: Path) -> None:
     (tmp_path / case["file"]).write_bytes(case["text"].encode("utf-8", "surrogateescape"))
-    told = mistakes(FOLDER, tmp_path, "train")
-    assert [sentence.replace(f"{tmp_path}/", "") for sentence in told] == case["told"]
+    sentences = errors_of(FOLDER, tmp_path, "train")
+    assert [sentence.replace(f"{tmp_path}/", "") for sentence in sentences] == case["sentences"]
 
 
 def test_many_mistakes_of_a_file_are_cut_after_ten_and_counted(tmp_path: Path) -> None:
     write_json(tmp_path / "train.json", [{"question": "q", "db_id": "music"}] * 25)
-    told = mistakes(FOLDER, tmp_path, "train")
-    assert len(told) == 11 and told[-1].endswith("and 15 more such mistakes")
+    sentences = errors_of(FOLDER, tmp_path, "train")
+    assert len(sentences) == 11 and sentences[-1].endswith("and 15 more such mistakes")
 
 
-def test_versions_that_are_nested_without_end_are_told(tmp_path: Path) -> None:
+def test_versions_that_are_nested_without_end_are_reported(tmp_path: Path) -> None:
     write_json(tmp_path / "train.json", [{**OWN[0], "other_golds": "[" * 100_000}])
-    (sentence,) = mistakes(FOLDER, tmp_path, "train")
+    (sentence,) = errors_of(FOLDER, tmp_path, "train")
     assert "entry 0: `other_golds` is '[[[" in sentence

@@ -13,8 +13,8 @@ from stages.core.errors import UserError
 from stages.databases import held_files
 from stages.databases.held_files import HeldFiles, pending_log
 from stages.execution.judge import judge
-from stages.execution.worker import Budget, Item, Question, Rules
-from stages.execution.worker_pool import Engine, Job, Record, local
+from stages.execution.records import Budget, GoldQuestion, Item, Outcome, Rules
+from stages.execution.worker_pool import Executor, Job, local
 from tests.execution.world import LIMITS, make_database
 
 RULES = Rules("strict", Budget(floor=1_000_000, factor=10, gold=1_000_000), LIMITS)
@@ -56,19 +56,21 @@ def write_to_the_log_only(path: Path) -> None:
 CHANGES = [delete_rows, replace_and_put_back, rewrite_in_place_with_the_old_times, write_to_the_log_only, Path.unlink]
 
 
-def changing(path: Path, change: Callable[[Path], None], before: bool) -> Engine[Item]:
-    """An engine during whose work a database changes: before its workers open it, or after they have read it."""
+def changing(path: Path, change: Callable[[Path], None], before: bool) -> Executor[Item, Outcome]:
+    """An executor during whose work a database changes: before its workers open it, or after they have read it."""
 
-    def records(job: Job[Item], tasks: Sequence[Item], chunks: list[list[int]]) -> Iterator[dict[int, Record]]:
+    def execute(
+        job: Job[Item, Outcome], tasks: Sequence[Item], chunks: list[list[int]]
+    ) -> Iterator[dict[int, Outcome]]:
         if before:
             change(path)
-        engine: Engine[Item] = local(1)
-        parts = list(engine(job, tasks, chunks))
+        executor: Executor[Item, Outcome] = local(1)
+        parts = list(executor(job, tasks, chunks))
         if not before:
             change(path)
         yield from parts
 
-    return records
+    return execute
 
 
 @pytest.mark.parametrize("before", [True, False])
@@ -77,7 +79,7 @@ def test_a_database_that_changes_during_a_run_is_named_and_gives_no_label(
     change: Callable[[Path], None], before: bool, tmp_path: Path
 ) -> None:
     path = make_database(tmp_path)
-    items: list[Item] = [(Question(str(path), COUNT), sql) for sql in ("SELECT 4", "SELECT 0")]
+    items: list[Item] = [(GoldQuestion(str(path), COUNT), sql) for sql in ("SELECT 4", "SELECT 0")]
     with pytest.raises(UserError, match=r"music\.sqlite(-wal)? (was changed|was removed|holds changes)"):
         judge(items, RULES, changing(path, change, before), Cache(tmp_path / "cache"))
     path.unlink(missing_ok=True)
@@ -90,7 +92,7 @@ def test_a_database_that_changes_during_a_run_is_named_and_gives_no_label(
 
 def test_a_run_that_executes_nothing_holds_its_databases_too(tmp_path: Path) -> None:
     path, cache = make_database(tmp_path), Cache(tmp_path / "cache")
-    items: list[Item] = [(Question(str(path), COUNT), "SELECT 4")]
+    items: list[Item] = [(GoldQuestion(str(path), COUNT), "SELECT 4")]
     judge(items, RULES, local(1), cache)
     delete_rows(path)
     with pytest.raises(UserError, match=r"music\.sqlite was changed"):

@@ -15,9 +15,9 @@ def is_a_name_when_bare(word: str) -> bool:
     try:
         connection.execute(f"CREATE TABLE {word}({columns})")
         connection.execute(f"INSERT INTO {word} VALUES (7, 8)")
-        asked = f"SELECT {word}, one.{word} FROM {word} AS one WHERE {word} + 0 = 7 GROUP BY {word} ORDER BY {word}"
-        joined = f"SELECT {word}.{word}, max(t.b) - 1 FROM {word} AS t JOIN {word} ON t.{word} = {word}.{word}"
-        return all(connection.execute(query).fetchall() == [(7, 7)] for query in (asked, joined))
+        query = f"SELECT {word}, one.{word} FROM {word} AS one WHERE {word} + 0 = 7 GROUP BY {word} ORDER BY {word}"
+        join = f"SELECT {word}.{word}, max(t.b) - 1 FROM {word} AS t JOIN {word} ON t.{word} = {word}.{word}"
+        return all(connection.execute(text).fetchall() == [(7, 7)] for text in (query, join))
     except apsw.SQLError:
         return False
 

@@ -65,8 +65,8 @@ def test_of_the_data_only_the_rows_that_are_shown_are_read(kind: str, tmp_path: 
     with pytest.raises(apsw.CorruptError):
         connection.execute("SELECT count(x) FROM t NOT INDEXED").fetchall()
     connection.close()
-    read = read_schema(database, 3, {}).tables
-    assert [one.rows for one in read] == [tuple((str(i), f"'value {40000 - i}'") for i in (1, 2, 3)), ()]
+    tables = read_schema(database, 3, {}).tables
+    assert [table.rows for table in tables] == [tuple((str(i), f"'value {40000 - i}'") for i in (1, 2, 3)), ()]
 
 
 def test_two_thousand_columns_are_read_with_their_rows(tmp_path: Path) -> None:
@@ -91,8 +91,8 @@ def test_text_that_is_no_utf8_is_shown_with_its_bytes_replaced(tmp_path: Path) -
 @pytest.mark.parametrize("length", [VALUE_LENGTH, VALUE_LENGTH + 1])
 def test_a_text_is_cut_only_if_it_is_longer_than_the_cap(length: int, tmp_path: Path) -> None:
     script = f"CREATE TABLE t(x); INSERT INTO t VALUES (replace(hex(zeroblob({length})), '00', 'é'))"
-    shown = "é" * VALUE_LENGTH + ("…" if length > VALUE_LENGTH else "")
-    assert rows_of(script, tmp_path) == ((f"'{shown}'",),)
+    text = "é" * VALUE_LENGTH + ("…" if length > VALUE_LENGTH else "")
+    assert rows_of(script, tmp_path) == ((f"'{text}'",),)
 
 
 def test_rows_that_cannot_be_computed_are_left_out_and_counted(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ import polars as pl
 import pytest
 
 from stages.core.errors import UserError
-from stages.diffing.changelog import filled, item_of, read_changelog
+from stages.diffing.changelog import item_of, read_changelog, with_data_item
 from stages.diffing.comparison import compare
 from tests.diffing.world import keyed, version
 
@@ -30,20 +30,20 @@ OLDER = "\n## [1.0.0] - 2026-01-01\n\n### Data\n\n- First.\n"
     ids=range(9),
 )
 def test_the_item_stands_under_data_of_what_is_unreleased_once(before: str, after: str) -> None:
-    made = filled(f"{HEAD}{before}{OLDER}", ITEM)
-    assert made.rstrip("\n").replace("\n\n\n", "\n\n") == f"{HEAD}{after}{OLDER}".rstrip("\n")
-    assert filled(made, ITEM) == made
-    assert filled(filled(f"{HEAD}{before}{OLDER}", OTHER), ITEM) == made
+    filled = with_data_item(f"{HEAD}{before}{OLDER}", ITEM)
+    assert filled.rstrip("\n").replace("\n\n\n", "\n\n") == f"{HEAD}{after}{OLDER}".rstrip("\n")
+    assert with_data_item(filled, ITEM) == filled
+    assert with_data_item(with_data_item(f"{HEAD}{before}{OLDER}", OTHER), ITEM) == filled
 
 
 def test_lines_end_as_they_did() -> None:
     text = f"{HEAD}\n### Data\n\n- By hand.\n{OLDER}"
-    assert filled(text.replace("\n", "\r\n"), ITEM) == filled(text, ITEM).replace("\n", "\r\n")
+    assert with_data_item(text.replace("\n", "\r\n"), ITEM) == with_data_item(text, ITEM).replace("\n", "\r\n")
 
 
 def test_a_released_version_is_never_touched() -> None:
     released = OLDER.replace("- First.\n", OTHER)
-    assert filled(f"{HEAD}{released}", ITEM).endswith(released)
+    assert with_data_item(f"{HEAD}{released}", ITEM).endswith(released)
 
 
 def test_the_item_has_a_line_a_dataset_that_differs() -> None:
@@ -58,10 +58,10 @@ def test_the_item_has_a_line_a_dataset_that_differs() -> None:
     ]
 
 
-def test_what_is_not_committed_is_told_as_what_changed_since() -> None:
+def test_what_is_not_committed_is_shown_as_what_changed_since() -> None:
     item = item_of(compare(version("v1", gold=keyed("gold", "q")), version("workspace", gold=keyed("gold", "q"))))
     assert item.startswith("- Since `v1`, counted by")
-    assert filled(filled(f"{HEAD}\n### Data\n\n{ITEM}{OLDER}", item), ITEM).count("counted by") == 1
+    assert with_data_item(with_data_item(f"{HEAD}\n### Data\n\n{ITEM}{OLDER}", item), ITEM).count("counted by") == 1
 
 
 def test_labels_and_ex_stand_in_the_item() -> None:
@@ -71,8 +71,8 @@ def test_labels_and_ex_stand_in_the_item() -> None:
     verdicts = ("match", "no_sql")
     figures = [{"ex": ex, "ex_low": ex - 0.1, "ex_high": ex + 0.1} for ex in (0.5, 0.625)]
     old, new = (
-        version(one, metrics={"e.json": ex, "f.json": figures[0]}, exec_results=results(one))
-        for one, ex in zip(verdicts, figures, strict=True)
+        version(verdict, metrics={"e.json": ex, "f.json": figures[0]}, exec_results=results(verdict))
+        for verdict, ex in zip(verdicts, figures, strict=True)
     )
     item = item_of(compare(old, new))
     assert "  - Labels: 2 of 2 candidates in both have another verdict (unknown 2).\n" in item

@@ -15,10 +15,12 @@ from stages.diffing.flip_reasons import REASONS
 from stages.diffing.flips import Change, Flips, flips_of
 from stages.diffing.versions import Version
 from stages.execution.comparison import Contract
+from stages.execution.records import Budget, GoldQuestion, Rules
 from stages.execution.sandbox import Database, Limits
-from stages.execution.worker import Budget, Question, Referee, Rules
-from tests.diffing.world import LIMITS, PARAMS, frame, keyed, version
+from stages.execution.worker import Worker
+from tests.diffing.world import PARAMS, frame, keyed, version
 from tests.execution.world import counting, make_database
+from tests.workplace import EXECUTION
 
 CANDIDATES = {
     "right": "SELECT name FROM singer ORDER BY age",
@@ -43,28 +45,29 @@ class Setting:
     flags: str = ""
     contract: Contract = "strict"
     floor: int = 1_000_000
-    limits: dict[str, int] = field(default_factory=lambda: dict(LIMITS))
+    limits: dict[str, int] = field(default_factory=lambda: dict(EXECUTION))
     candidates: dict[str, str] = field(default_factory=lambda: dict(CANDIDATES))
 
     def version(self) -> Version:
         """The datasets that the engine makes in this setting."""
         database = Database(self.database)
         limits = Limits(**self.limits)
-        gold = database.execute(self.gold, 50_000_000, Limits(**LIMITS))  # as stage gold does, by its own params
+        gold = database.execute(self.gold, 50_000_000, limits)  # as stage gold does
         database.close()
-        referee = Referee(Rules(self.contract, Budget(self.floor, 1), limits, 1000))
-        question = Question(str(self.database), self.gold, gold.status, gold.steps, self.flags)
+        worker = Worker(Rules(self.contract, Budget(self.floor, 1), limits, 1000))
+        question = GoldQuestion(str(self.database), self.gold, gold.status, gold.steps, self.flags)
         rows = []
         for name, sql in self.candidates.items():
-            verdict, _, error_class, error, steps, count, digest, _ = referee((question, sql))
+            outcome = worker((question, sql))
             rows.append({
                 "candidate_id": name, "question_id": "q", "db_sha256": sha256_file(self.database), "sql": sql,
-                "verdict": verdict, "error_class": error_class, "error": error, "steps": steps, "rows": count,
-                "digest": digest, "contract": self.contract, "sqlite_version": "3",
+                "verdict": outcome.verdict, "error_class": outcome.error_class, "error": outcome.error,
+                "steps": outcome.steps, "rows": outcome.rows, "digest": outcome.digest,
+                "contract": self.contract, "sqlite_version": "3",
             })  # fmt: skip
-        params = {"contract": self.contract, "budget_floor": self.floor, "budget_factor": 1, **self.limits}
+        params = {"contract": self.contract, "budget_floor": self.floor, "budget_factor": 1}
         return version(
-            params={"exec_results": params}, exec_results=frame("exec_results", *rows),
+            params={"exec_results": params, "execution": self.limits}, exec_results=frame("exec_results", *rows),
             questions=keyed("questions", "q", gold_sql=self.gold, question="Who?"),
             gold=keyed("gold", "q", verdict=gold.status, steps=gold.steps, flags=self.flags),
         )  # fmt: skip
@@ -86,16 +89,16 @@ CHANGES: dict[str, tuple[Callable[[Setting], Setting], set[str]]] = {
     "gold": (lambda one: replace(one, gold="SELECT title FROM album"), {"right", "no_order", "long", "wrong"}),
     "gold: broken": (lambda one: replace(one, gold="SELECT x"), set(CANDIDATES)),
     "gold: flag": (lambda one: replace(one, flags="empty,order_unstable"), {"other_order"}),
-    "limits": (lambda one: replace(one, limits={**LIMITS, "max_rows": 3}), set(CANDIDATES)),  # the gold meets it
+    "gold + limits": (lambda one: replace(one, limits={**EXECUTION, "max_rows": 3}), set(CANDIDATES)),  # it meets it
     "sql": (lambda one: replace(one, candidates={**CANDIDATES, "none": GOLD}), {"none"}),
 }
 """Reason to what is changed, and the candidates whose verdict that changes."""
 
 
 def flips(old: Version, new: Version) -> Flips:
-    found = flips_of(old, new)
-    assert found is not None
-    return found
+    result = flips_of(old, new)
+    assert result is not None
+    return result
 
 
 def reasons(old: Version, new: Version) -> dict[str, str]:
@@ -133,12 +136,15 @@ def test_what_cannot_have_mattered_is_no_reason(setting: Setting) -> None:
 INPUTS = ("question_id", "db_sha256", "sql", "error_class", "error", "steps", "contract", "sqlite_version")
 
 
-def one(
+def single(
     verdict: str, params: dict[str, int] | None = None, gold: dict[str, Any] | None = None, **values: Any
 ) -> Version:
-    """A version with one candidate; `params` beside the usual ones, {} of an export: none are known."""
+    """A version with one candidate; `params`: usual ones that are changed, {} of an export: none are known."""
     same = {"question_id": "q", "db_sha256": "d", "sql": "SELECT 1", "contract": "strict", "sqlite_version": "3"}
-    known = None if params == {} else {"exec_results": {**PARAMS["exec_results"], **(params or {})}}
+    known = None if params == {} else {
+        section: {name: (params or {}).get(name, value) for name, value in values.items()}
+        for section, values in PARAMS.items()
+    }
     return version(
         params=known, exec_results=keyed("exec_results", "c", verdict=verdict, **{**same, **values}),
         questions=keyed("questions", "q", gold_sql="SELECT 1"),
@@ -146,41 +152,41 @@ def one(
     )  # fmt: skip
 
 
-MATCH, MISMATCH = one("match", steps=10), one("mismatch", steps=10)
-OVER = one("over_budget", steps=1400, error="needs more than 1000 steps", error_class=None)
-TIMED_OUT = one("undecided", error_class="time")
+MATCH, MISMATCH = single("match", steps=10), single("mismatch", steps=10)
+OVER = single("over_budget", steps=1400, error="needs more than 1000 steps", error_class=None)
+TIMED_OUT = single("undecided", error_class="time")
 CASES: list[tuple[str, Version, Version]] = [
     ("code", MATCH, MISMATCH),
-    ("sqlite_version", MATCH, one("mismatch", sqlite_version="4")),
-    ("sql", MATCH, one("mismatch", sql="SELECT 2")),
-    ("sql + sqlite_version", MATCH, one("no_sql", sql="", sqlite_version="4")),
-    ("gold", MATCH, one("undecided", gold={"verdict": "undecided", "steps": None})),
-    ("code", MATCH, one("mismatch", gold={"digest": "other", "flags": "limit_tie", "steps": 8})),
-    ("code", one("match", contract="bird"), one("mismatch", contract="bird", gold={"flags": "order_unstable"})),
-    ("budget", OVER, one("mismatch", steps=1001)),  # exact, although the query was ended a few steps later
-    ("code", OVER, one("mismatch", steps=1000)),
-    ("code", OVER, one("exec_error", steps=None)),
-    ("budget", one("over_budget", {}, steps=1400), one("match", {}, steps=1500)),
-    ("code", one("over_budget", {}, steps=1400), one("match", {}, steps=1400)),
-    ("database + budget", OVER, one("match", steps=2000, db_sha256="e")),
+    ("sqlite_version", MATCH, single("mismatch", sqlite_version="4")),
+    ("sql", MATCH, single("mismatch", sql="SELECT 2")),
+    ("sql + sqlite_version", MATCH, single("no_sql", sql="", sqlite_version="4")),
+    ("gold", MATCH, single("undecided", gold={"verdict": "undecided", "steps": None})),
+    ("code", MATCH, single("mismatch", gold={"digest": "other", "flags": "limit_tie", "steps": 8})),
+    ("code", single("match", contract="bird"), single("mismatch", contract="bird", gold={"flags": "order_unstable"})),
+    ("budget", OVER, single("mismatch", steps=1001)),  # exact, although the query was ended a few steps later
+    ("code", OVER, single("mismatch", steps=1000)),
+    ("code", OVER, single("exec_error", steps=None)),
+    ("budget", single("over_budget", {}, steps=1400), single("match", {}, steps=1500)),
+    ("code", single("over_budget", {}, steps=1400), single("match", {}, steps=1400)),
+    ("database + budget", OVER, single("match", steps=2000, db_sha256="e")),
     ("machine", MATCH, TIMED_OUT),
-    ("machine", MATCH, one("undecided", error_class="lost")),
-    ("machine", MATCH, one("undecided", error="the gold query: met the wall clock")),
+    ("machine", MATCH, single("undecided", error_class="lost")),
+    ("machine", MATCH, single("undecided", error="the gold query: met the wall clock")),
     ("machine", OVER, TIMED_OUT),
-    ("machine", MATCH, one("undecided", {"memory_mb": 64}, error_class="time")),
-    ("limits", MATCH, one("undecided", {"wall_seconds": 1}, error_class="time")),
-    ("limits", MATCH, one("undecided", {"memory_mb": 64}, error_class="memory")),
-    ("limits", MATCH, one("undecided", {"result_mb": 1}, error_class="size")),
-    ("limits", MATCH, one("undecided", {"max_rows": 1}, error="the gold query: more than 1 rows")),
-    ("code", MATCH, one("undecided", error_class="size")),
-    ("code", MATCH, one("undecided", error_class="text")),
-    ("machine", MATCH, one("undecided", error_class="no_such_column")),  # of the candidate, while the gold met a net
-    ("budget", OVER, one("undecided", {"budget_floor": 2000}, error_class="time")),
-    ("budget", OVER, one("undecided", gold={"steps": 900}, error_class="time")),
-    ("unknown", MATCH, one("undecided", {}, error_class="time")),
-    ("unknown", OVER, one("undecided", {}, error_class="lost")),
-    ("database", MATCH, one("undecided", {}, error_class="time", db_sha256="e")),
-    ("code", one("match", {}), one("mismatch", {})),
+    ("machine", MATCH, single("undecided", {"memory_mb": 64}, error_class="time")),
+    ("limits", MATCH, single("undecided", {"wall_seconds": 1}, error_class="time")),
+    ("limits", MATCH, single("undecided", {"memory_mb": 64}, error_class="memory")),
+    ("limits", MATCH, single("undecided", {"result_mb": 1}, error_class="size")),
+    ("limits", MATCH, single("undecided", {"max_rows": 1}, error="the gold query: more than 1 rows")),
+    ("code", MATCH, single("undecided", error_class="size")),
+    ("code", MATCH, single("undecided", error_class="text")),
+    ("machine", MATCH, single("undecided", error_class="no_such_column")),  # of the candidate, while the gold met a net
+    ("budget", OVER, single("undecided", {"budget_floor": 2000}, error_class="time")),
+    ("budget", OVER, single("undecided", gold={"steps": 900}, error_class="time")),
+    ("unknown", MATCH, single("undecided", {}, error_class="time")),
+    ("unknown", OVER, single("undecided", {}, error_class="lost")),
+    ("database", MATCH, single("undecided", {}, error_class="time", db_sha256="e")),
+    ("code", single("match", {}), single("mismatch", {})),
 ]
 
 
@@ -194,7 +200,7 @@ def test_a_column_that_an_old_version_lacks_makes_the_reason_unknown(column: str
     less = version(exec_results=MATCH.tables["exec_results"].read("candidate_id", "verdict", *INPUTS).drop(column))
     old = replace(MATCH, tables={**MATCH.tables, **less.tables})
     assert reasons(old, MISMATCH) == {"c": "unknown"}
-    assert reasons(old, one("gold_error", gold={"verdict": "exec_error"})) == {"c": "gold"}
+    assert reasons(old, single("gold_error", gold={"verdict": "exec_error"})) == {"c": "gold"}
 
 
 @pytest.mark.parametrize("dataset", ["questions", "gold"])
@@ -204,25 +210,34 @@ def test_without_the_golds_a_flip_is_not_blamed_on_the_code(dataset: str) -> Non
 
 
 def test_every_reason_is_met_here_and_is_one_of_the_closed_set() -> None:
-    met = {reason for names, *_ in CASES for reason in names.split(" + ")}
-    assert met | {name.partition(":")[0] for name in CHANGES} == set(REASONS)
+    met = [*(names for names, *_ in CASES), *(name.partition(":")[0] for name in CHANGES)]
+    assert {reason for names in met for reason in names.split(" + ")} == set(REASONS)
+
+
+def test_a_safety_net_of_a_version_that_has_it_in_exec_results_is_compared() -> None:
+    def older(verdict: str, **nets: int) -> Version:
+        params: dict[str, object] = {f"exec_results.{name}": value for name, value in {**EXECUTION, **nets}.items()}
+        return replace(single(verdict, error_class="time"), params=params)
+
+    assert reasons(MATCH, older("undecided", wall_seconds=1)) == {"c": "limits"}
+    assert reasons(MATCH, older("undecided")) == {"c": "machine"}
 
 
 def test_flips_of_golds_and_pairs_are_counted() -> None:
-    def made(verdicts: str, golds: tuple[str, str], pairs: dict[str, tuple[str, str]]) -> Version:
+    def version_with(verdicts: str, golds: tuple[str, str], pairs: dict[str, tuple[str, str]]) -> Version:
         rows = [{"candidate_id": str(place), "verdict": VERDICT[letter]} for place, letter in enumerate(verdicts)]
         drawn = [{"pair_id": key, "chosen_id": a, "rejected_id": b} for key, (a, b) in pairs.items()]
         return version(
             exec_results=frame("exec_results", *rows), pairs=frame("pairs", *drawn),
-            gold=frame("gold", *({"question_id": str(place), "verdict": one} for place, one in enumerate(golds))),
+            gold=frame("gold", *({"question_id": str(place), "verdict": gold} for place, gold in enumerate(golds))),
         )
 
-    old = made("mxxm", ("ok", "ok"), {"a": ("0", "1"), "b": ("3", "2"), "c": ("3", "1")})
-    new = made("xxxmm", ("ok", "over_budget"), {"c": ("3", "1"), "d": ("3", "0"), "e": ("4", "2")})
-    found = flips(old, new)
-    assert (found.candidates_in_both, found.flipped, found.removed_pairs, found.added_pairs) == (4, 1, 1, 1)
-    assert found.golds == [Change("ok", "over_budget", 1)]
-    assert [(flip.old, flip.new, flip.count) for flip in found.verdicts] == [("match", "mismatch", 1)]
+    old = version_with("mxxm", ("ok", "ok"), {"a": ("0", "1"), "b": ("3", "2"), "c": ("3", "1")})
+    new = version_with("xxxmm", ("ok", "over_budget"), {"c": ("3", "1"), "d": ("3", "0"), "e": ("4", "2")})
+    result = flips(old, new)
+    assert (result.candidates_in_both, result.flipped, result.removed_pairs, result.added_pairs) == (4, 1, 1, 1)
+    assert result.golds == [Change("ok", "over_budget", 1)]
+    assert [(flip.old, flip.new, flip.count) for flip in result.verdicts] == [("match", "mismatch", 1)]
 
 
 VERDICT = {"m": "match", "x": "mismatch"}

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from stages.core.errors import UserError
-from stages.core.tables import COLUMNS, KEYS
+from stages.datasets.catalog import DATASETS
 from stages.diffing.comparison import compare
 from stages.diffing.folders import folder_version
 from tests.diffing.world import frame, keyed, write_pipeline
@@ -48,22 +48,22 @@ def write_checkout(folder: Path, lock: dict[str, Any] | None = None) -> Path:
 
 
 def test_an_export_holds_the_datasets_that_its_configs_are_made_of(tmp_path: Path) -> None:
-    made = folder_version(write_export(tmp_path), "mine")
-    assert set(made.tables) == {"questions", "gold", "prompts", "candidates", "exec_results", "pairs"}
-    assert made.params is None
+    loaded = folder_version(write_export(tmp_path), "mine")
+    assert set(loaded.tables) == {"questions", "gold", "prompts", "candidates", "exec_results", "pairs"}
+    assert loaded.params is None
     for dataset in ("questions", "gold", "candidates"):
-        assert set(made.tables[dataset].columns) == set(COLUMNS[dataset])
-    assert made.tables["prompts"].columns.keys() == {"question_id", "db_id", "prompt"}
-    assert made.tables["exec_results"].columns.keys() == {KEYS["exec_results"], "question_id", "sql", *EXEC}
-    assert made.tables["questions"].read("split")["split"].sort().to_list() == ["dev", "train"]
+        assert set(loaded.tables[dataset].columns) == set(DATASETS[dataset].columns)
+    assert loaded.tables["prompts"].columns.keys() == {"question_id", "db_id", "prompt"}
+    assert loaded.tables["exec_results"].columns.keys() == {DATASETS["exec_results"].key, "question_id", "sql", *EXEC}
+    assert loaded.tables["questions"].read("split")["split"].sort().to_list() == ["dev", "train"]
 
 
 def test_an_export_and_the_checkout_it_came_from_have_the_same_rows(tmp_path: Path) -> None:
     export, checkout = write_export(tmp_path / "export"), write_checkout(tmp_path / "checkout")
-    found = compare(folder_version(export, "export"), folder_version(checkout, "checkout")).datasets
-    pairs = found["pairs"]
+    datasets = compare(folder_version(export, "export"), folder_version(checkout, "checkout")).datasets
+    pairs = datasets["pairs"]
     assert (pairs.added, pairs.removed, pairs.changed, pairs.columns_removed) == (0, 0, 0, ["extra"])
-    assert (found["gold"].old, found["gold"].new) == (2, None)
+    assert (datasets["gold"].old, datasets["gold"].new) == (2, None)
 
 
 def test_an_export_without_verdicts_has_no_exec_results(tmp_path: Path) -> None:
@@ -82,9 +82,9 @@ def test_a_checkout_tells_its_params_and_its_reports_but_no_receipts(tmp_path: P
     (tmp_path / "reports/validation").mkdir(parents=True)
     for name in names:
         (tmp_path / "reports" / f"{name}.json").write_text('{"a": {"b": 1, "c": true, "d": [1], "e": NaN}, "f": 0.5}')
-    made = folder_version(tmp_path, "mine")
-    assert made.params == {"pairs.limit": 1e-06, "pairs.none": None, "pairs.drop": ["a"]}
-    assert made.metrics == {"reports/pairs.json": {"a.b": 1, "f": 0.5}}
+    loaded = folder_version(tmp_path, "mine")
+    assert loaded.params == {"pairs.limit": 1e-06, "pairs.none": None, "pairs.drop": ["a"]}
+    assert loaded.metrics == {"reports/pairs.json": {"a.b": 1, "f": 0.5}}
 
 
 def test_reports_of_a_matrix_are_read_whether_they_are_metrics_or_not_and_no_summary(tmp_path: Path) -> None:
@@ -128,8 +128,8 @@ def test_every_file_that_is_no_parquet_is_named(tmp_path: Path) -> None:
         (tmp_path / config / "train-00000-of-00001.parquet").write_text("version https://git-lfs.github.com/spec/v1\n")
     with pytest.raises(UserError) as caught:
         folder_version(tmp_path, "mine")
-    told = [sentence.partition(" (")[0] for sentence in caught.value.sentences]
-    assert told == [f"mine: {config}/*.parquet is not a Parquet file" for config in ("candidates", "pairs")]
+    problems = [sentence.partition(" (")[0] for sentence in caught.value.sentences]
+    assert problems == [f"mine: {config}/*.parquet is not a Parquet file" for config in ("candidates", "pairs")]
 
 
 BOMB = "a: &a [x, x, x, x, x, x, x, x, x, x]\n" + "".join(
@@ -148,7 +148,7 @@ def test_a_lock_with_aliases_is_read_as_dvc_writes_it_for_params_that_stages_sha
 
 
 @pytest.mark.parametrize(
-    ("file", "text", "told"),
+    ("file", "text", "message"),
     [
         ("dvc.yaml", "{", r"dvc.yaml or dvc.lock is not as DVC writes it"),
         ("dvc.yaml", "[]", r"dvc.yaml or dvc.lock is not as DVC writes it"),
@@ -164,9 +164,9 @@ def test_a_lock_with_aliases_is_read_as_dvc_writes_it_for_params_that_stages_sha
         ("reports/pairs.json", "[]", r"mine: reports/pairs.json holds no JSON object"),
     ],
 )
-def test_a_file_that_dvc_did_not_write_is_refused(file: str, text: str, told: str, tmp_path: Path) -> None:
+def test_a_file_that_dvc_did_not_write_is_refused(file: str, text: str, message: str, tmp_path: Path) -> None:
     write_checkout(tmp_path, {"pairs": {"outs": [{"path": "reports/pairs.json"}]}})
     (tmp_path / "reports").mkdir()
     (tmp_path / file).write_text(text, errors="surrogateescape")
-    with pytest.raises(UserError, match=told):
+    with pytest.raises(UserError, match=message):
         folder_version(tmp_path, "mine")

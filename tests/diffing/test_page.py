@@ -6,9 +6,9 @@ from html import unescape
 from stages.diffing.changelog import item_of
 from stages.diffing.comparison import Comparison, compare
 from stages.diffing.flip_reasons import REASONS
+from stages.diffing.formatting import STALE
 from stages.diffing.page import page_of
 from stages.diffing.terminal import MOST_SHOWN, text_of
-from stages.diffing.wording import STALE
 from tests.diffing.world import keyed, version
 
 HOSTILE = "<script>alert('1')</script> \" onload=x & </pre> {{ 7 * 7 }}"
@@ -16,11 +16,11 @@ HOSTILE = "<script>alert('1')</script> \" onload=x & </pre> {{ 7 * 7 }}"
 
 def comparison(text: str = "x") -> Comparison:
     """Two versions of which about everything differs, with `text` wherever a text can be."""
-    said = {"question_id": text, "error": text}
+    texts = {"question_id": text, "error": text}
     old = version(
         text, {"exec_results": {"contract": text}}, {text: {"ex": 0.5, "ex_low": 0.4, "ex_high": 0.6, text: 1}},
         pairs=keyed("pairs", text, chosen=f"{text} 1"),
-        exec_results=keyed("exec_results", text, "b", verdict="match", sql=f"{text} 1", **said),
+        exec_results=keyed("exec_results", text, "b", verdict="match", sql=f"{text} 1", **texts),
         questions=keyed("questions", text, question=text, gold_sql=f"{text} 1"),
         gold=keyed("gold", text, verdict="ok", flags=""),
     )  # fmt: skip
@@ -28,7 +28,7 @@ def comparison(text: str = "x") -> Comparison:
         text, {"exec_results": {"contract": 2, text: text}},
         {text: {"ex": 0.625, "ex_low": 0.5, "ex_high": 0.75, text: 1234}},
         pairs=keyed("pairs", text, "added", chosen=f"{text} 2"),
-        exec_results=keyed("exec_results", text, "b", verdict="exec_error", sql=f"{text} 2", **said),
+        exec_results=keyed("exec_results", text, "b", verdict="exec_error", sql=f"{text} 2", **texts),
         questions=keyed("questions", text, question=text, gold_sql=f"{text} 2"),
         gold=keyed("gold", text, verdict="exec_error", flags=""), prompts=keyed("prompts", text),
     )  # fmt: skip
@@ -60,8 +60,8 @@ def test_only_reasons_that_occur_are_explained() -> None:
 
 
 def test_equal_versions_make_a_page_and_a_text_without_differences() -> None:
-    one = version("v", pairs=keyed("pairs", "a"))
-    page, text = page_of(compare(one, one)), text_of(compare(one, one))
+    same = version("v", pairs=keyed("pairs", "a"))
+    page, text = page_of(compare(same, same)), text_of(compare(same, same))
     assert "The same." in page and "None differs." in page and "<article>" not in page
     assert text.splitlines() == [
         "old  v", "new  v", "", "params: the same", "",
@@ -75,10 +75,10 @@ def test_equal_versions_make_a_page_and_a_text_without_differences() -> None:
 def test_the_terminal_tells_how_many_metrics_it_leaves_out_and_the_page_has_all() -> None:
     names = [f"metric {number}" for number in range(MOST_SHOWN + 3)]
     sides = [version("v", metrics={"r.json": dict.fromkeys(names, number)}) for number in (1, 2)]
-    found = compare(*sides)
-    assert f"metrics: {MOST_SHOWN + 3} of {MOST_SHOWN + 3} differ" in text_of(found)
-    assert "    and 3 more; --json and --html have all" in text_of(found)
-    assert all(f"<td>{name}</td>" in page_of(found) for name in names)
+    differences = compare(*sides)
+    assert f"metrics: {MOST_SHOWN + 3} of {MOST_SHOWN + 3} differ" in text_of(differences)
+    assert "    and 3 more; --json and --html have all" in text_of(differences)
+    assert all(f"<td>{name}</td>" in page_of(differences) for name in names)
 
 
 def test_a_file_of_metrics_that_one_version_lacks_takes_one_line_in_the_terminal() -> None:
@@ -92,21 +92,21 @@ def test_a_long_value_is_cut_on_the_page_with_its_length() -> None:
     assert "… (5,000 characters)" in page and "x" * 5000 not in page
 
 
-def test_stale_stages_are_told_wherever_a_comparison_is() -> None:
+def test_stale_stages_are_shown_wherever_a_comparison_is() -> None:
     reasons = {"publish": ["pairs.neg_limit: 1 -> 2", "data/pairs.parquet", "models/dpo"], "a<b": ["c"]}
-    found = compare(version("v1"), replace(version("v`2"), stale=reasons))
-    text = text_of(found)
+    differences = compare(version("v1"), replace(version("v`2"), stale=reasons))
+    text = text_of(differences)
     assert f"stages of new that are {STALE}\n  publish  pairs.neg_limit: 1 -> 2, data/pairs.parquet and 1 more" in text
     assert "\n  a<b      c\n" in text and "stages of old" not in text
-    page = page_of(found)
+    page = page_of(differences)
     assert f"<p>Stages of new that are {STALE}:</p>" in page and "<li>a&lt;b: c</li>" in page
     assert "<li>publish: pairs.neg_limit: 1 -&gt; 2, data/pairs.parquet and 1 more</li>" in page
-    assert item_of(found).endswith(f"  - Stages of `v'2` that are {STALE}: `publish`, `a<b`.\n")
-    assert found.as_json()["stale"] == {"old": {}, "new": reasons}
+    assert item_of(differences).endswith(f"  - Stages of `v'2` that are {STALE}: `publish`, `a<b`.\n")
+    assert differences.as_json()["stale"] == {"old": {}, "new": reasons}
 
 
 def test_an_export_is_said_to_have_no_params_and_no_metrics() -> None:
-    found = compare(replace(version(params=None), metrics=None), version(metrics={"r.json": {"a": 1}}))
-    assert found.as_json()["params"] is found.as_json()["metrics"] is None
-    assert "params: not known of both" in text_of(found) and "metrics: not known of both" in text_of(found)
-    assert page_of(found).count("Not known of both: an export has none.") == 2
+    differences = compare(replace(version(params=None), metrics=None), version(metrics={"r.json": {"a": 1}}))
+    assert differences.as_json()["params"] is differences.as_json()["metrics"] is None
+    assert "params: not known of both" in text_of(differences) and "metrics: not known of both" in text_of(differences)
+    assert page_of(differences).count("Not known of both: an export has none.") == 2

@@ -1,4 +1,4 @@
-"""What is told of versions that `dvc exp run` made of a part of the pipeline, in a real git and DVC repository."""
+"""Versions that `dvc exp run` made of a part of the pipeline, in a real git and DVC repository."""
 
 import json
 import shutil
@@ -113,7 +113,7 @@ def test_params_that_were_put_back_without_the_data_leave_it_stale(repository: P
     assert found.new.stale["pairs"] == ["pairs.neg_limit: 2 -> 1"]
 
 
-def test_a_version_of_which_a_part_was_committed_is_told_as_old(repository: Path) -> None:
+def test_a_version_of_which_a_part_was_committed_is_shown_as_old(repository: Path) -> None:
     dvc(repository, "exp", "run", "-S", "pairs.neg_limit=2", "pairs")
     run(repository, "git", "commit", "--quiet", "--all", "--message", "a part")
     dvc(repository, "repro")
@@ -122,7 +122,7 @@ def test_a_version_of_which_a_part_was_committed_is_told_as_old(repository: Path
     assert list(found.old.stale) == ["validate@pairs", *AFTER_PAIRS]
 
 
-def test_figures_of_an_evaluation_that_did_not_run_again_are_told_as_stale(repository: Path) -> None:
+def test_figures_of_an_evaluation_that_did_not_run_again_are_shown_as_stale(repository: Path) -> None:
     dvc(repository, "exp", "run", "-S", "train_dpo.learning_rate=1e-6", "train_dpo")
     found = since_head()
     assert found.params == {"train_dpo.learning_rate": {"old": 1e-4, "new": 1e-6}}

@@ -14,7 +14,7 @@ PIPELINE = {
     "corpus": {"cmd": "x"}, "train_sft": {"matrix": {"role": ["strong", "weak"]}, "cmd": "x"}, "pairs": {"cmd": "x"},
     "train_dpo": {"cmd": "x"},
     "evaluate": {
-        "matrix": {"model": ["dpo"], "test_set": "${evaluate.test_sets}"}, "cmd": "x",
+        "matrix": {"model": ["dpo"], "test_set": "${test_sets}"}, "cmd": "x",
         "metrics": [{"reports/${item.model}-${item.test_set}.json": {"cache": False}}],
     },
     "publish": {"cmd": "x"},
@@ -23,8 +23,8 @@ SFT = {"strong": {"seed": 1, "lora": {"rank": 8}}, "weak": {"seed": 2, "lora": N
 PARAMS: dict[str, Any] = {
     "corpus": {"sources": {}, "share": 1.0e-4}, "train_sft": SFT,
     "pairs": {"neg_limit": 1, "drop_flags": ["limit_tie"]},
-    "train_dpo": {"objective": "cdpo", "cdpo": {"beta": 0.1}, "ipo": {"beta": 0.1}},
-    "evaluate": {"test_sets": ["dev", "test"], "seed": 5}, "limits": {"rows": 10},
+    "train_dpo": {"objective": "cdpo"}, "objectives": {"cdpo": {"beta": 0.1}, "ipo": {"beta": 0.1}},
+    "test_sets": ["dev", "test"], "evaluate": {"seed": 5}, "limits": {"rows": 10},
 }  # fmt: skip
 
 
@@ -45,7 +45,8 @@ def whole() -> dict[str, Any]:
     return {
         "publish": entry(
             {"data/pairs.parquet": "p", "models/sft": "b.dir", "models/dpo": "d.dir"}, {"reports/publish": "e.dir"},
-            "corpus", "pairs", "train_dpo", "evaluate", train_sft__strong=SFT["strong"], train_sft__weak=SFT["weak"],
+            "corpus", "pairs", "train_dpo", "objectives", "test_sets", "evaluate",
+            train_sft__strong=SFT["strong"], train_sft__weak=SFT["weak"],
         ),
         "corpus": entry({"data/raw": "r.dir"}, {"data/questions.parquet": "q"}, "corpus", "limits"),
         **{
@@ -58,10 +59,10 @@ def whole() -> dict[str, Any]:
         "pairs": entry({"models/sft/weak": "w.dir"}, {"data/pairs.parquet": "p"}, "pairs", "limits"),
         "train_dpo": entry(
             {"data/pairs.parquet": "p", "models/sft/strong": "s.dir"}, {"models/dpo": "d.dir"},
-            train_dpo__objective="cdpo", train_dpo__cdpo={"beta": 0.1},
+            "train_dpo", objectives__cdpo={"beta": 0.1},
         ),
         **{
-            f"evaluate@dpo-{name}": entry({"models/dpo": "d.dir"}, {f"reports/dpo-{name}.json": name}, evaluate__seed=5)
+            f"evaluate@dpo-{name}": entry({"models/dpo": "d.dir"}, {f"reports/dpo-{name}.json": name}, "evaluate")
             for name in ("dev", "test")
         },
     }  # fmt: skip
@@ -135,7 +136,7 @@ def test_params_that_were_edited_and_not_run_are_not_those_of_the_data() -> None
 
 def test_of_a_matrix_that_ran_in_part_the_params_are_those_of_the_items_that_ran() -> None:
     lock = whole()
-    lock["evaluate@dpo-test"] = entry({"models/dpo": "d.dir"}, {"reports/dpo-test.json": "t2"}, evaluate__seed=6)
+    lock["evaluate@dpo-test"] = entry({"models/dpo": "d.dir"}, {"reports/dpo-test.json": "t2"}, evaluate={"seed": 6})
     found = contents(lock, changed("evaluate", seed=6))
     assert found.params["evaluate.seed"] == 6
     assert found.stale == {
@@ -158,9 +159,9 @@ def test_without_a_params_file_a_shared_section_is_that_of_the_first_stage() -> 
     assert (found.params["limits.rows"], found.stale) == (10, {})
 
 
-def test_params_that_the_own_stage_does_not_read_come_from_one_that_does() -> None:
+def test_params_that_publish_alone_reads_come_from_it() -> None:
     found = contents(whole()).params
-    assert (found["train_dpo.ipo.beta"], found["evaluate.test_sets"]) == (0.1, ["dev", "test"])
+    assert (found["objectives.ipo.beta"], found["test_sets"]) == (0.1, ["dev", "test"])
 
 
 def test_a_param_that_is_new_in_a_section_makes_its_stage_stale() -> None:
@@ -185,7 +186,7 @@ def test_a_value_that_dvc_writes_in_another_way_is_the_same(written: str, read: 
 
 def test_an_item_that_is_no_longer_in_its_matrix_counts_for_nothing() -> None:
     lock = whole()
-    lock["evaluate@dpo-gone"] = entry({"models/dpo": "old.dir"}, {"reports/dpo-gone.json": "g"}, evaluate__seed=1)
+    lock["evaluate@dpo-gone"] = entry({"models/dpo": "old.dir"}, {"reports/dpo-gone.json": "g"}, evaluate={"seed": 1})
     found = contents(lock)
     assert found.stale == {} and found.metrics == ["reports/dpo-dev.json", "reports/dpo-test.json"]
 

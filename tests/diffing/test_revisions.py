@@ -112,7 +112,7 @@ def test_a_name_of_a_tag_and_of_another_branch_is_refused(repository: Path) -> N
 
 
 def test_an_unknown_name_is_refused_with_those_that_are_like_it(repository: Path) -> None:
-    with pytest.raises(UserError, match=r"`puffy-dak` is neither .*; much like it: puffy-daks; give"):
+    with pytest.raises(UserError, match=r"`puffy-dak` is neither .*; similar names: puffy-daks; give"):
         version_of("puffy-dak")
 
 

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stages.core.errors import UserError
-from stages.core.tables import COLUMNS
+from stages.datasets.catalog import DATASETS
 from stages.diffing.rows import EXAMPLES, MOST_KEYS, RowsDiff, diff_rows
 from stages.diffing.versions import Table, open_table
 from tests.diffing.world import PARAMS, frame, keyed, version
@@ -56,14 +56,14 @@ def test_an_empty_text_is_no_null() -> None:
     assert diff(keyed("pairs", "a", witness=""), keyed("pairs", "a")).changed_columns == {"witness": 1}
 
 
-def test_columns_that_one_version_lacks_are_told_and_the_others_compared() -> None:
+def test_columns_that_one_version_lacks_are_listed_and_the_others_compared() -> None:
     old, new = keyed("pairs", "a", "b", chosen="x").drop("witness"), keyed("pairs", "a", "b").drop("prompt")
     found = diff(old, new)
     assert (found.columns_added, found.columns_removed) == (["witness"], ["prompt"])
     assert found.changed_columns == {"chosen": 2}
 
 
-def test_a_column_of_another_type_is_compared_as_text_and_told() -> None:
+def test_a_column_of_another_type_is_compared_as_text_and_listed() -> None:
     old = keyed("pairs", "a", "b", similarity=1.0).with_columns(similarity=pl.Series(["1.0", "2.0"]))
     found = diff(old, keyed("pairs", "a", "b", similarity=1.0))
     assert found.retyped == {"similarity": ["String", "Float64"]} and found.changed_keys == ["b"]
@@ -147,6 +147,6 @@ def test_nothing_differs_from_itself_nor_from_a_copy(rows: dict[str, tuple[str |
 
 
 def test_every_dataset_can_be_compared() -> None:
-    for dataset in COLUMNS:
+    for dataset in DATASETS:
         found = diff_rows(table(keyed(dataset, "a"), dataset), table(keyed(dataset, "a", "b"), dataset))
         assert counts(found) == (1, 0, 0)

@@ -10,23 +10,26 @@ from typing import Any
 import polars as pl
 from dvc.repo import Repo
 
-from stages.core.tables import COLUMNS, KEYS
+from stages.datasets.catalog import DATASETS
 from stages.diffing.recorded import flat
 from stages.diffing.versions import Version, open_table
+from tests.workplace import EXECUTION
 
-LIMITS = {"wall_seconds": 60, "memory_mb": 1024, "max_rows": 500000, "result_mb": 200}
 _FOLDER = TemporaryDirectory()  # of all tables; it goes with the process
-PARAMS = {"exec_results": {"contract": "strict", "budget_floor": 1000, "budget_factor": 50, **LIMITS}}
+PARAMS: dict[str, dict[str, Any]] = {
+    "exec_results": {"contract": "strict", "budget_floor": 1000, "budget_factor": 50}, "execution": EXECUTION,
+}  # fmt: skip
 
 
 def frame(dataset: str, *rows: dict[str, Any]) -> pl.DataFrame:
     """Rows of a dataset; columns that are not given are NULL."""
-    return pl.DataFrame([{name: row.get(name) for name in COLUMNS[dataset]} for row in rows], schema=COLUMNS[dataset])
+    columns = DATASETS[dataset].columns
+    return pl.DataFrame([{name: row.get(name) for name in columns} for row in rows], schema=columns)
 
 
 def keyed(dataset: str, *keys: str, **values: Any) -> pl.DataFrame:
     """Rows of a dataset with these keys and the same values elsewhere."""
-    return frame(dataset, *({KEYS[dataset]: key, **values} for key in keys))
+    return frame(dataset, *({DATASETS[dataset].key: key, **values} for key in keys))
 
 
 def write_pipeline(folder: Path, *datasets: str) -> None:
@@ -66,9 +69,9 @@ def new_repository(folder: Path) -> None:
 
 def run(folder: Path, *command: str) -> str:
     """What a command prints. Raises AssertionError where it fails."""
-    told = subprocess.run(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    assert told.returncode == 0, f"{' '.join(command)} ended with {told.returncode}:\n{told.stdout}"
-    return told.stdout
+    done = subprocess.run(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    assert done.returncode == 0, f"{' '.join(command)} ended with {done.returncode}:\n{done.stdout}"
+    return done.stdout
 
 
 def version(

@@ -1,4 +1,4 @@
-"""What endpoints say instead of samples. Each case is in tests/fixtures/endpoints."""
+"""The errors of endpoints. The cases are in tests/fixtures/endpoints."""
 
 import json
 

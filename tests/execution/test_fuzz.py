@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 
 from stages.datasets.verdicts import ERROR_CLASSES, VERDICTS
 from stages.execution.judge import judge
-from stages.execution.worker import Budget, Item, Question, Referee, Rules
+from stages.execution.records import Budget, GoldQuestion, Item, Rules
+from stages.execution.worker import Worker
 from stages.execution.worker_pool import local
 from tests import FIXTURES
 from tests.execution.world import CROSS_JOIN, ENDLESS, LIMITS, make_database
@@ -95,13 +96,13 @@ def test_a_thousand_mutated_queries_end_with_verdicts_only(tmp_path: Path) -> No
     chance = random.Random(0)
     path = str(make_database(tmp_path))
     golds, others = chance.choices(QUERIES, k=1_000), [*QUERIES, ENDLESS, CROSS_JOIN]
-    assert_only_verdicts([(Question(path, gold), mutated(gold, others, chance)) for gold in golds])
+    assert_only_verdicts([(GoldQuestion(path, gold), mutated(gold, others, chance)) for gold in golds])
 
 
 @pytest.mark.realdata
 def test_ten_thousand_mutated_real_predictions_end_with_verdicts_only() -> None:
     chance = random.Random(0)
-    predictions: dict[Question, list[str]] = {}
+    predictions: dict[GoldQuestion, list[str]] = {}
     for question, sql in real_predictions():
         predictions.setdefault(question, []).append(sql)
     items = []
@@ -111,14 +112,14 @@ def test_ten_thousand_mutated_real_predictions_end_with_verdicts_only() -> None:
     assert_only_verdicts(items)
 
 
-def real_predictions() -> Iterator[tuple[Question, str]]:
+def real_predictions() -> Iterator[tuple[GoldQuestion, str]]:
     questions = json.loads((REAL / "spider" / "dev.json").read_text(encoding="utf-8"))
     for file in sorted((REAL / "predictions" / "spider_dev").glob("*.txt")):
         lines = file.read_text(encoding="utf-8").splitlines()
         for question, sql in zip(questions, lines, strict=False):
             path = REAL / "spider" / "database" / question["db_id"] / f"{question['db_id']}.sqlite"
             if path.exists() and sql.strip():
-                yield Question(str(path), question["query"]), sql
+                yield GoldQuestion(str(path), question["query"]), sql
 
 
 @pytest.fixture(scope="module")
@@ -127,8 +128,8 @@ def music(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 @cache
-def referee(floor: int) -> Referee:
-    return Referee(replace(RULES, budget=Budget(floor, factor=0, gold=2_000_000)))
+def worker(floor: int) -> Worker:
+    return Worker(replace(RULES, budget=Budget(floor, factor=0, gold=2_000_000)))
 
 
 @given(
@@ -143,8 +144,8 @@ def test_a_smaller_budget_never_turns_a_match_into_a_mismatch_or_back(
         "same": f"{gold} ", "wrapped": f"SELECT * FROM ({gold})", "other": other,
         "mutated": mutated(gold, QUERIES, random.Random(seed)),
     }[way]  # fmt: skip
-    item = (Question(music, gold), sql)
-    _, much, *_ = referee(100_000)(item)
-    _, little, *_ = referee(floor)(item)
+    item = (GoldQuestion(music, gold), sql)
+    much = worker(100_000)(item).verdicts
+    little = worker(floor)(item).verdicts
     for with_much, with_little in zip(much, little, strict=True):
         assert with_little in (with_much, "over_budget")

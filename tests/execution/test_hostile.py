@@ -23,8 +23,8 @@ from stages.datasets.verdicts import Verdict
 from stages.execution import judge as judge_module
 from stages.execution.comparison import Contract
 from stages.execution.judge import judge
+from stages.execution.records import Budget, GoldQuestion, Rules
 from stages.execution.sandbox import Database, Execution
-from stages.execution.worker import Budget, Question, Rules
 from stages.execution.worker_pool import local
 from tests import FIXTURES
 from tests.execution.world import LIMITS, make_database
@@ -87,7 +87,7 @@ def run(database: Database, sql: str | list[Any]) -> Execution:
 
 def verdict_of(path: Path, sql: str, gold: str, contract: Contract = "strict") -> Verdict:
     rules = Rules(contract, Budget(floor=STEPS, factor=10, gold=STEPS), LIMITS)
-    return judge([(Question(str(path), gold), sql)], rules, local(1))[0].verdict
+    return judge([(GoldQuestion(str(path), gold), sql)], rules, local(1))[0].verdict
 
 
 @pytest.mark.parametrize("case", CASES["values"], ids=name_of)
@@ -181,20 +181,20 @@ def test_a_query_that_holds_another_is_judged_for_itself(path: Path, tmp_path: P
         connection.execute("DELETE FROM singer WHERE age < 50")
     connection.close()
     texts = ["SELECT name FROM singer", "SELECT name FROM singer LIMIT 1", "SELECT name FROM singer LIMIT 10"]
-    items = [(Question(str(file), gold), sql) for file in (path, other) for gold in texts for sql in texts]
+    items = [(GoldQuestion(str(file), gold), sql) for file in (path, other) for gold in texts for sql in texts]
     rules = Rules("strict", Budget(STEPS, 10, STEPS), LIMITS)
     verdicts = [outcome.verdict == "match" for outcome in judge(items, rules, local(2))]
     assert verdicts[:9] == [True, False, True, False, True, False, True, False, True]
     assert verdicts[9:] == [True] * 9
 
 
-@pytest.mark.timeout(60)  # to its end, it takes hours
+# To its end, it takes hours.
 def test_a_query_that_no_limit_stops_is_killed_and_burns_no_core(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(judge_module, "HANG_GRACE_SECONDS", 0.2)
     long = "replace(hex(zeroblob(4000000)), '0', 'a')"
     stuck = f"SELECT instr({long}, substr({long}, 1, 4000000) || 'b')"
     rules = Rules("strict", Budget(STEPS, 10, STEPS), replace(LIMITS, wall_seconds=0.2))
-    outcome = judge([(Question(str(path), "SELECT 1"), stuck)], rules, local(2))[0]
+    outcome = judge([(GoldQuestion(str(path), "SELECT 1"), stuck)], rules, local(2))[0]
     assert (outcome.verdict, outcome.error_class) == ("undecided", "lost")
     assert multiprocessing.active_children() == []
 
@@ -202,7 +202,7 @@ def test_a_query_that_no_limit_stops_is_killed_and_burns_no_core(path: Path, mon
 def test_a_memory_bomb_is_undecided_and_the_queries_after_it_are_judged(path: Path) -> None:
     bomb = "SELECT min(y) FROM (SELECT zeroblob(9000000) AS z, a.age AS y FROM singer a, singer b ORDER BY z LIMIT -1)"
     rules = Rules("strict", Budget(STEPS, 10, STEPS), replace(LIMITS, memory_mb=64))
-    question = Question(str(path), "SELECT count(*) FROM singer")
+    question = GoldQuestion(str(path), "SELECT count(*) FROM singer")
     items = [(question, sql) for sql in (bomb, "SELECT 4", f"{bomb} -- again", "SELECT 5")]
     outcomes = [(outcome.verdict, outcome.error_class) for outcome in judge(items, rules, local(1))]
     assert outcomes == [("undecided", "memory"), ("match", None), ("undecided", "memory"), ("mismatch", None)]

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from stages.execution.judge import judge
+from stages.execution.records import Budget, GoldQuestion, Item, Rules
 from stages.execution.sandbox import Limits
-from stages.execution.worker import Budget, Item, Question, Rules
 from stages.execution.worker_pool import local, usable_cpus
 from tests.execution.world import CROSS_JOIN, ENDLESS, counting, make_database
 
@@ -36,7 +36,7 @@ def items(tmp_path: Path) -> list[Item]:
     golds = [names, "SELECT count(*) FROM album", counting(1000), f"{names} ORDER BY 1"]
     near_the_budget = [counting(steps) for steps in range(100_000, 140_000, 2_500)]
     texts = [*golds, ENDLESS, CROSS_JOIN, "SELECT name FROM singer, album", "SELECT 1 +", "", *near_the_budget]
-    return [(Question(music, gold), sql) for gold in golds for sql in texts]
+    return [(GoldQuestion(music, gold), sql) for gold in golds for sql in texts]
 
 
 @pytest.mark.slow

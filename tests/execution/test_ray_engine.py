@@ -20,35 +20,38 @@ from stages.execution import judge as judge_module
 from stages.execution import ray_engine as cluster_module
 from stages.execution.judge import judge
 from stages.execution.ray_engine import cluster
+from stages.execution.records import DIGEST_ROWS, Budget, GoldQuestion, Item, Outcome, Rules
 from stages.execution.sandbox import Limits
-from stages.execution.worker import DIGEST_ROWS, Budget, Item, Question, Rules
-from stages.execution.worker_pool import Beat, Engine, Job, Record, local, run
+from stages.execution.worker_pool import Executor, Heartbeat, Job, local, run
 from stages.predictions.gold_files import read_gold
 from stages.predictions.prediction_files import read_predictions
 from tests import ROOT
-from tests.execution.world import CROSS_JOIN, ENDLESS, LIMITS, counting, make_database, write_questions
+from tests.execution.world import CROSS_JOIN, ENDLESS, LIMITS, counting, make_database
 from tests.real import REAL
+from tests.workplace import write_questions
 
 RULES = Rules("strict", Budget(1_000_000, 10), LIMITS, DIGEST_ROWS)
 STUCK = "SELECT instr(h, substr(h, 1, 4000000) || 'b') FROM (SELECT replace(hex(zeroblob(4000000)), '0', 'a') AS h)"
+Pid = tuple[int, int]
+"""The number of a task, and the process that ran it."""
+
 NODE = {"num_cpus": 1, "object_store_memory": 100_000_000, "include_dashboard": False}
 
 
-def make_work(failing: bool, beat: Beat) -> Callable[[tuple[str, int]], Record]:
-    def work(task: tuple[str, int]) -> Record:
+def make_work(failing: bool, heartbeat: Heartbeat) -> Callable[[tuple[str, int]], Pid]:
+    def work(task: tuple[str, int]) -> Pid:
         if failing:
             raise ValueError("a defect")
-        return [task[1], os.getpid()]
+        return task[1], os.getpid()
 
     return work
 
 
-def job(failing: bool = False) -> Job[tuple[str, int]]:
-    return Job(partial(make_work, failing), itemgetter(0), itemgetter(1), 30, lost=itemgetter(1), again=is_none)
-
-
-def is_none(record: Record) -> bool:
-    return record is None
+def job(failing: bool = False) -> Job[tuple[str, int], Pid]:
+    return Job(
+        partial(make_work, failing), tuple, tuple, file=itemgetter(0), size=itemgetter(1), stall_seconds=30,
+        lost=lambda task: (task[1], 0), nondeterministic=lambda pid: False,
+    )  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +73,7 @@ def music(tmp_path: Path) -> str:
 
 
 def items_of(path: str, sqls: Sequence[str], golds: Sequence[str] = ("SELECT name FROM singer",)) -> list[Item]:
-    return [(Question(path, gold), sql) for gold in golds for sql in sqls]
+    return [(GoldQuestion(path, gold), sql) for gold in golds for sql in sqls]
 
 
 def until(condition: Callable[[], bool]) -> None:
@@ -190,9 +193,11 @@ def test_outcomes_are_the_same_when_a_node_dies_half_way(nodes: Any, music: str)
     def works() -> bool:
         return bool(processes("ray::_run_part", lambda pid: pid == raylet))
 
-    def killing(job: Job[Item], tasks: Sequence[Item], chunks: list[list[int]]) -> Iterator[dict[int, Record]]:
-        engine: Engine[Item] = cluster(nodes.address)
-        for some in engine(job, tasks, chunks):
+    def killing(
+        job: Job[Item, Outcome], tasks: Sequence[Item], chunks: list[list[int]]
+    ) -> Iterator[dict[int, Outcome]]:
+        executor: Executor[Item, Outcome] = cluster(nodes.address)
+        for some in executor(job, tasks, chunks):
             yield some
             if doomed in nodes.worker_nodes:
                 until(works)
@@ -257,9 +262,9 @@ def test_a_database_that_a_node_lacks_is_refused_before_work(
 ) -> None:
     absent = tmp_path / "absent.sqlite"
     monkeypatch.setattr(cluster_module, "_hashes", lambda paths, cache: dict.fromkeys(paths, "0" * 64))
-    engine: Engine[tuple[str, int]] = cluster(nodes.address)
+    executor: Executor[tuple[str, int], Pid] = cluster(nodes.address)
     with pytest.raises(UserError, match=rf"{absent} cannot be read on node \S+ \(No such file"):
-        list(engine(job(), [(str(absent), 1)], [[0]]))
+        list(executor(job(), [(str(absent), 1)], [[0]]))
 
 
 @pytest.mark.slow
@@ -283,15 +288,16 @@ def test_a_node_with_other_packages_is_refused_before_work(
 def test_nodes_run_the_code_of_the_driver_and_not_their_own(nodes: Any, music: str, tmp_path: Path) -> None:
     own = tmp_path / "stages"
     shutil.copytree(ROOT / "stages", own, ignore=shutil.ignore_patterns("__pycache__"))
-    referee = own / "sql" / "referee.py"
-    referee.write_text(referee.read_text().replace("the gold query is undecided", "said by the code of the driver"))
+    worker = own / "execution" / "worker.py"
+    worker.write_text(worker.read_text().replace("the gold query is undecided", "said by the code of the driver"))
     script = tmp_path / "driver.py"
     script.write_text(
         "from operator import attrgetter\nfrom stages.execution.ray_engine import cluster\n"
         "from stages.execution.judge import judge\n"
-        "from stages.execution.worker import Budget, Question, Rules\nfrom stages.execution.sandbox import Limits\n"
+        "from stages.execution.records import Budget, GoldQuestion, Rules\n"
+        "from stages.execution.sandbox import Limits\n"
         "if __name__ == '__main__':\n"
-        f"    items = [(Question({music!r}, 'SELECT 1', 'undecided'), 'SELECT 1')]\n"
+        f"    items = [(GoldQuestion({music!r}, 'SELECT 1', 'undecided'), 'SELECT 1')]\n"
         "    rules = Rules('strict', Budget(1000, 1), Limits(1, 512, 10, 10))\n"
         f"    engine = cluster({nodes.address!r})\n"
         "    print(judge(items, rules, engine)[0].error)\n"
@@ -302,17 +308,20 @@ def test_nodes_run_the_code_of_the_driver_and_not_their_own(nodes: Any, music: s
 
 
 @pytest.mark.slow
-def test_a_stage_gives_the_same_bytes_on_a_cluster(nodes: Any, tmp_path: Path) -> None:
-    make_database(tmp_path / "databases")
-    write_questions(tmp_path, ["SELECT name FROM singer LIMIT 1", "SELECT name FROM singer", "SELECT absent", ENDLESS])
+def test_a_stage_gives_the_same_bytes_on_a_cluster(
+    nodes: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    make_database(tmp_path / "data/databases")
+    write_questions(["SELECT name FROM singer LIMIT 1", "SELECT name FROM singer", "SELECT absent", ENDLESS])
     shutil.copy(ROOT / "params.yaml", tmp_path)
-    for name, flags in (("local", ["--workers", "1"]), ("ray", ["--engine", "ray", "--ray-address", nodes.address])):
-        given = "--questions questions.parquet --questions-receipt questions.json --databases databases"
-        made = f"--gold {name}.parquet --report {name}.json --page {name}.html --cache {name}"
-        command = [sys.executable, "-m", "stages.gold", *given.split(), *made.split(), *flags]
-        subprocess.run(command, cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)}, check=True)
-    for suffix in ("parquet", "json", "html"):
-        assert (tmp_path / f"ray.{suffix}").read_bytes() == (tmp_path / f"local.{suffix}").read_bytes()
+    outs = {}
+    for engine, flags in (("local", ["--workers=1"]), ("ray", ["--engine=ray", f"--ray-address={nodes.address}"])):
+        command = [sys.executable, "-m", "stages.gold", f"--cache={engine}", *flags]
+        subprocess.run(command, env={**os.environ, "PYTHONPATH": str(ROOT)}, check=True)
+        names = ("data/gold.parquet", "reports/gold.json", "reports/gold.html")
+        outs[engine] = [Path(name).read_bytes() for name in names]
+    assert outs["ray"] == outs["local"]
 
 
 @pytest.mark.slow
@@ -320,7 +329,7 @@ def test_queries_end_when_the_driver_is_killed(nodes: Any, music: str, tmp_path:
     script = tmp_path / "driver.py"
     script.write_text(
         "from stages.execution.judge import judge\nfrom stages.execution.ray_engine import cluster\n"
-        "from stages.execution.worker import Budget, Rules\n"
+        "from stages.execution.records import Budget, Rules\n"
         "from tests.execution.test_ray_engine import LIMITS, items_of\n"
         "if __name__ == '__main__':\n"
         f"    items, rules = items_of({music!r}, [{ENDLESS!r}]), Rules('strict', Budget(10**12, 1), LIMITS)\n"
@@ -343,7 +352,7 @@ def test_real_predictions_get_the_outcomes_of_the_local_engine(nodes: Any) -> No
         for gold, texts in zip(golds, read_predictions(system, golds), strict=True):
             path = database_path(REAL / "spider" / "database", gold.db_id)
             if path.is_file():
-                items.append((Question(str(path), gold.sql), texts[0]))
+                items.append((GoldQuestion(str(path), gold.sql), texts[0]))
     assert len(items) > 2000
     outcomes = judge(items, RULES, cluster(nodes.address))
     assert outcomes == judge(items, RULES, local(2))

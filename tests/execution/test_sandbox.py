@@ -16,8 +16,8 @@ from stages.datasets.verdicts import ERROR_CLASSES
 from stages.execution import sandbox
 from stages.execution.comparison import digest
 from stages.execution.judge import judge
+from stages.execution.records import Budget, GoldQuestion, Rules
 from stages.execution.sandbox import Database, Execution, Limits
-from stages.execution.worker import Budget, Question, Rules
 from stages.execution.worker_pool import local
 from tests import FIXTURES
 from tests.execution.test_hostile import text_of
@@ -147,7 +147,7 @@ def test_the_deepest_query_of_a_kind_ends_without_killing_its_worker(text: str, 
     """Each kind as deep as SQLite lets it be, and beyond, in a worker process."""
     texts = [DEEPEST[text](depth) for depth in (300, 490, 700, 990, 1100, 2490, 20_000)]
     rules = Rules("strict", Budget(10_000_000, 10), LIMITS)
-    outcomes = judge([(Question(str(path), "SELECT age FROM singer"), sql) for sql in texts], rules, local(1))
+    outcomes = judge([(GoldQuestion(str(path), "SELECT age FROM singer"), sql) for sql in texts], rules, local(1))
     assert {outcome.verdict for outcome in outcomes} <= {"match", "mismatch", "exec_error"}
     assert [outcomes[0].verdict, outcomes[-1].verdict] == ["match", "exec_error"]
 
@@ -219,8 +219,8 @@ def test_chance_and_the_clock_give_the_same_values_each_time(path: Path) -> None
     assert len({row[0] for row in first.result.rows}) == 4
 
 
-def test_the_other_way_reverses_what_a_query_leaves_open(path: Path) -> None:
-    other = Database(path, other_way=True)
+def test_an_order_that_a_query_does_not_specify_is_reversed(path: Path) -> None:
+    other = Database(path, reverse_unspecified_order=True)
     backward = run(other, "SELECT name FROM singer")
     tied = run(other, "SELECT name FROM singer ORDER BY age, tie_breaker()")
     assert backward.result is not None and tied.result is not None

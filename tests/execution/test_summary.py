@@ -2,7 +2,7 @@ import polars as pl
 import pytest
 
 from stages.datasets.verdicts import VERDICTS, Verdict
-from stages.execution.judge import Outcome
+from stages.execution.records import Outcome
 from stages.execution.summary import outcome_columns, summary
 
 Verdicts = tuple[Verdict, Verdict, Verdict]

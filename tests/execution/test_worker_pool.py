@@ -6,22 +6,31 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import astuple, dataclass
 from functools import partial
+from operator import attrgetter
 from pathlib import Path
 
 import pytest
 
 from stages.cache.result_cache import Cache
 from stages.execution import worker_pool as pool
-from stages.execution.worker_pool import Beat, Job, Kept, Record, local, run
+from stages.execution.worker_pool import CachedBy, Heartbeat, Job, local, run
 from tests import ROOT
 
 
-def make_work(folder: Path, beat: Beat) -> Callable[[str], Record]:
-    return partial(work, folder, beat)
+@dataclass(frozen=True)
+class Record:
+    task: str
+    lost: bool = False
+    doubtful: bool = False
 
 
-def work(folder: Path, beat: Beat, task: str) -> Record:
+def make_work(folder: Path, heartbeat: Heartbeat) -> Callable[[str], Record]:
+    return partial(work, folder, heartbeat)
+
+
+def work(folder: Path, heartbeat: Heartbeat, task: str) -> Record:
     """Notes that the task ran, then does what it says."""
     with (folder / task).open("a") as file:
         file.write(f"{os.getpid()}\n")
@@ -32,17 +41,16 @@ def work(folder: Path, beat: Beat, task: str) -> Record:
         time.sleep(100)
     for _ in range(20 if task.startswith("long") else 0):
         time.sleep(0.1)
-        beat()
+        heartbeat()
     if task.startswith("fail"):
         raise ValueError("a defect")
-    return {"task": task, "alone": task.startswith("again") and times == 1}
+    return Record(task, doubtful=task.startswith("doubt") or (task.startswith("again") and times == 1))
 
 
-def job(folder: Path, patience: float = 30) -> Job[str]:
+def job(folder: Path, stall_seconds: float = 30) -> Job[str, Record]:
     return Job(
-        partial(make_work, folder), lambda task: __file__, len, patience,
-        lost=lambda task: {"task": task, "lost": True},
-        again=lambda record: bool(record.get("alone")),
+        partial(make_work, folder), encode=astuple, decode=lambda values: Record(*values), file=lambda task: __file__,
+        size=len, stall_seconds=stall_seconds, lost=partial(Record, lost=True), nondeterministic=attrgetter("doubtful"),
     )  # fmt: skip
 
 
@@ -53,50 +61,50 @@ def runs(folder: Path, task: str) -> list[str]:
 @pytest.mark.parametrize("workers", [1, 3])
 def test_records_come_in_the_order_of_the_tasks(workers: int, tmp_path: Path) -> None:
     tasks = [f"t{number}" for number in range(50)]
-    assert [record["task"] for record in run(job(tmp_path), tasks, local(workers))] == tasks
+    assert [record.task for record in run(job(tmp_path), tasks, local(workers))] == tasks
 
 
 def test_a_killed_worker_costs_its_task_one_more_try(tmp_path: Path) -> None:
     tasks = ["a", "once", "b", "c"]
-    assert [record["task"] for record in run(job(tmp_path), tasks, local(1))] == tasks
+    assert [record.task for record in run(job(tmp_path), tasks, local(1))] == tasks
     assert len(runs(tmp_path, "once")) == 2
 
 
 def test_a_task_that_kills_its_worker_twice_is_lost_and_the_others_are_not(tmp_path: Path) -> None:
     tasks = [f"t{number}" for number in range(20)] + ["die", "die2", "z"]
     records = run(job(tmp_path), tasks, local(2))
-    assert [record["task"] for record in records] == tasks
-    assert [record["task"] for record in records if "lost" in record] == ["die", "die2"]
+    assert [record.task for record in records] == tasks
+    assert [record.task for record in records if record.lost] == ["die", "die2"]
     assert len(runs(tmp_path, "die")) == 2
 
 
-def test_a_task_that_stands_still_is_killed_and_lost(tmp_path: Path) -> None:
-    records = run(job(tmp_path, patience=0.5), ["a", "hang", "b"], local(1))
-    assert [record.get("lost", False) for record in records] == [False, True, False]
+def test_a_task_that_stalls_is_killed_and_lost(tmp_path: Path) -> None:
+    records = run(job(tmp_path, stall_seconds=0.5), ["a", "hang", "b"], local(1))
+    assert [record.lost for record in records] == [False, True, False]
 
 
-def test_a_task_that_gives_signs_of_life_may_take_longer_than_the_patience(tmp_path: Path) -> None:
-    (record,) = run(job(tmp_path, patience=0.7), ["long"], local(1))
-    assert "lost" not in record
+def test_a_task_with_heartbeats_may_take_longer_than_a_stall_may(tmp_path: Path) -> None:
+    (record,) = run(job(tmp_path, stall_seconds=0.7), ["long"], local(1))
+    assert not record.lost
 
 
-def test_once_a_few_tasks_stood_still_twice_others_are_tried_once_and_briefly(
+def test_once_a_few_tasks_stalled_twice_others_are_tried_once_and_briefly(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(pool, "_BRIEF_SECONDS", 0.3)
     tasks = ["a", *(f"hang{number}" for number in range(7)), "b"]
-    records = run(job(tmp_path, patience=0.6), tasks, local(1))
-    assert [record["task"] for record in records if "lost" not in record] == ["a", "b"]
+    records = run(job(tmp_path, stall_seconds=0.6), tasks, local(1))
+    assert [record.task for record in records if not record.lost] == ["a", "b"]
     assert [len(runs(tmp_path, task)) for task in tasks] == [1, 2, 2, 2, 1, 1, 1, 1, 1]
 
 
-def test_tasks_that_stood_still_beside_others_only_are_tried_again_and_get_their_records(
+def test_tasks_that_stalled_beside_others_only_are_retried_and_get_their_records(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(pool, "_BRIEF_SECONDS", 0.3)
     tasks = ["a", *(f"pause{number}" for number in range(6)), "hang"]
-    records = run(job(tmp_path, patience=0.6), tasks, local(1))
-    assert [record["task"] for record in records if "lost" in record] == ["hang"]
+    records = run(job(tmp_path, stall_seconds=0.6), tasks, local(1))
+    assert [record.task for record in records if record.lost] == ["hang"]
 
 
 def test_a_worker_that_dies_in_the_middle_of_a_message_costs_what_it_did_not_send(tmp_path: Path) -> None:
@@ -104,10 +112,10 @@ def test_a_worker_that_dies_in_the_middle_of_a_message_costs_what_it_did_not_sen
     process = multiprocessing.get_context("spawn").Process(target=int)
     process.start()
     process.join()
-    worker = pool._Worker(process, ours, [1, 0], chunk=[0, 1, 2])
+    worker = pool._WorkerProcess(process, ours, [1, 0], chunk=[0, 1, 2])
     os.write(theirs.fileno(), struct.pack("!i", 1000) + b"the beginning of a record")
     theirs.close()
-    assert pool._take(worker, patience=30) is None
+    assert pool._take(worker, stall_seconds=30) is None
 
 
 def test_no_chunk_has_more_characters_than_a_worker_has_room_for(tmp_path: Path) -> None:
@@ -118,7 +126,7 @@ def test_no_chunk_has_more_characters_than_a_worker_has_room_for(tmp_path: Path)
 
 def test_a_doubtful_record_is_tried_again_alone(tmp_path: Path) -> None:
     records = run(job(tmp_path), ["a", "again", "b"], local(2))
-    assert records[1] == {"task": "again", "alone": False}
+    assert records[1] == Record("again")
     first, second = runs(tmp_path, "again")
     assert first != second
 
@@ -135,21 +143,21 @@ def test_tasks_of_one_group_go_to_one_worker(tmp_path: Path) -> None:
         assert len({runs(tmp_path, task)[0] for task in tasks if task[0] == group}) == 1
 
 
-def kept(cache: Cache) -> Kept[str]:
-    return Kept(cache, key=str.encode, lasting=lambda record: not record["task"].startswith("doubt"))
+def cached(cache: Cache) -> CachedBy[str]:
+    return CachedBy(cache, key=str.encode)
 
 
 def test_what_the_cache_holds_is_not_done_again(tmp_path: Path) -> None:
     cache, tasks = Cache(tmp_path / "cache"), ["a", "doubt", "b"]
-    first = run(job(tmp_path), tasks, local(1), kept(cache))
-    assert run(job(tmp_path), [*tasks, "c"], local(1), kept(cache))[:3] == first
-    assert [len(runs(tmp_path, task)) for task in ("a", "doubt", "b", "c")] == [1, 2, 1, 1]
+    first = run(job(tmp_path), tasks, local(1), cached(cache))
+    assert run(job(tmp_path), [*tasks, "c"], local(1), cached(cache))[:3] == first
+    assert [len(runs(tmp_path, task)) for task in ("a", "doubt", "b", "c")] == [1, 4, 1, 1]
 
 
 def test_finished_records_are_kept_when_the_run_is_killed(tmp_path: Path) -> None:
     cache = Cache(tmp_path / "cache")
     with pytest.raises(RuntimeError):
-        run(job(tmp_path), [*(f"t{number}" for number in range(40)), "fail"], local(1), kept(cache))
+        run(job(tmp_path), [*(f"t{number}" for number in range(40)), "fail"], local(1), cached(cache))
     assert len(cache.get([b"t%d" % number for number in range(40)])) == 40
 
 

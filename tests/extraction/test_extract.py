@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
 from stages.extraction.extract import extract_sql
-from stages.sql.text import tokens_of
+from stages.sql.tokens import tokens_of
 from tests.real import REAL
 
 CASES = YAML(typ="safe", pure=True).load(Path("tests/fixtures/completions.yaml").read_text(encoding="utf-8"))
@@ -62,7 +62,7 @@ def test_what_comes_out_is_a_piece_of_the_completion(completion: str) -> None:
 @pytest.mark.parametrize("piece", HOSTILE)
 @pytest.mark.parametrize("before", ["", "SELECT ", "select ", "```sql\nSELECT ", "Well, "])
 def test_a_large_text_of_anything_takes_no_time(before: str, piece: str) -> None:
-    text = before + piece * (300_000 // len(piece))
+    text = before + piece * (150_000 // len(piece))
     start = time.process_time()
     extract_sql(text)
-    assert time.process_time() - start < 3
+    assert time.process_time() - start < 2

@@ -19,31 +19,31 @@ def test_a_cut_connection_goes_on_with_a_range_and_ends_with_the_right_bytes(toy
     toy.web.cuts = [300_000, 200_000]
     toy.fetch()
     assert files_in(toy.folder) == WHOLE
-    starts = [int(asked[6:-1]) if asked else 0 for _, asked in toy.web.asked]
+    starts = [int(header[6:-1]) if header else 0 for _, header in toy.web.requests]
     assert starts[0] == 0 < starts[1] < starts[2] <= 500_000
     assert len(starts) == 3
 
 
-def test_without_a_terminal_progress_is_told_in_lines(toy: Toy, capsys: pytest.CaptureFixture[str]) -> None:
+def test_without_a_terminal_progress_is_reported_in_lines(toy: Toy, capsys: pytest.CaptureFixture[str]) -> None:
     toy.patch.setattr(download, "LINE_SECONDS", 0.0)
     toy.fetch()
-    told = capsys.readouterr()
-    assert "toy.zip: 0 of 1 MB\n" in told.out
-    assert "\r" not in told.out + told.err
+    output = capsys.readouterr()
+    assert "toy.zip: 0 of 1 MB\n" in output.out
+    assert "\r" not in output.out + output.err
 
 
 def test_a_server_without_ranges_starts_anew(toy: Toy) -> None:
     toy.web.cuts, toy.web.ranges = [300_000], False
     toy.fetch()
     assert files_in(toy.folder) == WHOLE
-    assert [asked is not None for _, asked in toy.web.asked] == [False, True]
+    assert [header is not None for _, header in toy.web.requests] == [False, True]
 
 
 def test_a_server_that_names_no_version_is_asked_for_the_whole_file(toy: Toy) -> None:
     toy.web.cuts, toy.web.etags = [300_000], False
     toy.fetch()
     assert files_in(toy.folder) == WHOLE
-    assert [asked for _, asked in toy.web.asked] == [None, None]
+    assert [header for _, header in toy.web.requests] == [None, None]
 
 
 def test_another_version_of_the_file_is_not_put_behind_the_first_part_of_the_old_one(toy: Toy) -> None:
@@ -61,35 +61,35 @@ def test_a_connection_that_is_always_cut_ends_and_the_next_run_goes_on(toy: Toy)
     assert "the connection was cut" in sentence
     toy.fetch()
     assert files_in(toy.folder) == WHOLE
-    assert toy.web.asked[-1][1] is not None
+    assert toy.web.requests[-1][1] is not None
 
 
 def test_killed_after_the_last_byte_the_next_run_takes_what_came(toy: Toy) -> None:
-    own = toy.raw / ".downloads" / "toy"
-    own.mkdir(parents=True)
-    (own / "toy.zip.partial").write_bytes(ARCHIVE)
-    (own / "toy.zip.validator").write_text(f'"{hash_of(ARCHIVE)}"')
+    downloads = toy.raw / ".downloads" / "toy"
+    downloads.mkdir(parents=True)
+    (downloads / "toy.zip.partial").write_bytes(ARCHIVE)
+    (downloads / "toy.zip.validator").write_text(f'"{hash_of(ARCHIVE)}"')
     toy.fetch()
-    assert toy.web.asked == [("toy.zip", f"bytes={len(ARCHIVE)}-")]
+    assert toy.web.requests == [("toy.zip", f"bytes={len(ARCHIVE)}-")]
     assert files_in(toy.folder) == WHOLE
 
 
 def test_a_server_that_fails_is_asked_again(toy: Toy) -> None:
     toy.web.statuses = [500, 503]
     toy.fetch()
-    assert len(toy.web.asked) == 3
+    assert len(toy.web.requests) == 3
 
 
 @pytest.mark.parametrize("status", [403, 404])
-def test_a_server_that_refuses_is_told_in_one_sentence_with_address_and_place(toy: Toy, status: int) -> None:
+def test_a_server_that_refuses_is_reported_in_one_sentence_with_address_and_place(toy: Toy, status: int) -> None:
     toy.web.statuses = [status] * 9
     (sentence,) = toy.refused()
-    assert len(toy.web.asked) == 1
+    assert len(toy.web.requests) == 1
     for part in (str(status), f"{toy.web.address}/toy.zip as {toy.raw}/toy.zip", "run the same command again"):
         assert part in sentence
 
 
-def test_a_web_page_in_place_of_the_file_is_told(toy: Toy) -> None:
+def test_a_web_page_in_place_of_the_file_is_reported(toy: Toy) -> None:
     toy.web.kind = "text/html; charset=utf-8"
     (sentence,) = toy.refused()
     assert "answered with a web page" in sentence

@@ -27,14 +27,14 @@ def toy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Toy]:
         yield toy
 
 
-def test_every_mistake_of_the_data_file_is_told(toy: Toy) -> None:
+def test_every_mistake_of_the_data_file_is_reported(toy: Toy) -> None:
     toy.file.update(sha256="abc", into="../out")
     first, second = toy.refused()
     assert "`toy.files.0.sha256` is 'abc'" in first
     assert "`toy.files.0.into` is '../out'" in second
 
 
-def test_a_pattern_outside_the_root_is_told(toy: Toy) -> None:
+def test_a_pattern_outside_the_root_is_reported(toy: Toy) -> None:
     part = {"repo": "a/b", "revision": "0" * 40, "patterns": ["x.json"], "sha256": {}, "root": "data", "into": "."}
     toy.source["hub"] = [part]
     (sentence,) = toy.refused()
@@ -46,10 +46,10 @@ def test_the_list_shows_licence_size_and_origin_of_every_source(
 ) -> None:
     monkeypatch.setattr(sys, "argv", ["fetch", "--list", "--sources", str(SOURCES)])
     fetch.main()
-    shown = capsys.readouterr().out
+    output = capsys.readouterr().out
     for name, source in read_sources(SOURCES, []).items():
-        assert f"{name}: {source.title}, {source.licence}, " in shown
-        assert all(file.url in shown for file in source.files)
+        assert f"{name}: {source.title}, {source.licence}, " in output
+        assert all(file.url in output for file in source.files)
 
 
 def test_the_sources_are_pinned_have_names_of_their_own_and_say_where_every_file_goes() -> None:
@@ -64,7 +64,7 @@ def test_the_sources_are_pinned_have_names_of_their_own_and_say_where_every_file
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_source_as_its_authors_ship_it_passes_through_what_is_told_of_it(toy: Toy, name: str) -> None:
+def test_an_archive_made_to_the_description_of_a_source_is_fetched(toy: Toy, name: str) -> None:
     """The real data file against archives that are made to its description."""
     source = YAML(typ="safe", pure=True).load(SOURCES.read_text())[name]
     toy.raw.mkdir()
@@ -102,7 +102,7 @@ def shipped(described: dict[str, Any], files: dict[str, bytes]) -> bytes:
 
 
 @pytest.mark.realdata
-def test_the_real_variants_are_what_is_told_of_them(toy: Toy) -> None:
+def test_the_real_variants_match_their_description(toy: Toy) -> None:
     sources = YAML(typ="safe", pure=True).load(SOURCES.read_text())
     toy.raw.mkdir()
     for path in (*VARIANTS.glob("spider-syn/*.json"), *VARIANTS.glob("spider-realistic/*.json")):

@@ -31,7 +31,7 @@ def test_nested_zips_are_unpacked_and_removed(toy: Toy) -> None:
     assert files_in(toy.folder) == {"dev/dev.json": b"[1, 2]", "dev/database/b/b.sqlite": b"b"}
 
 
-def test_a_broken_nested_zip_is_told(toy: Toy) -> None:
+def test_a_broken_nested_zip_is_reported(toy: Toy) -> None:
     toy.serve(zipped({"toy_1/dev.json": b"[1, 2]", "toy_1/database.zip": ARCHIVE[:-40]}))
     toy.file["unpack"]["nested"] = ["database.zip"]
     (sentence,) = toy.refused()
@@ -83,7 +83,7 @@ def test_an_archive_that_is_not_whole_or_not_safe_is_refused_and_deleted(toy: To
     assert not list(toy.root.rglob("evil*"))
 
 
-def test_a_truncated_archive_put_there_by_hand_is_told_and_kept(toy: Toy) -> None:
+def test_a_truncated_archive_put_there_by_hand_is_reported_and_kept(toy: Toy) -> None:
     toy.serve(ARCHIVE[:-30_000])
     toy.raw.mkdir()
     (toy.raw / "toy.zip").write_bytes(ARCHIVE[:-30_000])

@@ -3,10 +3,11 @@
 What it has are users, and datasets and models with commits, each a whole set of files; a commit is named by its sha, a
 branch or a tag. Large files are in LFS, at an address of their own that downloads are redirected to.
 
-It has no Xet, so clients need `HF_HUB_DISABLE_XET=1`. Nor has it pull requests, Spaces, repositories without an owner,
-moves, squashes, copies of LFS files between repositories, or uploads in parts; and it does not read the YAML of cards.
+It answers what `stages/` and the commands of the README ask, and nothing else. It has no Xet, so clients need
+`HF_HUB_DISABLE_XET=1`, and it does not read the YAML of cards.
 """
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,7 +19,7 @@ from tests.hub.serving import Handler
 from tests.hub.state import Fault, Files, Hub, Repository, User
 from tests.web import running
 
-__all__ = ["OWNER", "TOKEN", "Fault", "Files", "Hub", "Repository", "User", "hub_of", "running_hub"]
+__all__ = ["OWNER", "TOKEN", "Fault", "Files", "Hub", "Repository", "User", "environment", "hub_of", "running_hub"]
 
 OWNER, TOKEN = "someone", "hf_secretsecretsecret"
 
@@ -32,6 +33,12 @@ def running_hub() -> Iterator[Hub]:
     handler = type("OfThis", (Handler,), {"hub": hub})
     with running(handler) as hub.address, running(handler) as hub.storage:
         yield hub
+
+
+def environment(hub: Hub, home: Path, token: str = "") -> dict[str, str]:
+    """That of a process that takes the test Hub for the Hub, and has this token and no other."""
+    own = {"HF_ENDPOINT": hub.address, "HF_HOME": str(home), "HF_HUB_DISABLE_XET": "1", "HF_HUB_OFFLINE": "0"}
+    return {**os.environ, **own, "HF_TOKEN": token, "HF_HUB_DISABLE_TELEMETRY": "1", "NO_PROXY": "127.0.0.1"}
 
 
 @contextmanager

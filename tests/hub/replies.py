@@ -4,7 +4,7 @@ import json
 from dataclasses import dataclass, field
 from http import HTTPStatus
 
-from tests.hub.state import READ, WRITE, Commit, Hub, Repository, Request, User
+from tests.hub.state import Commit, Hub, Repository, Request, User
 
 Parts = dict[str, str]
 
@@ -34,8 +34,8 @@ def of_json(value: object, status: int = 200, headers: dict[str, str] | None = N
 def refused(status: int, message: str = "", code: str = "", headers: dict[str, str] | None = None) -> Refused:
     """An error as the Hub words it: in the body and in headers."""
     message = message or HTTPStatus(status).phrase
-    told = {"X-Error-Message": message, **({"X-Error-Code": code} if code else {})}
-    return Refused(of_json({"error": message}, status, {**told, **(headers or {})}))
+    error_headers = {"X-Error-Message": message, **({"X-Error-Code": code} if code else {})}
+    return Refused(of_json({"error": message}, status, {**error_headers, **(headers or {})}))
 
 
 def user_of(hub: Hub, request: Request) -> User | None:
@@ -51,7 +51,7 @@ def repository_of(hub: Hub, request: Request, parts: Parts) -> Repository:
     """The repository of a path, where the one who asks may see it; else it is as if it was not there."""
     user = user_of(hub, request)
     found = hub.repositories.get((parts["kind"] or "models", parts["name"]))
-    if found and (not found.private or (user and user.may(READ, found.name))):
+    if found and (not found.private or (user and user.may_read(found.name))):
         return found
     # Over https the client takes any 401 for a repository that is not there; over http it needs the code.
     status, message = (404, "Repository not found") if user else (401, "Invalid username or password.")
@@ -66,7 +66,7 @@ def writable(hub: Hub, request: Request, parts: Parts) -> Repository:
     found = repository_of(hub, request, parts)
     if user.role == "read":
         raise refused(403, "Forbidden: you must use a write token to upload to a repository.")
-    if not user.may(WRITE, found.name):
+    if not user.may_write(found.name):
         raise refused(403, "Forbidden: pass `create_pr=1` as a query parameter to create a Pull Request")
     return found
 

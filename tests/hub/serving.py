@@ -20,21 +20,14 @@ _ROUTES: list[tuple[str, str, Answer]] = [
     ("GET", "/api/whoami-v2", reading.whoami),
     ("POST", "/api/validate-yaml", writing.validate_card),
     ("POST", "/api/repos/create", writing.create),
-    ("DELETE", "/api/repos/delete", writing.delete),
-    ("PUT", f"{_API}/settings", writing.settings),
     ("GET", f"{_API}(?:/revision/{_AT})?", reading.info),
     ("GET", f"{_API}/refs", reading.refs),
-    ("GET", f"{_API}/commits/{_AT}", reading.commits),
     ("GET", f"{_API}/tree/{_AT}(?:/(?P<path>.+))?", reading.tree),
     ("POST", f"{_API}/paths-info/{_AT}", reading.paths_info),
     ("POST", f"{_API}/tag/{_AT}", writing.tag),
-    ("DELETE", f"{_API}/tag/{_AT}", writing.untag),
-    ("POST", f"{_API}/branch/{_AT}", writing.branch),
-    ("DELETE", f"{_API}/branch/{_AT}", writing.unbranch),
     ("POST", f"{_API}/preupload/{_AT}", writing.preupload),
     ("POST", f"{_API}/commit/{_AT}", writing.commit),
     ("POST", f"{_GIT}\\.git/info/lfs/objects/batch", writing.batch),
-    ("POST", f"{_GIT}\\.git/info/lfs/objects/verify", writing.verify),
     ("PUT", _STORED, writing.upload),
     ("GET|HEAD", _STORED, reading.stored),
     ("GET|HEAD", f"{_GIT}/resolve/{_AT}/(?P<path>.+)", reading.resolve),
@@ -61,10 +54,10 @@ class Handler(BaseHTTPRequestHandler):
             return
         request = self._request(self.rfile.read(length))
         self.hub.requests.append(request)
-        reply = _told(fault, fault.status) if fault and fault.status else _answer(self.hub, request)
+        reply = refused(fault.status, fault.message).reply if fault and fault.status else _answer(self.hub, request)
         self._send(reply, fault)
 
-    do_HEAD = do_POST = do_PUT = do_DELETE = do_GET
+    do_HEAD = do_POST = do_PUT = do_GET
 
     def _request(self, body: bytes) -> Request:
         address, token = urlsplit(self.path), self.headers.get("Authorization", "").removeprefix("Bearer ")
@@ -94,11 +87,6 @@ def _answer(hub: Hub, request: Request) -> Reply:
             try:
                 with hub.lock:
                     return answer(hub, request, parts)
-            except Refused as told:
-                return told.reply
+            except Refused as refusal:
+                return refusal.reply
     return refused(404, f"The test Hub knows no {request.method} {request.path}").reply
-
-
-def _told(fault: Fault, status: int) -> Reply:
-    after = {} if fault.retry_after is None else {"Retry-After": str(fault.retry_after)}
-    return refused(status, fault.message, headers=after).reply

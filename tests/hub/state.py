@@ -11,7 +11,6 @@ from threading import RLock
 
 Files = dict[str, bytes]
 
-READ, WRITE = "repo.content.read", "repo.write"  # as fine-grained tokens name them
 LARGE = 10 * 2**20
 ATTRIBUTES = "".join(
     f"*.{suffix} filter=lfs diff=lfs merge=lfs -text\n"
@@ -21,23 +20,24 @@ ATTRIBUTES = "".join(
 
 @dataclass(frozen=True)
 class User:
-    """A user with one token. `role`: of the token, `read`, `write` or `fineGrained`; `scopes`: what a fine-grained
-    token may do, by namespace or by `owner/name`."""
+    """A user with one token. `role`: of the token, `read`, `write` or `fineGrained`, which here has no right at all."""
 
     name: str
     token: str = field(repr=False)
     role: str = "write"
     organisations: tuple[str, ...] = ()
-    scopes: dict[str, list[str]] = field(default_factory=dict)
 
-    def may(self, permission: str, repository: str) -> bool:
-        """Whether the token allows READ or WRITE in the repository `owner/name`."""
-        owner = repository.split("/")[0]
-        if owner not in (self.name, *self.organisations):
-            return False
-        if self.role == "fineGrained":
-            return permission in (*self.scopes.get(owner, ()), *self.scopes.get(repository, ()))
-        return permission == READ or self.role == "write"
+    def owns(self, repository: str) -> bool:
+        """Whether the repository `owner/name` is the user's or an organisation's of theirs."""
+        return repository.split("/")[0] in (self.name, *self.organisations)
+
+    def may_read(self, repository: str) -> bool:
+        """Whether the token shows them a private repository."""
+        return self.owns(repository) and self.role != "fineGrained"
+
+    def may_write(self, repository: str) -> bool:
+        """Whether the token lets them make and change the repository."""
+        return self.owns(repository) and self.role == "write"
 
 
 @dataclass(frozen=True)
@@ -138,7 +138,6 @@ class Fault:
     cut: int | None = None
     lost: bool = False
     times: int = 1
-    retry_after: int | None = None
     message: str = ""
 
 
@@ -158,8 +157,8 @@ class Request:
 class Hub:
     """`storage`: the address that LFS objects lie at, another than the Hub's as with the real one.
 
-    `faults`: what is to go wrong, the first that fits first; `card_errors`: why cards are refused; `page`: entries of
-    a tree in one answer. `asked`: method and path of every request so far; `requests`: all of them.
+    `faults`: what is to go wrong, the first that fits first; `card_errors`: why cards are refused. `asked`: method and
+    path of every request so far; `requests`: all of them.
     """
 
     address: str = ""
@@ -168,7 +167,6 @@ class Hub:
     users: dict[str, User] = field(default_factory=dict, repr=False)
     faults: list[Fault] = field(default_factory=list)
     card_errors: list[str] = field(default_factory=list)
-    page: int = 1000
     asked: list[tuple[str, str]] = field(default_factory=list)
     requests: list[Request] = field(default_factory=list)
     lock: RLock = field(default_factory=RLock)
@@ -181,17 +179,9 @@ class Hub:
         """The model `owner/name`, made where it is not there."""
         return self.repositories.setdefault(("models", name), Repository("models", name))
 
-    def user(
-        self,
-        name: str,
-        token: str,
-        role: str = "write",
-        organisations: Iterable[str] = (),
-        scopes: dict[str, list[str]] | None = None,
-    ) -> User:
-        """A new user; or a further token of one."""
-        self.users[token] = User(name, token, role, tuple(organisations), scopes or {})
-        return self.users[token]
+    def user(self, name: str, token: str, role: str = "write", organisations: Iterable[str] = ()) -> None:
+        """Adds a user; or a further token of one."""
+        self.users[token] = User(name, token, role, tuple(organisations))
 
     def fault(self, method: str, path: str) -> Fault | None:
         """What goes wrong with this request; counts it."""

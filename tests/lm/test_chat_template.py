@@ -1,5 +1,6 @@
 """Models with a chat template: what is trained is what is sampled, and both are what the template says."""
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +13,16 @@ from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 from stages import train_dpo, train_sft
 from stages.core.errors import UserError
 from stages.core.files import work_folder
-from stages.lm.chat_template import model_texts
-from stages.lm.completions import Ask, Decoding
+from stages.core.layout import model_path
+from stages.lm.chat_template import render_prompts
+from stages.lm.completions import Decoding, PromptedQuestion
 from stages.lm.loading import load_model
 from stages.sampling.transformers_engine import TransformersEngine
-from stages.train_dpo import TrainDpoParams
+from stages.train_dpo import OBJECTIVES, TrainDpoParams
 from stages.training.scratch_model import new_model
-from tests.test_train_dpo import PARAMS as DPO_PARAMS
 from tests.test_train_sft import params_of
+from tests.training.test_objectives import BLOCKS
+from tests.training.test_objectives import PARAMS as DPO_PARAMS
 
 TEMPLATE = (
     "{{ bos_token }}{% for message in messages %}<|{{ message.role }}|>\n{{ message.content }}</s>\n{% endfor %}"
@@ -39,22 +42,27 @@ def chat_tokenizer(texts: list[str], adds_start: bool = True, template: str = TE
     ))  # fmt: skip
     if adds_start:
         tokenizer.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 0)])
-    made = PreTrainedTokenizerFast(
+    wrapped = PreTrainedTokenizerFast(
         tokenizer_object=tokenizer, bos_token="<s>", eos_token="</s>", pad_token="</s>", model_max_length=512,
         additional_special_tokens=special[2:],
     )  # fmt: skip
-    made.chat_template = template
-    return made
+    wrapped.chat_template = template
+    return wrapped
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory, sft_rows: pl.DataFrame) -> Path:
     """The folder of a tiny model with a chat template."""
-    made = tmp_path_factory.mktemp("chat")
+    path = tmp_path_factory.mktemp("chat")
     tokenizer = chat_tokenizer([*sft_rows["prompt"], *sft_rows["completion"]])
-    new_model(tokenizer, hidden_size=32, layers=1, heads=2, seed=7).save_pretrained(made)
-    tokenizer.save_pretrained(made)
-    return made
+    new_model(tokenizer, hidden_size=32, layers=1, heads=2, seed=7).save_pretrained(path)
+    tokenizer.save_pretrained(path)
+    return path
+
+
+@pytest.fixture(autouse=True)
+def working_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
 
 
 def tokens_of_chat(tokenizer: Any, prompt: str) -> list[int]:
@@ -64,13 +72,13 @@ def tokens_of_chat(tokenizer: Any, prompt: str) -> list[int]:
 
 
 def test_without_a_template_a_model_reads_the_prompt_itself(tokenizer: PreTrainedTokenizerFast) -> None:
-    assert model_texts(tokenizer, ["a?\nsql:\n", "<s> b"]) == ["a?\nsql:\n", "<s> b"]
+    assert render_prompts(tokenizer, ["a?\nsql:\n", "<s> b"]) == ["a?\nsql:\n", "<s> b"]
 
 
 @pytest.mark.parametrize("adds_start", [True, False])
 def test_the_tokens_are_those_of_the_template_with_one_start_token(adds_start: bool) -> None:
     tokenizer = chat_tokenizer(["singer(name)"], adds_start)
-    (text,) = model_texts(tokenizer, ["singer(name)\nquestion: Who?\nsql:\n"])
+    (text,) = render_prompts(tokenizer, ["singer(name)\nquestion: Who?\nsql:\n"])
     tokens = tokenizer(text)["input_ids"]
     assert tokens == tokens_of_chat(tokenizer, "singer(name)\nquestion: Who?\nsql:\n")
     assert tokens.count(tokenizer.bos_token_id) == 1
@@ -78,13 +86,13 @@ def test_the_tokens_are_those_of_the_template_with_one_start_token(adds_start: b
 
 def test_a_template_that_writes_the_date_writes_the_same_on_every_day() -> None:
     template = "{{ strftime_now('%d %b %Y') }} {{ messages[0].content }}"
-    assert model_texts(chat_tokenizer(["a"], template=template), ["Who?"]) == ["26 Jul 2024 Who?"]
+    assert render_prompts(chat_tokenizer(["a"], template=template), ["Who?"]) == ["26 Jul 2024 Who?"]
 
 
-def test_a_template_that_refuses_the_chat_is_told_in_a_sentence() -> None:
+def test_a_template_that_refuses_the_chat_is_reported_in_a_sentence() -> None:
     tokenizer = chat_tokenizer(["a"], template="{{ raise_exception('give a system message') }}")
     with pytest.raises(UserError, match=r"does not take one user message \(give a system message\)"):
-        model_texts(tokenizer, ["Who?"])
+        render_prompts(tokenizer, ["Who?"])
 
 
 def captured(monkeypatch: pytest.MonkeyPatch, stage: Any) -> list[Any]:
@@ -108,12 +116,12 @@ def tokens_sampled_from(folder: Path, prompts: list[str]) -> list[list[int]]:
         read.extend(kwargs["input_ids"][0].tolist())
 
     engine.model.register_forward_pre_hook(take, with_kwargs=True)
-    found = []
+    tokens = []
     for prompt in prompts:
-        engine.sample([Ask("a", "a", prompt)], Decoding(1, 0.0, 1.0, max_tokens=1, seed=1), 0, 1)
-        found.append(read[:])
+        engine.sample([PromptedQuestion("a", "a", prompt)], Decoding(1, 0.0, 1.0, max_tokens=1, seed=1), 0, 1)
+        tokens.append(read[:])
         read.clear()
-    return found
+    return tokens
 
 
 def test_the_trained_tokens_are_the_sampled_prompts_and_the_completion_and_only_that_is_learned(
@@ -122,7 +130,7 @@ def test_the_trained_tokens_are_the_sampled_prompts_and_the_completion_and_only_
     rows = captured(monkeypatch, train_sft)
     params = params_of(base=str(folder), revision="v1", scratch=None, max_length=512, loss_on="completion")
     with pytest.raises(KeyboardInterrupt):
-        train_sft.train_sft(sft_rows, params, work_folder(tmp_path / "work", ""), tmp_path / "live", tmp_path / "out")
+        train_sft.train_sft(sft_rows, params, "strong", work_folder(tmp_path / "work", ""))
     _, tokenizer = load_model(folder)
     prompts = tokens_sampled_from(folder, sft_rows["prompt"][:3].to_list())
     for row, prompt, completion in zip(rows, prompts, sft_rows["completion"], strict=False):
@@ -137,9 +145,10 @@ def test_the_pairs_trained_on_begin_with_the_sampled_prompts(
     rows = captured(monkeypatch, train_dpo)
     pairs = sft_rows.select("question_id", "prompt", chosen="completion", rejected=pl.lit("SELECT 1"))
     params = TrainDpoParams.model_validate(DPO_PARAMS | {"max_length": 512})
+    shutil.copytree(folder, model_path("sft/strong"))
     with pytest.raises(KeyboardInterrupt):
         work = work_folder(tmp_path / "work", "")
-        train_dpo.train_dpo(pairs, folder, params, work, tmp_path / "live", tmp_path / "out")
+        train_dpo.train_dpo(pairs, params, OBJECTIVES["cdpo"].model_validate(BLOCKS["cdpo"]), work)
     _, tokenizer = load_model(folder)
     chosen = {tokenizer.decode(row["chosen_ids"]): row for row in rows}
     prompts = tokens_sampled_from(folder, sft_rows["prompt"][:3].to_list())
@@ -160,12 +169,12 @@ def test_max_length_counts_the_templates_tokens_and_the_end_token(
     rows = captured(monkeypatch, train_sft)
     params = params_of(base=str(folder), revision="v1", scratch=None, max_length=limit)
     with pytest.raises(KeyboardInterrupt if kept else UserError):
-        train_sft.train_sft(row, params, work_folder(tmp_path / "work", ""), tmp_path / "live", tmp_path / "out")
+        train_sft.train_sft(row, params, "strong", work_folder(tmp_path / "work", ""))
     assert len(rows) == kept
 
 
 def test_a_trained_model_keeps_its_template(folder: Path, sft_rows: pl.DataFrame, tmp_path: Path) -> None:
     params = params_of(base=str(folder), revision="v1", scratch=None, max_length=512, epochs=0.5)
-    train_sft.train_sft(sft_rows, params, work_folder(tmp_path / "work", ""), tmp_path / "live", tmp_path / "out")
-    model, tokenizer = load_model(tmp_path / "out")
+    train_sft.train_sft(sft_rows, params, "strong", work_folder(tmp_path / "work", ""))
+    model, tokenizer = load_model(model_path("sft/strong"))
     assert tokenizer.chat_template == TEMPLATE and isinstance(model, LlamaForCausalLM)

@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
 from stages.core.errors import UserError
-from stages.lm.loading import context_of, load_model, model_folder
+from stages.lm.loading import context_length, load_model, model_folder
 from tests.hub import Files, Hub, Repository, hub_of
 
 NAME = "someone/tiny"
@@ -33,9 +33,9 @@ def sentence(source: str | Path, revision: str | None = None) -> str:
     """The one that loading ends with."""
     with pytest.raises(UserError) as caught:
         load_model(source, revision)
-    (told,) = caught.value.sentences
-    assert "\n" not in told
-    return told
+    (message,) = caught.value.sentences
+    assert "\n" not in message
+    return message
 
 
 # ---- folders ----
@@ -51,7 +51,8 @@ def test_a_saved_model_comes_back_as_it_was_saved_with_its_tokenizer(
     loaded, words = load_model(folder)
     assert loaded.dtype == dtype
     assert all(
-        torch.equal(one, other.to(dtype)) for one, other in zip(loaded.parameters(), model.parameters(), strict=True)
+        torch.equal(actual, expected.to(dtype))
+        for actual, expected in zip(loaded.parameters(), model.parameters(), strict=True)
     )
     assert words("SELECT name")["input_ids"] == tokenizer("SELECT name")["input_ids"]
 
@@ -62,7 +63,7 @@ def test_a_model_comes_in_the_dtype_that_is_asked_for(folder: Path) -> None:
 
 def test_the_context_of_a_model_is_what_its_config_tells(folder: Path) -> None:
     edit(folder / "config.json", max_position_embeddings=77)
-    assert context_of(load_model(folder)[0]) == 77
+    assert context_length(load_model(folder)[0]) == 77
 
 
 @pytest.mark.parametrize("pad", [None, "[PAD]"])
@@ -108,8 +109,8 @@ def test_code_that_comes_with_a_model_is_not_run(folder: Path, tmp_path: Path, f
     edit(folder / file, auto_map=classes, model_type="own", tokenizer_class="Own")
     if file == "tokenizer_config.json":
         (folder / "tokenizer.json").unlink()  # or it would do without the class
-    told = sentence(folder)
-    assert "brings code of its own, which is never run" in told and "trust_remote_code" not in told
+    message = sentence(folder)
+    assert "brings code of its own, which is never run" in message and "trust_remote_code" not in message
     assert not (tmp_path / "ran").exists()
 
 
@@ -118,7 +119,7 @@ def test_adapters_without_their_model_are_refused(folder: Path) -> None:
     assert "holds LoRA adapters, not a whole model; merge them" in sentence(folder)
 
 
-def test_weights_that_are_cut_are_told(folder: Path) -> None:
+def test_weights_that_are_cut_are_reported(folder: Path) -> None:
     weights = folder / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-100])
     assert sentence(folder).startswith(f"the model `{folder}` cannot be loaded (")
@@ -131,22 +132,22 @@ def test_weights_that_are_missing_are_not_made_up(folder: Path) -> None:
     assert f"the weights of the model `{folder}` are not whole: model.norm.weight … are missing" in sentence(folder)
 
 
-def test_weights_of_another_shape_are_told(folder: Path) -> None:
+def test_weights_of_another_shape_are_reported(folder: Path) -> None:
     edit(folder / "config.json", intermediate_size=13)
     assert sentence(folder).startswith(f"the model `{folder}` cannot be loaded (")
 
 
-def test_a_config_that_is_not_json_is_told(folder: Path) -> None:
+def test_a_config_that_is_not_json_is_reported(folder: Path) -> None:
     (folder / "config.json").write_text("{")
     assert sentence(folder).startswith(f"config.json of the model `{folder}` is not JSON")
 
 
-def test_a_config_that_contradicts_itself_is_told(folder: Path) -> None:
+def test_a_config_that_contradicts_itself_is_reported(folder: Path) -> None:
     edit(folder / "config.json", hidden_size=30, num_attention_heads=4)
     assert sentence(folder).startswith(f"the model `{folder}` cannot be loaded (")
 
 
-def test_a_model_that_does_not_write_text_is_told(folder: Path) -> None:
+def test_a_model_that_does_not_write_text_is_reported(folder: Path) -> None:
     edit(folder / "config.json", model_type="vit")
     assert sentence(folder).startswith(f"the model `{folder}` cannot be loaded (")
 
@@ -158,13 +159,13 @@ def test_a_model_that_does_not_write_text_is_told(folder: Path) -> None:
         ("generation_config.json", "[]"), ("special_tokens_map.json", "[]"),
     ],
 )  # fmt: skip
-def test_a_file_that_holds_something_else_is_told(folder: Path, file: str, text: str) -> None:
+def test_a_file_that_holds_something_else_is_reported(folder: Path, file: str, text: str) -> None:
     (folder / file).write_text(text)
     assert sentence(folder).startswith(f"the model `{folder}` cannot be loaded (")
 
 
 @pytest.mark.parametrize(
-    ("name", "value", "told"),
+    ("name", "value", "message"),
     [
         ("num_attention_heads", 0, "ZeroDivisionError: "),
         ("hidden_act", "of_tomorrow", "KeyError: 'of_tomorrow'"),
@@ -174,14 +175,14 @@ def test_a_file_that_holds_something_else_is_told(folder: Path, file: str, text:
         ("quantization_config", {"quant_method": "gptq", "bits": 4}, "ImportError: "),
     ],
 )
-def test_a_config_that_transformers_does_not_know_how_to_read_is_told(
-    folder: Path, name: str, value: object, told: str
+def test_a_config_that_transformers_does_not_know_how_to_read_is_reported(
+    folder: Path, name: str, value: object, message: str
 ) -> None:
     edit(folder / "config.json", **{name: value})
-    assert sentence(folder).startswith(f"the model `{folder}` cannot be loaded ({told}")
+    assert sentence(folder).startswith(f"the model `{folder}` cannot be loaded ({message}")
 
 
-def test_a_tokenizer_of_a_newer_release_is_told(folder: Path) -> None:
+def test_a_tokenizer_of_a_newer_release_is_reported(folder: Path) -> None:
     edit(folder / "tokenizer.json", model={"type": "OfTomorrow"})
     assert sentence(folder).startswith(f"the model `{folder}` cannot be loaded (ValueError: tokenizer.json: ")
 
@@ -217,23 +218,25 @@ def files_of(folder: Path) -> Files:
 @pytest.fixture
 def tiny(hub: Hub, folder: Path) -> Repository:
     """A model on the test Hub, with pickled weights and code that nobody asked for."""
-    made = hub.model(NAME)
-    made.commit({**files_of(folder), "pytorch_model.bin": b"pickle", "code.py": b"code", "onnx/config.json": b"{}"})
-    return made
+    repository = hub.model(NAME)
+    repository.commit(
+        {**files_of(folder), "pytorch_model.bin": b"pickle", "code.py": b"code", "onnx/config.json": b"{}"}
+    )
+    return repository
 
 
-def told_of_hub(source: str, revision: str | None = None) -> str:
-    told = sentence(source, revision)
-    assert "hf_secret" not in told
-    return told
+def hub_message(source: str, revision: str | None = None) -> str:
+    message = sentence(source, revision)
+    assert "hf_secret" not in message
+    return message
 
 
 def test_a_model_of_the_hub_is_its_safetensors_and_its_json(
     hub: Hub, tiny: Repository, model: LlamaForCausalLM
 ) -> None:
-    found = model_folder(NAME)
-    assert found.name == tiny.branches["main"]
-    assert {path.name for path in found.iterdir()} >= {"config.json", "model.safetensors", "tokenizer.json"}
+    cached = model_folder(NAME)
+    assert cached.name == tiny.branches["main"]
+    assert {path.name for path in cached.iterdir()} >= {"config.json", "model.safetensors", "tokenizer.json"}
     assert not [path for _, path in hub.asked if path.endswith((".bin", ".py", "onnx/config.json"))]
     loaded, _ = load_model(NAME)
     assert torch.equal(loaded.lm_head.weight, model.lm_head.weight)
@@ -244,46 +247,46 @@ def test_a_model_of_the_hub_comes_at_its_revision(tiny: Repository, folder: Path
     edit(folder / "config.json", max_position_embeddings=55)
     sha = tiny.commit(files_of(folder), revision)
     for name in (revision, sha):
-        assert context_of(load_model(NAME, name)[0]) == 55
+        assert context_length(load_model(NAME, name)[0]) == 55
         assert model_folder(NAME, name).name == sha
 
 
 def test_a_model_that_the_hub_does_not_have_is_named(hub: Hub) -> None:
-    told = told_of_hub("nobody/nothing")
-    assert told.startswith("`nobody/nothing` is no folder, and no model on the Hub") and "HF_TOKEN" in told
+    message = hub_message("nobody/nothing")
+    assert message.startswith("`nobody/nothing` is no folder, and no model on the Hub") and "HF_TOKEN" in message
 
 
 @pytest.mark.parametrize("status", [401, 403])
-def test_of_a_gated_model_it_is_told_how_to_get_it(tiny: Repository, status: int) -> None:
+def test_the_message_of_a_gated_model_says_how_to_get_it(tiny: Repository, status: int) -> None:
     tiny.gated = status
-    told = told_of_hub(NAME)
-    assert told.startswith(f"the model `{NAME}` is gated; accept its licence on its page on the Hub, then log in")
+    message = hub_message(NAME)
+    assert message.startswith(f"the model `{NAME}` is gated; accept its licence on its page on the Hub, then log in")
 
 
 @pytest.mark.parametrize("revision", ["0" * 40, "v9"])
 def test_a_revision_that_is_not_there_is_named(tiny: Repository, revision: str) -> None:
-    assert told_of_hub(NAME, revision).startswith(f"the model `{NAME}` has no revision `{revision}`")
+    assert hub_message(NAME, revision).startswith(f"the model `{NAME}` has no revision `{revision}`")
 
 
 def test_pickled_weights_on_the_hub_are_refused_and_not_downloaded(hub: Hub, tiny: Repository) -> None:
     files = tiny.files()
     tiny.commit({name: data for name, data in files.items() if not name.endswith(".safetensors")})
-    assert "has no weights in safetensors" in told_of_hub(NAME)
+    assert "has no weights in safetensors" in hub_message(NAME)
     assert not [path for _, path in hub.asked if path.endswith(".bin")]
 
 
 def test_offline_a_model_comes_from_the_cache(tiny: Repository, monkeypatch: pytest.MonkeyPatch) -> None:
-    there = model_folder(NAME)
+    cached = model_folder(NAME)
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
-    assert model_folder(NAME) == there == model_folder(NAME, tiny.branches["main"])
+    assert model_folder(NAME) == cached == model_folder(NAME, tiny.branches["main"])
     shutil.rmtree(constants.HF_HUB_CACHE)
-    told = told_of_hub(NAME)
-    assert told.startswith(f"`{NAME}` is no folder, and no model that the Hub's cache")
-    assert "HF_HUB_OFFLINE is set" in told
+    message = hub_message(NAME)
+    assert message.startswith(f"`{NAME}` is no folder, and no model that the Hub's cache")
+    assert "HF_HUB_OFFLINE is set" in message
 
 
-def test_without_a_network_a_model_that_is_not_in_the_cache_is_told(
+def test_without_a_network_a_model_that_is_not_in_the_cache_is_reported(
     hub: Hub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
-    assert "the Hub cannot be reached; connect, or give the folder of a model" in told_of_hub(NAME)
+    assert "the Hub cannot be reached; connect, or give the folder of a model" in hub_message(NAME)

@@ -1,12 +1,12 @@
 import polars as pl
 
-from stages.core.tables import COLUMNS
-from stages.pairing.exclusions import sort_out
+from stages.datasets.catalog import DATASETS
+from stages.pairing.exclusions import exclude_questions
 
 
 def frame_of(dataset: str, rows: list[dict[str, str]]) -> pl.DataFrame:
-    full = [{column: row.get(column) for column in COLUMNS[dataset]} for row in rows]
-    return pl.DataFrame(full, schema=COLUMNS[dataset])
+    full = [{column: row.get(column) for column in DATASETS[dataset].columns} for row in rows]
+    return pl.DataFrame(full, schema=DATASETS[dataset].columns)
 
 
 GOLD = frame_of("gold", [
@@ -17,19 +17,20 @@ GOLD = frame_of("gold", [
 PROMPTS = frame_of("prompts", [
     {"question_id": one, "lost_tables": '["song"]' if one in ("lost", "both") else "[]"} for one in GOLD["question_id"]
 ])  # fmt: skip
+QUESTIONS = GOLD.join(PROMPTS, on="question_id")
 RESULTS = frame_of("exec_results", [
     {"candidate_id": f"{one}:{at}", "question_id": one} for one in GOLD["question_id"] for at in range(3)
 ])  # fmt: skip
 
 
 def test_questions_with_a_reason_are_left_out_and_counted_for_the_first() -> None:
-    kept, counts = sort_out(RESULTS, GOLD, PROMPTS, ["limit_tie", "null_first"])
+    kept, counts = exclude_questions(RESULTS, QUESTIONS, ["limit_tie", "null_first"])
     assert kept.schema == RESULTS.schema
     assert kept.equals(RESULTS.filter(pl.col("question_id").is_in(["good", "empty"])))
     assert counts.rows() == [("flag_limit_tie", 2, 6), ("flag_null_first", 0, 0), ("gold_table_dropped", 1, 3)]
 
 
 def test_without_flags_to_drop_only_a_table_that_is_not_shown_counts() -> None:
-    kept, counts = sort_out(RESULTS, GOLD, PROMPTS, [])
+    kept, counts = exclude_questions(RESULTS, QUESTIONS, [])
     assert set(kept["question_id"]) == {"good", "empty", "tied"}
     assert counts.rows() == [("gold_table_dropped", 2, 6)]

@@ -5,52 +5,54 @@ import os
 import shutil
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 import pytest
-from ruamel.yaml import YAML
 
 from stages.candidates import main
 from stages.core.files import read_json, sha256_file, write_json
-from stages.core.tables import COLUMNS, read_table
+from stages.core.tables import read_any
 from stages.databases.paths import database_path
-from stages.predictions.imported_candidates import Predictions, imported_rows, read_imported
-from stages.predictions.prediction_files import read_predictions_of
-from stages.predictions.prediction_tables import Asked
-from stages.validation.suites import broken, read_suite
+from stages.datasets.catalog import DATASETS
+from stages.predictions.imported_candidates import SystemPredictions, imported_rows, read_imported
+from stages.predictions.prediction_db_ids import PredictionTexts
+from stages.predictions.prediction_files import read_predictions_for
+from stages.predictions.prediction_tables import QuestionRef
+from stages.validation.suites import failed_expectations, read_suite
 from tests import ROOT
-from tests.execution.world import write_dataset
 from tests.predictions.test_prediction_files import cases, fit, refusal, written
 from tests.real import REAL
 from tests.test_candidates import PARAMS
+from tests.workplace import put_rows, set_arguments, write_params
 
-ASKED = [Asked(1, "demo/train/0001", "pets"), Asked(3, "demo/train/0003", "concert")]
+ASKED = [QuestionRef(1, "demo/train/0001", "pets"), QuestionRef(3, "demo/train/0003", "concert")]
 
 
 @cases("asked")
 def test_the_predictions_of_the_questions_asked_are_read(
     case: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    found = read_predictions_of(written(case, tmp_path, monkeypatch), ASKED, 4)
-    assert found == (case["predictions"], case["not_asked"])
+    result = read_predictions_for(written(case, tmp_path, monkeypatch), ASKED, 4)
+    assert (result.texts, result.not_asked) == (case["predictions"], case["not_asked"])
 
 
 @cases("asked_refused")
 def test_files_that_do_not_answer_the_questions_asked_are_refused(
     case: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    sentences = refusal(read_predictions_of, written(case, tmp_path, monkeypatch), ASKED, 4)
+    sentences = refusal(read_predictions_for, written(case, tmp_path, monkeypatch), ASKED, 4)
     assert fit(sentences, case["sentences"]), sentences
 
 
-def predictions_of(path: Path, *texts: list[str]) -> Predictions:
-    return Predictions(path, ASKED[: len(texts)], list(texts), 0)
+def predictions_of(path: Path, *texts: list[str]) -> SystemPredictions:
+    return SystemPredictions(path, ASKED[: len(texts)], PredictionTexts(list(texts), Counter()))
 
 
 @pytest.fixture
-def systems(tmp_path: Path) -> list[Predictions]:
+def systems(tmp_path: Path) -> list[SystemPredictions]:
     """Two systems of two samples and of one for each of two questions."""
     for name in ("a.jsonl", "b.txt"):
         (tmp_path / name).write_text(name)
@@ -61,10 +63,10 @@ def systems(tmp_path: Path) -> list[Predictions]:
 
 
 def test_a_row_holds_the_prediction_and_its_system_and_nothing_that_only_sampling_knows(
-    systems: list[Predictions],
+    systems: list[SystemPredictions],
 ) -> None:
     frame = imported_rows(systems)
-    assert frame.schema == pl.Schema(COLUMNS["candidates"])
+    assert frame.schema == pl.Schema(DATASETS["candidates"].columns)
     row = frame.row(0, named=True)
     assert len(row.pop("candidate_id")) == 16
     assert {name: value for name, value in row.items() if value is not None} == {
@@ -73,15 +75,15 @@ def test_a_row_holds_the_prediction_and_its_system_and_nothing_that_only_samplin
     }  # fmt: skip
 
 
-def test_the_samples_of_a_question_are_numbered_over_all_systems(systems: list[Predictions]) -> None:
+def test_the_samples_of_a_question_are_numbered_over_all_systems(systems: list[SystemPredictions]) -> None:
     numbered = imported_rows(systems).sort("question_id", "sample").select("question_id", "sample", "model").rows()
     assert numbered == [
         (question.question_id, sample, model) for question in ASKED for sample, model in enumerate("aab")
     ]
 
 
-def test_another_system_changes_no_candidates_id(systems: list[Predictions]) -> None:
-    alone, both = (set(imported_rows(some)["candidate_id"]) for some in (systems[1:], systems))
+def test_another_system_changes_no_candidates_id(systems: list[SystemPredictions]) -> None:
+    alone, both = (set(imported_rows(subset)["candidate_id"]) for subset in (systems[1:], systems))
     assert len(both) == 6 and alone < both
 
 
@@ -89,20 +91,15 @@ def test_another_system_changes_no_candidates_id(systems: list[Predictions]) -> 
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A working directory with questions of two sources, all but two of one split, predictions and params.yaml."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "argv", [
-        "candidates", "--questions=questions.parquet", "--questions-receipt=questions.json",
-        "--corpus-report=corpus.json",
-        "--prompts=absent.parquet", "--prompts-receipt=absent.json", "--model=models/imported",
-        "--candidates=candidates.parquet", "--report=report.json",
-    ])  # fmt: skip
+    set_arguments(monkeypatch, "candidates")
     rows: list[dict[str, object]] = [
         {"question_id": f"{source}/{split}/{number:04}", "source": source, "split": split, "db_id": "music"}
         for source, split, numbers in (("spider", "dev", (0, 2, 3)), ("bird", "dev", (1,)), ("spider", "train", (0,)))
         for number in numbers
     ]
-    write_dataset(tmp_path, "questions", rows)
-    write_params()
-    write_json(tmp_path / "corpus.json", {"sets": {"spider-dev": {"read": 4}, "bird-dev": {"read": 2}}})
+    put_rows("questions", rows)
+    change_params()
+    write_json(tmp_path / "reports/corpus.json", {"sets": {"spider-dev": {"read": 4}, "bird-dev": {"read": 2}}})
     write("spider-dev/b.txt", "SELECT 1\nSELECT 9\n\nSELECT 2\n")
     write("spider-dev/a.jsonl", "".join(
         json.dumps({"question_id": f"spider/dev/{number:04}", "sql": sql}) + "\n"
@@ -118,11 +115,11 @@ def test_a_query_is_the_same_with_and_without_a_fence_and_its_completion_is_kept
     rows = [*({"question_id": "spider/dev/0000", "sql": text} for text in fenced), *others]
     write("spider-dev/a.jsonl", "".join(f"{json.dumps(row)}\n" for row in rows))
     main()
-    table = read_table(folder / "candidates.parquet", "candidates").sort("sample")
+    table = read_any(folder / "data/candidates.parquet").sort("sample")
     table = table.filter(model="a", question_id="spider/dev/0000")
     assert table["completion"].to_list() == fenced
     assert table["sql"].to_list() == ["SELECT 1"] * 3
-    counts = read_json(folder / "report.json")["systems"]["spider-dev"]["a"]
+    counts = read_json(folder / "reports/candidates.json")["systems"]["spider-dev"]["a"]
     assert (counts["out"], counts["no_sql"], counts["cut_out"]) == (5, 0, 2)
 
 
@@ -132,14 +129,13 @@ def write(name: str, text: str) -> None:
     path.write_text(text)
 
 
-def write_params(**changed: Any) -> None:
-    with Path("params.yaml").open("w") as file:
-        YAML().dump({"candidates": PARAMS | {"engine": "file", "model": "imported", "split": "dev"} | changed}, file)
+def change_params(**changed: Any) -> None:
+    write_params(candidates=PARAMS | {"engine": "file", "model": "imported", "split": "dev"} | changed)
 
 
 def test_every_system_of_every_test_set_gives_its_candidates_and_the_report_counts_them(folder: Path) -> None:
     main()
-    table = read_table(folder / "candidates.parquet", "candidates")
+    table = read_any(folder / "data/candidates.parquet")
     assert table.sort("question_id", "sample").select("question_id", "sample", "model", "sql").rows() == [
         ("bird/dev/0001", 0, "c", "SELECT 6"),
         ("spider/dev/0000", 0, "a", "SELECT 1"), ("spider/dev/0000", 1, "a", "SELECT 4"),
@@ -147,7 +143,7 @@ def test_every_system_of_every_test_set_gives_its_candidates_and_the_report_coun
         ("spider/dev/0002", 0, "a", "SELECT 3"), ("spider/dev/0002", 1, "b", ""),
         ("spider/dev/0003", 0, "a", "SELECT 2"), ("spider/dev/0003", 1, "b", "SELECT 2"),
     ]  # fmt: skip
-    assert read_json(folder / "report.json") == {
+    assert read_json(folder / "reports/candidates.json") == {
         "in": 5, "asked": 4, "dropped": {"not_dev": 1, "over_max_questions": 0, "no_predictions": 0}, "out": 8,
         "distinct_sql": 6, "finish_reason": {"imported": 8}, "no_sql": 1, "tokens": 0, "not_asked": 2,
         "systems": {
@@ -163,35 +159,35 @@ def test_every_system_of_every_test_set_gives_its_candidates_and_the_report_coun
 def test_a_test_set_without_a_folder_has_no_candidates_and_its_questions_are_counted(folder: Path) -> None:
     shutil.rmtree("models/imported/bird-dev")
     main()
-    report = read_json(folder / "report.json")
+    report = read_json(folder / "reports/candidates.json")
     assert (report["asked"], report["dropped"]["no_predictions"], report["out"]) == (3, 1, 7)
 
 
 def test_a_limit_of_questions_and_what_else_is_for_sampling_changes_nothing(folder: Path) -> None:
     main()
-    first = Path("candidates.parquet").read_bytes()
-    write_params(max_questions=1, n=1, seed=9, temperature=0.1)
+    first = Path("data/candidates.parquet").read_bytes()
+    change_params(max_questions=1, n=1, seed=9, temperature=0.1)
     main()
-    assert Path("candidates.parquet").read_bytes() == first
+    assert Path("data/candidates.parquet").read_bytes() == first
 
 
 def test_the_same_files_give_the_same_bytes(folder: Path) -> None:
     main()
-    first = Path("candidates.parquet").read_bytes()
+    first = Path("data/candidates.parquet").read_bytes()
     main()
-    assert Path("candidates.parquet").read_bytes() == first
+    assert Path("data/candidates.parquet").read_bytes() == first
 
 
 def test_hidden_files_and_folders_of_other_test_sets_are_not_read(folder: Path) -> None:
     main()
-    first = read_json(folder / "report.json")
+    first = read_json(folder / "reports/candidates.json")
     for name in (
         ".gitignore", "spider-dev/.DS_Store", "spider-train/d.txt", "other-dev/e.log", "spider-dev/._b.txt",
         "spider-dev/Thumbs.db", "desktop.ini", "__MACOSX/spider-dev/._b.txt", "spider-dev.dvc",
     ):
         write(name, "")
     main()
-    assert read_json(folder / "report.json") == first
+    assert read_json(folder / "reports/candidates.json") == first
 
 
 def test_files_of_every_kind_are_imported(folder: Path) -> None:
@@ -201,7 +197,7 @@ def test_files_of_every_kind_are_imported(folder: Path) -> None:
     write("bird-dev/e.json", json.dumps([{"question_id": "bird/dev/0001", "predicted_sql": "```sql\nSELECT 2\n```"}]))
     write("bird-dev/f.json", json.dumps({"0": "SELECT 1", "1": 0}))
     main()
-    table = read_table(folder / "candidates.parquet", "candidates").filter(question_id="bird/dev/0001").sort("sample")
+    table = read_any(folder / "data/candidates.parquet").filter(question_id="bird/dev/0001").sort("sample")
     assert dict(table.select("model", "sql").iter_rows()) == {
         "a": "SELECT 2;", "b": "SELECT 2", "c": "SELECT 6", "d": "SELECT 2", "e": "SELECT 2", "f": "",
     }  # fmt: skip
@@ -210,7 +206,7 @@ def test_files_of_every_kind_are_imported(folder: Path) -> None:
 def test_the_report_counts_predictions_that_may_have_been_meant_otherwise(folder: Path) -> None:
     write("spider-dev/b.txt", "SELECT 1\tmusic\nSELECT 9\tmusic\nerror\nSELECT 2\tFROM t\tmusic\n")
     main()
-    counts = read_json(folder / "report.json")["systems"]["spider-dev"]
+    counts = read_json(folder / "reports/candidates.json")["systems"]["spider-dev"]
     assert counts["b"] == {
         "in": 4, "not_asked": 1, "out": 3, "no_sql": 1, "cut_out": 0, "cut_at_tab": 1, "without_db_id": 1,
     }  # fmt: skip
@@ -239,13 +235,13 @@ def test_git_ignores_what_is_imported_but_not_what_dvc_tells_of_it(tmp_path: Pat
 def test_a_file_that_cannot_be_a_systems_predictions_is_named(name: str, sentence: str, folder: Path) -> None:
     write(name, "[]")
     assert fit(refusal(main), [sentence])
-    assert not list(folder.glob("candidates*"))
+    assert not list(folder.glob("data/candidates*"))
 
 
 def test_a_file_whose_name_is_no_text_is_named(folder: Path) -> None:
     (Path("models/imported/spider-dev") / os.fsdecode(b"a\xff.txt")).write_text("SELECT 1\n")
-    told = "models/imported/spider-dev has a file whose name is not UTF-8 ('a\\udcff.txt'); rename it"
-    assert fit(refusal(main), [told])
+    sentence = "models/imported/spider-dev has a file whose name is not UTF-8 ('a\\udcff.txt'); rename it"
+    assert fit(refusal(main), [sentence])
 
 
 def test_a_folder_without_any_of_the_test_sets_says_which_it_needs(folder: Path) -> None:
@@ -264,7 +260,7 @@ def test_a_folder_that_is_empty_or_absent_says_what_to_put_there(folder: Path) -
     assert fit(refusal(main), ["models/imported does not exist; put one prediction file a system into models/imported"])
 
 
-def test_the_mistakes_of_all_files_are_told_at_once(folder: Path) -> None:
+def test_the_mistakes_of_all_files_are_reported_at_once(folder: Path) -> None:
     write("spider-dev/b.txt", "SELECT 1\n")
     write("bird-dev/c.json", json.dumps({"1": "SELECT 6\t----- bird -----\tpets"}))
     assert fit(refusal(main), [
@@ -289,10 +285,10 @@ def test_45_real_systems_give_43740_candidates_that_hold_to_the_contract(tmp_pat
         for number, entry in enumerate(entries)
         if database_path(REAL / "spider" / "database", entry["db_id"]).is_file()
     ])  # fmt: skip
-    found = read_imported(questions, tmp_path, {"spider-dev": len(entries)})
-    assert (questions.height, len(found), {one.not_asked for one in found}) == (972, 45, {62})
-    frame = imported_rows(found)
+    systems = read_imported(questions, tmp_path, {"spider-dev": len(entries)})
+    assert (questions.height, len(systems), {system.predictions.not_asked for system in systems}) == (972, 45, {62})
+    frame = imported_rows(systems)
     assert (frame.height, frame["candidate_id"].n_unique()) == (43_740, 43_740)
     assert frame.group_by("question_id").agg(pl.col("sample").sort())["sample"].unique().to_list() == [list(range(45))]
     suite = read_suite(ROOT / "schemas" / "candidates.json")
-    assert broken(frame, suite, {"orphan_question_id": []}) == []
+    assert failed_expectations(frame, suite, {"orphan_question_id": []}) == []

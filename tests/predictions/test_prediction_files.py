@@ -28,8 +28,8 @@ SEVERAL = [
 
 
 def cases(name: str) -> pytest.MarkDecorator:
-    found = json.loads((FIXTURES / f"{name}.json").read_text(encoding="utf-8"))
-    return pytest.mark.parametrize("case", [pytest.param(case, id=case["case"]) for case in found])
+    rows = json.loads((FIXTURES / f"{name}.json").read_text(encoding="utf-8"))
+    return pytest.mark.parametrize("case", [pytest.param(case, id=case["case"]) for case in rows])
 
 
 def written(case: dict[str, Any], folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
@@ -53,9 +53,9 @@ def fit(sentences: tuple[str, ...], beginnings: list[str]) -> bool:
 def test_predictions_are_read_in_the_order_of_the_gold(
     case: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    seen = Counter[str]()
-    assert read_predictions(written(case, tmp_path, monkeypatch), GOLDS, seen) == case["predictions"]
-    assert +seen == case.get("seen", {})
+    counts = Counter[str]()
+    assert read_predictions(written(case, tmp_path, monkeypatch), GOLDS, counts) == case["predictions"]
+    assert +counts == case.get("counts", {})
 
 
 @cases("refused")

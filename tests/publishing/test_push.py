@@ -4,15 +4,17 @@ import json
 import os
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from stages.core.errors import UserError
 from stages.core.files import sha256_file, write_json
-from stages.publishing.push import Upload, plan
+from stages.publishing.push import Upload, plan_push
 from tests.hub import OWNER, TOKEN, Fault, Hub, Repository, hub_of
 from tests.publishing.workplace import DATASET, FIGURES, IDENTITY, MODEL, VERSION, Workplace, small_tables
+from tests.workplace import put
 
 OTHER = "hf_othertoken"
 
@@ -70,10 +72,10 @@ def test_a_version_is_one_commit_and_a_tag_in_private_repositories(
 def test_what_is_pushed_is_the_export_and_the_model(hub: Hub, workplace: Workplace) -> None:
     workplace.push()
     dataset = hub.dataset(DATASET).files(VERSION)
-    made = {path.relative_to(workplace.export / "dataset").as_posix(): path.read_bytes()
+    exported = {path.relative_to(workplace.export / "dataset").as_posix(): path.read_bytes()
             for path in (workplace.export / "dataset").rglob("*.*")}  # fmt: skip
-    card = made.pop("README.md")  # of the export, which names no commit
-    assert {name: data for name, data in dataset.items() if name not in (".gitattributes", "README.md")} == made
+    card = exported.pop("README.md")  # of the export, which names no commit
+    assert {name: data for name, data in dataset.items() if name not in (".gitattributes", "README.md")} == exported
     assert named_release(dataset["README.md"], workplace) == card
     model = hub.model(MODEL).files(VERSION)
     assert model["model.safetensors"] == bytes(range(256))
@@ -152,7 +154,7 @@ def test_the_next_version_has_its_own_files_only_and_the_old_tag_keeps_its(hub: 
     assert commits(dataset) == [VERSION, "v0.2.0"]
 
 
-def test_public_repositories_are_made_where_that_is_told(hub: Hub, workplace: Workplace) -> None:
+def test_public_repositories_are_made_where_params_say_so(hub: Hub, workplace: Workplace) -> None:
     workplace.set("publish", private=False)
     workplace.push()
     assert not hub.dataset(DATASET).private and not hub.model(MODEL).private
@@ -194,18 +196,19 @@ def test_no_token_is_in_what_is_printed_reported_or_pushed(
         Fault("POST", f"datasets/{DATASET}/commit", status=500, times=10),
         Fault("POST", f"datasets/{DATASET}/commit", status=429, times=10),
         Fault("POST", f"datasets/{DATASET}/commit", status=412, times=1),
+        Fault("POST", f"datasets/{DATASET}/commit", lost=True, times=10),
         Fault("POST", f"datasets/{DATASET}/preupload", cut=10, times=10),
         Fault("POST", f"datasets/{DATASET}/tag", status=503, times=10),
         Fault("POST", f"models/{MODEL}/commit", status=500, times=10),
         Fault("POST", f"models/{MODEL}/tag", status=500, times=10),
     ],
-    ids=lambda fault: f"{fault.path} {fault.status or 'cut'}",
+    ids=lambda fault: f"{fault.path} {fault.status or ('lost' if fault.lost else 'cut')}",
 )
-def test_a_push_that_broke_off_is_told_leaves_no_half_version_and_can_be_run_again(
+def test_a_push_that_broke_off_is_reported_leaves_no_half_version_and_can_be_run_again(
     fault: Fault, hub: Hub, workplace: Workplace
 ) -> None:
     workplace.tag()
-    hub.faults.append(Fault(fault.method, fault.path, fault.status, fault.cut, times=fault.times))
+    hub.faults.append(replace(fault))
     [sentence] = workplace.push_refused()
     assert sentence.startswith((f"{DATASET}: ", f"{MODEL}: "))
     for repository in hub.repositories.values():
@@ -250,14 +253,14 @@ def test_a_token_that_may_only_read_is_refused(hub: Hub, workplace: Workplace) -
     assert sentence.startswith("the token for the Hub may only read; make one that may write")
 
 
-def test_a_fine_grained_token_without_the_right_is_told_by_the_hub(hub: Hub, workplace: Workplace) -> None:
+def test_a_fine_grained_token_without_the_right_is_refused_by_the_hub(hub: Hub, workplace: Workplace) -> None:
     hub.user(OWNER, TOKEN, role="fineGrained")
     workplace.tag()
     [sentence] = workplace.push_refused()
     assert sentence.startswith(f"{DATASET}: the Hub answers 403 (") and "right to write to it" in sentence
 
 
-def test_a_token_that_is_not_valid_is_told(hub: Hub, workplace: Workplace, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_token_that_is_not_valid_is_refused(hub: Hub, workplace: Workplace, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_TOKEN", "hf_gone")
     [sentence] = refused(workplace, hub)
     assert sentence.startswith("the Hub: the Hub answers 401") and "`hf auth login`" in sentence
@@ -285,7 +288,7 @@ def test_a_public_repository_is_not_pushed_to_as_a_private_one(hub: Hub, workpla
     assert sentence.startswith(f"`publish.private` is true, but {DATASET} is public; set it to false, or make that")
 
 
-def test_a_name_that_the_hub_refuses_is_told_in_its_words(hub: Hub, workplace: Workplace) -> None:
+def test_a_name_that_the_hub_refuses_is_reported_in_its_words(hub: Hub, workplace: Workplace) -> None:
     hub.faults.append(Fault("POST", "/api/repos/create", status=400, message="This name is reserved"))
     workplace.tag()
     assert workplace.push_refused() == [
@@ -293,7 +296,7 @@ def test_a_name_that_the_hub_refuses_is_told_in_its_words(hub: Hub, workplace: W
     ]
 
 
-def test_a_card_that_the_hub_refuses_is_told_and_nothing_is_uploaded(hub: Hub, workplace: Workplace) -> None:
+def test_a_card_that_the_hub_refuses_is_reported_and_nothing_is_uploaded(hub: Hub, workplace: Workplace) -> None:
     hub.card_errors.append("license must be one of …")
     workplace.tag()
     [sentence] = workplace.push_refused()
@@ -315,11 +318,10 @@ def test_a_tag_with_other_content_is_refused(hub: Hub, workplace: Workplace) -> 
 def test_sources_and_base_models_without_a_licence_are_refused_with_what_else_is_wrong(
     hub: Hub, workplace: Workplace
 ) -> None:
-    file = workplace.folder / workplace.flags["sources"]
-    file.write_text(file.read_text().replace("redistribution: true", "redistribution: false"))
+    workplace.replace_in_sources("redistribution: true", "redistribution: false")
     only = {name: rows.filter(rows["question_id"].str.starts_with("mydata/")) for name, rows in small_tables().items()}
     for name, rows in only.items():
-        workplace.write(name, rows)
+        put(name, rows)
     workplace.set("train_sft.weak", base="some/coder", revision="abc", scratch=None)
     workplace.set("publish", dataset="OWNER/small")
     sentences = refused(workplace, hub)
@@ -355,12 +357,12 @@ def refused_while_planning(workplace: Workplace) -> list[str]:
 
 
 def test_an_export_that_is_gone_is_not_pushed_as_an_empty_version(hub: Hub) -> None:
-    with pytest.raises(UserError, match=f"there is nothing to upload to {DATASET}; run it again, and once at a time"):
-        plan(Upload(DATASET, "dataset", {}), VERSION)
+    with pytest.raises(UserError, match=f"there is nothing to upload to {DATASET}; run the push again, one at a time"):
+        plan_push(Upload(DATASET, "dataset", {}), VERSION)
     assert not hub.asked
 
 
-def test_a_licence_of_what_is_not_here_or_is_known_is_told(hub: Hub, workplace: Workplace) -> None:
+def test_a_licence_of_what_is_not_here_or_is_known_is_refused(hub: Hub, workplace: Workplace) -> None:
     workplace.set("publish", licences={"mydta": "mit", "spider": "mit"})
     assert refused(workplace, hub) == [
         "`publish.licences` names mydta, which is no source of the questions and no model here; correct or remove it",
@@ -388,8 +390,8 @@ def test_a_push_from_another_commit_than_the_tags_is_refused(hub: Hub, workplace
 def refused_after(workplace: Workplace, hub: Hub) -> list[str]:
     """What a push of the tag is refused with, less how to go on."""
     sentences = workplace.push_refused()
-    assert not hub.asked and all("; call `make back`, or run `dvc repro`" in one for one in sentences)
-    return [one.split(f" at the git tag `{VERSION}`")[0] for one in sentences]
+    assert not hub.asked and all("; call `make back`, or run `dvc repro`" in sentence for sentence in sentences)
+    return [sentence.split(f" at the git tag `{VERSION}`")[0] for sentence in sentences]
 
 
 def test_a_lock_that_is_not_the_tags_is_refused(hub: Hub, workplace: Workplace) -> None:
@@ -397,15 +399,15 @@ def test_a_lock_that_is_not_the_tags_is_refused(hub: Hub, workplace: Workplace) 
     lock = workplace.folder / "dvc.lock"
     lock.write_text(lock.read_text().replace("cmd: make", "cmd: make more", 1))
     first, second = refused_after(workplace, hub)
-    assert first == "dvc.lock is not what it is" and "of dvc.lock" not in second
+    assert first == "dvc.lock is not as it was" and "of dvc.lock" not in second
 
 
 def test_data_that_is_not_that_of_the_tag_is_refused_even_with_a_receipt(hub: Hub, workplace: Workplace) -> None:
     workplace.tag()
     (workplace.folder / "data" / "pairs.parquet").unlink()
-    workplace.write("pairs", small_tables()["pairs"].head(2))
+    put("pairs", small_tables()["pairs"].head(2))
     assert refused_after(workplace, hub) == [
-        "reports/validation/pairs.json is not what it is",
+        "reports/validation/pairs.json is not as it was",
         "stage `data-pairs-parquet` is not what dvc.lock says of it (data/pairs.parquet modified)",
         "stage `publish` is not what dvc.lock says of it (data/pairs.parquet modified, reports/validation/pairs.json "
         "modified)",
@@ -426,7 +428,7 @@ def test_figures_and_params_that_are_not_those_of_the_tag_are_refused(hub: Hub, 
     workplace.set("publish", licences={"mydata": "mit"})
     workplace.set("candidates", temperature=0.1)
     assert refused_after(workplace, hub) == [
-        "params.yaml is not what it is", "reports/evaluate/dpo-demo-dev.json is not what it is",
+        "params.yaml is not as it was", "reports/evaluate/dpo-demo-dev.json is not as it was",
         "stage `publish` is not what dvc.lock says of it (reports/evaluate modified, candidates modified, publish "
         "modified)",
     ]  # fmt: skip
@@ -454,7 +456,7 @@ def test_a_changed_file_that_git_takes_for_the_old_one_is_refused(hub: Hub, work
     figures.write_text(figures.read_text().replace("0.6", "0.9"))
     os.utime(figures, ns=(before.st_atime_ns, before.st_mtime_ns))
     assert workplace.git("status", "--porcelain") == ""
-    assert refused_after(workplace, hub)[0] == "reports/evaluate/dpo-demo-test.json is not what it is"
+    assert refused_after(workplace, hub)[0] == "reports/evaluate/dpo-demo-test.json is not as it was"
 
 
 @pytest.mark.parametrize("name", ["dvc.lock", "params.yaml", "stages/mine.py"])
@@ -465,6 +467,7 @@ def test_a_file_that_decides_and_is_not_in_git_is_refused(name: str, hub: Hub, w
         workplace.git(*IDENTITY, "commit", "--quiet", "--message", "without it")
         workplace.git("tag", "--force", VERSION)
     else:
+        (workplace.folder / name).parent.mkdir()
         (workplace.folder / name).write_text("")
     assert refused_after(workplace, hub) == [f"{name} is not in git"]
 

@@ -3,10 +3,10 @@
 import json
 import shutil
 import subprocess
-import sys
 from functools import reduce
 from operator import getitem
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import polars as pl
@@ -15,15 +15,16 @@ from dvc.repo import Repo
 from ruamel.yaml import YAML
 
 from stages import publish, push
-from stages.core.commands import stage_flags
 from stages.core.errors import UserError
-from stages.core.files import read_json, write_json
-from stages.core.receipts import write_receipt
-from stages.core.tables import write_table
+from stages.core.files import read_json, sha256_folder, write_json
+from stages.core.layout import DICTIONARY, EXPORT, evaluation_file, model_path, report_file
+from stages.datasets.catalog import DATASETS
+from stages.fetching.sources import SOURCES
 from tests import ROOT
 from tests.hub import OWNER
 from tests.test_pairs import frame_of
 from tests.test_pipeline import load
+from tests.workplace import put, set_arguments
 
 DATASET, MODEL = f"{OWNER}/small", f"{OWNER}/small-dpo"
 VERSION = "v0.1.0"
@@ -37,44 +38,46 @@ QUESTIONS = [
     "spider/train/0000",
 ]  # fmt: skip
 """Of the demo corpus, of a source of the user's own and of a known one."""
+_TAGGED = TemporaryDirectory()
+"""Workplaces after their first tag, by the hash of what they were made of; they go with the process."""
 
 
 def small_tables() -> dict[str, pl.DataFrame]:
     """Every dataset: two candidates a train question, the first right and the second wrong, and a pair of them."""
-    train = [one for one in QUESTIONS if "/train/" in one]
+    train = [key for key in QUESTIONS if "/train/" in key]
     questions = [
         {
-            "question_id": one, "source": one.split("/")[0], "split": one.split("/")[1], "db_id": "music",
+            "question_id": key, "source": key.split("/")[0], "split": key.split("/")[1], "db_id": "music",
             "question": "How many | singers?", "evidence": "", "gold_sql": "SELECT count(*) FROM singer",
             "other_golds": "", "difficulty": "easy", "origin": "human",
         }
-        for one in QUESTIONS
+        for key in QUESTIONS
     ]  # fmt: skip
     candidates = [
         {
-            "candidate_id": f"{one}:{sample}", "question_id": one, "sample": sample, "completion": sql, "sql": sql,
+            "candidate_id": f"{key}:{sample}", "question_id": key, "sample": sample, "completion": sql, "sql": sql,
             "model": "weak", "model_version": "f" * 64, "prompt_sha256": "e" * 64, "temperature": 1.0, "top_p": 1.0,
             "max_tokens": 80, "seed": 3, "finish_reason": "stop", "tokens": 9, "logprob": -1.5,
             "db_sha256": "d" * 64, "verdict": verdict, "steps": 20, "rows": 1, "contract": "strict",
             "sqlite_version": "3.54.1",
         }
-        for one in train
+        for key in train
         for sample, (sql, verdict) in enumerate([("SELECT count(*) FROM singer", "match"), ("SELECT 1", "mismatch")])
     ]  # fmt: skip
     pairs = [
         {
-            "pair_id": f"pair {one}", "question_id": one, "db_id": "music", "prompt": f"Prompt of {one}\n",
-            "chosen": "SELECT count(*) FROM singer", "rejected": "SELECT 1", "chosen_id": f"{one}:0",
-            "rejected_id": f"{one}:1", "rejected_verdict": "mismatch", "similarity": 0.4,
+            "pair_id": f"pair {key}", "question_id": key, "db_id": "music", "prompt": f"Prompt of {key}\n",
+            "chosen": "SELECT count(*) FROM singer", "rejected": "SELECT 1", "chosen_id": f"{key}:0",
+            "rejected_id": f"{key}:1", "rejected_verdict": "mismatch", "similarity": 0.4,
         }
-        for one in train
+        for key in train
     ]  # fmt: skip
-    golds = [{"question_id": one, "verdict": "ok", "steps": 20, "rows": 1, "columns": 1, "flags": "",
-              "findings": ""} for one in QUESTIONS]  # fmt: skip
-    prompts = [{"question_id": one, "db_id": "music", "prompt": f"Prompt of {one}\n", "tokens": 5,
-                "dropped_tables": "[]", "lost_tables": "[]"} for one in QUESTIONS]  # fmt: skip
-    sft = [{"question_id": one, "prompt": f"Prompt of {one}\n", "completion": "SELECT count(*) FROM singer",
-            "origin": "human"} for one in train]  # fmt: skip
+    golds = [{"question_id": key, "verdict": "ok", "steps": 20, "rows": 1, "columns": 1, "flags": "",
+              "findings": ""} for key in QUESTIONS]  # fmt: skip
+    prompts = [{"question_id": key, "db_id": "music", "prompt": f"Prompt of {key}\n", "tokens": 5,
+                "dropped_tables": "[]", "lost_tables": "[]"} for key in QUESTIONS]  # fmt: skip
+    sft = [{"question_id": key, "prompt": f"Prompt of {key}\n", "completion": "SELECT count(*) FROM singer",
+            "origin": "human"} for key in train]  # fmt: skip
     rows: dict[str, list[dict[str, Any]]] = {
         "questions": questions, "gold": golds, "prompts": prompts, "sft": sft, "candidates": candidates,
         "exec_results": candidates, "pairs": pairs,
@@ -83,46 +86,55 @@ def small_tables() -> dict[str, pl.DataFrame]:
 
 
 class Workplace:
-    """`flags`: those of the stage in dvc.yaml, which name all that is in the directory."""
+    """The directory is the working directory, too."""
 
     def __init__(self, folder: Path, patch: pytest.MonkeyPatch) -> None:
         self.folder, self.patch = folder, patch
-        self.flags = stage_flags("publish", ROOT / "dvc.yaml")
-        for name in ("params.yaml", self.flags["dictionary"], self.flags["sources"]):
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(ROOT / name, folder / name)
+        patch.chdir(folder)
+        for path in (Path("params.yaml"), DICTIONARY):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / path, path)
         for dataset, frame in small_tables().items():
-            self.write(dataset, frame)
-        model = folder / self.flags["checkpoints"] / "dpo"
+            put(dataset, frame)
+        model = model_path("dpo")
         model.mkdir(parents=True)
         for name in ("config.json", "tokenizer.json"):
             (model / name).write_text("{}")
         (model / "model.safetensors").write_bytes(bytes(range(256)))
         for test_set in ("demo-dev", "demo-test"):
-            write_json(folder / self.flags["evaluations"] / f"dpo-{test_set}.json", FIGURES)
+            write_json(evaluation_file("dpo", test_set), FIGURES)
         learnt = {"objective": "cdpo", "trained_on": 6, "chosen_logprob_change": -0.5, "rejected_logprob_change": -2.0}
-        write_json(folder / self.flags["train-dpo-report"], learnt)
+        write_json(report_file("train_dpo"), learnt)
         self.set("publish", dataset=DATASET, models={"dpo": MODEL})
-        self.set("evaluate", test_sets=["demo-dev", "demo-test"])
-        patch.chdir(folder)
-
-    def write(self, dataset: str, frame: pl.DataFrame, valid: bool = True) -> None:
-        """The dataset with its receipt."""
-        flag = dataset.replace("_", "-")
-        table = self.folder / self.flags[flag]
-        write_table(frame, table, dataset)
-        write_receipt(self.folder / self.flags[f"{flag}-receipt"], dataset, frame.height, valid, table)
+        self.set("", test_sets=["demo-dev", "demo-test"])
 
     def set(self, section: str, **values: Any) -> None:
-        """Changes params of a section."""
+        """Changes params of a section; "" is the whole file."""
         yaml, file = YAML(), self.folder / "params.yaml"
         params = yaml.load(file.read_text())
-        reduce(getitem, section.split("."), params).update(values)
+        reduce(getitem, section.split(".") if section else [], params).update(values)
         with file.open("w") as opened:
             yaml.dump(params, opened)
 
+    def replace_in_sources(self, old: str, new: str, count: int = -1) -> None:
+        """Changes what is known of the sources."""
+        file = self.folder / "sources.yaml"
+        file.write_text(SOURCES.read_text().replace(old, new, count))
+        self.patch.setattr(publish, "SOURCES", file)
+
     def tag(self, version: str = VERSION) -> str:
-        """Makes the export, commits all to DVC and git, and tags the commit; its hex id."""
+        """Makes the export, commits all to DVC and git, and tags the commit; its hex id. Equal ones are made once."""
+        if (self.folder / ".git").exists():
+            return self._tag(version)
+        tagged = Path(_TAGGED.name) / f"{version}-{sha256_folder(self.folder)}"
+        if not tagged.exists():
+            self._tag(version)
+            shutil.copytree(self.folder, tagged, symlinks=True)
+        self.patch.setenv("DVC_SITE_CACHE_DIR", str(self.folder / "site"))
+        shutil.copytree(tagged, self.folder, symlinks=True, dirs_exist_ok=True)
+        return self.git("rev-parse", "HEAD").strip()
+
+    def _tag(self, version: str) -> str:
         self.run()
         if not (self.folder / ".git").exists():
             (self.folder / ".gitignore").write_text("/data/*.parquet\n/models\n/reports/publish\n*.partial/\n/site\n")
@@ -141,9 +153,9 @@ class Workplace:
         """Writes a dvc.yaml whose stage `publish` is that of the repository, less its modules; other stages make what
         it reads."""
         stage = load("dvc.yaml")["stages"]["publish"]
-        made = {path for path in (*self.flags.values(), "models/dpo") if path.endswith(".parquet") or "/dpo" in path}
+        inputs = [*(str(dataset.file) for dataset in DATASETS.values()), "models/dpo"]
         deps = [path for path in stage["deps"] if not path.startswith("stages/") and (self.folder / path).exists()]
-        stages = {path.replace("/", "-").replace(".", "-"): {"cmd": "make", "outs": [path]} for path in sorted(made)}
+        stages = {path.replace("/", "-").replace(".", "-"): {"cmd": "make", "outs": [path]} for path in sorted(inputs)}
         (self.folder / "dvc.yaml").write_text(json.dumps({"stages": stages | {"publish": stage | {"deps": deps}}}))
 
     def git(self, *words: str) -> str:
@@ -152,10 +164,9 @@ class Workplace:
 
     def run(self) -> dict[str, Any]:
         """The stage's report."""
-        flags = [part for name, value in self.flags.items() for part in (f"--{name}", value)]
-        self.patch.setattr(sys, "argv", ["publish", *flags])
+        set_arguments(self.patch, "publish")
         publish.main()
-        return read_json(self.folder / self.flags["report"])
+        return read_json(self.folder / report_file("publish"))
 
     def push(self, version: str = VERSION) -> str:
         """The commit of this version, which is tagged and pushed."""
@@ -165,7 +176,7 @@ class Workplace:
         return commit
 
     def push_again(self) -> None:
-        self.patch.setattr(sys, "argv", ["push"])
+        set_arguments(self.patch, "push")
         push.main()
 
     def refused(self) -> list[str]:
@@ -183,7 +194,7 @@ class Workplace:
 
     @property
     def export(self) -> Path:
-        return self.folder / self.flags["export"]
+        return self.folder / EXPORT
 
     @property
     def card(self) -> str:

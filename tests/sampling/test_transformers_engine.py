@@ -22,9 +22,9 @@ from transformers import (
 )
 
 from stages.core.errors import UserError
-from stages.lm.completions import Ask, Decoding, Sample
-from stages.sampling import prefix_decoding as decoding
-from stages.sampling.prefix_attention_check import share_attention
+from stages.lm.completions import Completion, Decoding, PromptedQuestion
+from stages.sampling import prefix_decoding
+from stages.sampling.prefix_attention_check import use_prefix_attention
 from stages.sampling.transformers_engine import TransformersEngine
 
 PROMPTS = {
@@ -36,8 +36,8 @@ PROMPTS = {
     "shop": ["a(b)\nquestion: b?\nsql:\n"],
     "album": ["album(album_id, title, year)\nquestion: Which?\nsql:\n", "title"],  # that share no beginning
 }
-ASKS = [
-    Ask(f"demo/train/{group}/{number}", group, prompt)
+QUESTIONS = [
+    PromptedQuestion(f"demo/train/{group}/{number}", group, prompt)
     for group, prompts in PROMPTS.items()
     for number, prompt in enumerate(prompts)
 ]
@@ -78,13 +78,13 @@ def engine(opened: Opens, model: LlamaForCausalLM) -> TransformersEngine:
 
 
 def sample(
-    engine: TransformersEngine, asks: Sequence[Ask] = ASKS, decoding: Decoding = SAMPLING
-) -> dict[str, list[Sample]]:
-    rows = engine.sample(asks, decoding, 0, decoding.n)
-    return {ask.question_id: row for ask, row in zip(asks, rows, strict=True)}
+    engine: TransformersEngine, questions: Sequence[PromptedQuestion] = QUESTIONS, decoding: Decoding = SAMPLING
+) -> dict[str, list[Completion]]:
+    rows = engine.sample(questions, decoding, 0, decoding.n)
+    return {question.question_id: row for question, row in zip(questions, rows, strict=True)}
 
 
-def texts(samples: dict[str, list[Sample]]) -> dict[str, list[str]]:
+def texts(samples: dict[str, list[Completion]]) -> dict[str, list[str]]:
     return {name: [sample.completion for sample in row] for name, row in samples.items()}
 
 
@@ -100,42 +100,51 @@ def test_greedy_decoding_equals_generate(name: str, opened: Opens) -> None:
     model = random_model(CONFIGS[name])
     engine = opened(model)
     tokenizer = engine.tokenizer  # transformers may load another class of tokenizer for another kind of model
-    found = texts(sample(engine, decoding=GREEDY))
-    assert len({*map(tuple, found.values())}) > 3  # they are not all alike
-    for ask in ASKS:
-        ids, start = generated(model, tokenizer, ask.prompt)
-        assert found[ask.question_id] == [str(tokenizer.decode(ids[0, start:])).removesuffix(str(tokenizer.eos_token))]
+    samples = texts(sample(engine, decoding=GREEDY))
+    assert len({*map(tuple, samples.values())}) > 3  # they are not all alike
+    for question in QUESTIONS:
+        ids, start = generated(model, tokenizer, question.prompt)
+        assert samples[question.question_id] == [
+            str(tokenizer.decode(ids[0, start:])).removesuffix(str(tokenizer.eos_token))
+        ]
 
 
 def test_a_samples_logprob_is_that_of_scoring_it_alone(
     engine: TransformersEngine, model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast
 ) -> None:
     coldest = replace(SAMPLING, temperature=1e-6)  # every sample is the greedy one, whose tokens generate gives
-    found = sample(engine, decoding=coldest)
-    for ask in ASKS:
-        ids, start = generated(model, tokenizer, ask.prompt)
+    samples = sample(engine, decoding=coldest)
+    for question in QUESTIONS:
+        ids, start = generated(model, tokenizer, question.prompt)
         with torch.no_grad():
             scores = model(ids).logits[0].log_softmax(-1)
         logprob = sum(scores[at - 1, ids[0, at]].item() for at in range(start, ids.shape[1]))
-        assert [made.logprob for made in found[ask.question_id]] == [pytest.approx(logprob, abs=1e-3)] * 4
+        assert [completion.logprob for completion in samples[question.question_id]] == [
+            pytest.approx(logprob, abs=1e-3)
+        ] * 4
 
 
 def test_a_questions_samples_do_not_depend_on_what_else_is_in_the_batch(engine: TransformersEngine) -> None:
     together = texts(sample(engine))
-    alone = {name: row for ask in ASKS for name, row in texts(sample(engine, [ask])).items()}
-    assert alone == together == texts(sample(engine, ASKS[::-1])) == texts(sample(engine, ASKS[2:4] + ASKS[:1])) | alone
+    alone = {name: row for question in QUESTIONS for name, row in texts(sample(engine, [question])).items()}
+    assert (
+        alone
+        == together
+        == texts(sample(engine, QUESTIONS[::-1]))
+        == texts(sample(engine, QUESTIONS[2:4] + QUESTIONS[:1])) | alone
+    )
 
 
 def test_prompts_read_in_several_pieces_give_the_same_samples(
     engine: TransformersEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     at_once = texts(sample(engine))
-    monkeypatch.setattr(decoding, "_PIECE", 1)
+    monkeypatch.setattr(prefix_decoding, "_MAX_SCORES", 1)
     assert texts(sample(engine)) == at_once
 
 
-def test_samples_made_later_are_the_very_ones_of_making_all_at_once(engine: TransformersEngine) -> None:
-    first, then, all_of_them = (engine.sample(ASKS, SAMPLING, *span) for span in [(0, 4), (4, 8), (0, 12)])
+def test_samples_drawn_later_equal_those_drawn_at_once(engine: TransformersEngine) -> None:
+    first, then, all_of_them = (engine.sample(QUESTIONS, SAMPLING, *span) for span in [(0, 4), (4, 8), (0, 12)])
     assert [row + more for row, more in zip(first, then, strict=True)] == all_of_them
 
 
@@ -150,16 +159,16 @@ def test_the_smallest_nucleus_is_greedy(engine: TransformersEngine) -> None:
 
 def test_a_sample_cut_at_max_tokens_says_so(engine: TransformersEngine) -> None:
     for row in sample(engine, decoding=replace(SAMPLING, max_tokens=1)).values():
-        assert all((made.finish_reason, made.tokens) in {("length", 1), ("stop", 1)} for made in row)
+        assert all((completion.finish_reason, completion.tokens) in {("length", 1), ("stop", 1)} for completion in row)
 
 
 def test_a_prompt_longer_than_the_context_has_no_samples(
     engine: TransformersEngine, tokenizer: PreTrainedTokenizerFast
 ) -> None:
-    length = max(len(tokenizer(ask.prompt)["input_ids"]) for ask in ASKS)
+    length = max(len(tokenizer(question.prompt)["input_ids"]) for question in QUESTIONS)
     context = engine.model.config.max_position_embeddings
-    found = sample(engine, decoding=replace(SAMPLING, max_tokens=context - length + 1))
-    longest = [name for name, row in found.items() if not row]
+    samples = sample(engine, decoding=replace(SAMPLING, max_tokens=context - length + 1))
+    longest = [name for name, row in samples.items() if not row]
     assert longest == ["demo/train/music/1"]
     assert all(sample(engine, decoding=replace(SAMPLING, max_tokens=context - length)).values())
 
@@ -175,21 +184,21 @@ class Watched:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.tokens: list[int] = []
-        run = decoding.run
+        forward = prefix_decoding.forward
 
         def watched(model: Any, tokens: torch.Tensor, *others: Any) -> torch.Tensor:
             self.tokens.append(len(tokens))
-            return run(model, tokens, *others)
+            return forward(model, tokens, *others)
 
-        monkeypatch.setattr(decoding, "run", watched)
+        monkeypatch.setattr(prefix_decoding, "forward", watched)
 
 
-def test_what_the_prompts_of_a_group_share_is_read_once(
+def test_the_common_prefix_of_a_group_is_read_once(
     engine: TransformersEngine, tokenizer: PreTrainedTokenizerFast, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     watched = Watched(monkeypatch)
-    engine.sample(ASKS[:2], SAMPLING, 0, 12)
-    who, which = (tokenizer(ask.prompt)["input_ids"] for ask in ASKS[:2])
+    engine.sample(QUESTIONS[:2], SAMPLING, 0, 12)
+    who, which = (tokenizer(question.prompt)["input_ids"] for question in QUESTIONS[:2])
     alike = next(at for at in range(len(who)) if who[at] != which[at])
     assert alike > 8
     assert watched.tokens[:2] == [alike, len(who) + len(which) - 2 * alike]
@@ -197,22 +206,24 @@ def test_what_the_prompts_of_a_group_share_is_read_once(
 
 
 def test_samples_that_have_ended_leave_the_batch(engine: TransformersEngine, monkeypatch: pytest.MonkeyPatch) -> None:
-    asks = [Ask(str(number), "a", f"b{number}") for number in range(60)]
+    questions = [PromptedQuestion(str(number), "a", f"b{number}") for number in range(60)]
     ends = {}  # of each sample, the step that it ends at: with probability 0.2 each
-    for ask in asks:
+    for question in questions:
         for number in range(4):
-            uniform = np.random.default_rng([3, number, *ask.question_id.encode()]).random(12)
-            ends[ask, number] = next((at for at in range(12) if uniform[at] < 0.2), 12)
+            uniform = np.random.default_rng([3, number, *question.question_id.encode()]).random(12)
+            ends[question, number] = next((at for at in range(12) if uniform[at] < 0.2), 12)
 
     def ending(logits: torch.Tensor, uniform: torch.Tensor, *_: float) -> tuple[torch.Tensor, torch.Tensor]:
-        return torch.where(uniform < 0.2, engine.end, 5), torch.zeros(len(logits))
+        return torch.where(uniform < 0.2, engine.end_token, 5), torch.zeros(len(logits))
 
-    monkeypatch.setattr(decoding, "draw", ending)
+    monkeypatch.setattr(prefix_decoding, "sample_tokens", ending)
     watched = Watched(monkeypatch)
-    found = sample(engine, asks)
-    assert {(ask, number): made.tokens for ask in asks for number, made in enumerate(found[ask.question_id])} == {
-        key: min(end + 1, 12) for key, end in ends.items()
-    }
+    samples = sample(engine, questions)
+    assert {
+        (question, number): completion.tokens
+        for question in questions
+        for number, completion in enumerate(samples[question.question_id])
+    } == {key: min(end + 1, 12) for key, end in ends.items()}
     steps = watched.tokens[2:]
     for step, read in enumerate(steps):
         assert read * 0.9 <= sum(end > step for end in ends.values()) <= read
@@ -220,7 +231,7 @@ def test_samples_that_have_ended_leave_the_batch(engine: TransformersEngine, mon
 
 
 def tensors_alive() -> int:
-    return sum(one.nbytes for one in gc.get_objects() if type(one) is torch.Tensor)
+    return sum(tensor.nbytes for tensor in gc.get_objects() if type(tensor) is torch.Tensor)
 
 
 def test_a_batch_leaves_nothing_behind_but_its_samples(engine: TransformersEngine) -> None:
@@ -232,22 +243,24 @@ def test_a_batch_leaves_nothing_behind_but_its_samples(engine: TransformersEngin
 
 
 def test_batches_hold_similar_lengths_and_do_not_split_a_group(engine: TransformersEngine) -> None:
-    batches = [[ASKS[position].question_id.removeprefix("demo/train/") for position in batch]
-               for batch in engine.batches(ASKS)]  # fmt: skip
+    batches = [[QUESTIONS[position].question_id.removeprefix("demo/train/") for position in batch]
+               for batch in engine.batches(QUESTIONS)]  # fmt: skip
     assert batches == [["shop/0", "album/0", "album/1"], ["music/0", "music/1", "music/2"]]
 
 
 def test_only_a_group_larger_than_a_batch_is_split(engine: TransformersEngine) -> None:
-    asks = [Ask(str(number), "large" if number < 6 else "small", "?" * (7 - number)) for number in range(8)]
-    assert engine.batches(asks) == [[6, 7], [0, 1, 2, 3], [4, 5]]
+    questions = [
+        PromptedQuestion(str(number), "large" if number < 6 else "small", "?" * (7 - number)) for number in range(8)
+    ]
+    assert engine.batches(questions) == [[6, 7], [0, 1, 2, 3], [4, 5]]
 
 
-def test_what_is_kept_is_that_of_the_model_and_the_batch(engine: TransformersEngine) -> None:
-    identity = engine.identity(ASKS)
-    assert identity == engine.identity(ASKS)
-    assert engine.identity(ASKS[:3]) != identity
+def test_the_identity_depends_on_the_model_and_the_batch(engine: TransformersEngine) -> None:
+    identity = engine.identity(QUESTIONS)
+    assert identity == engine.identity(QUESTIONS)
+    assert engine.identity(QUESTIONS[:3]) != identity
     engine.version = "other"
-    assert engine.identity(ASKS) != identity
+    assert engine.identity(QUESTIONS) != identity
 
 
 @pytest.mark.parametrize(
@@ -269,7 +282,7 @@ def test_what_is_kept_is_that_of_the_model_and_the_batch(engine: TransformersEng
 )  # fmt: skip
 def test_a_model_whose_attention_cannot_be_shared_is_refused(config: PreTrainedConfig, reason: str) -> None:
     with pytest.raises(UserError) as caught:
-        share_attention(random_model(config), Path("models/other"))
+        use_prefix_attention(random_model(config), Path("models/other"))
     assert str(caught.value) == (
         f"the attention of the model `models/other` cannot be shared between samples ({reason}); set `engine` to vllm"
     )
@@ -279,7 +292,7 @@ def test_a_model_whose_attention_does_what_its_config_does_not_tell_is_refused()
     model = random_model(CONFIGS["llama"])
     model.model.layers[1].self_attn.forward = Sinking(model.model.layers[1].self_attn)
     with pytest.raises(UserError, match="its own gives other logits"):
-        share_attention(model, Path("models/other"))
+        use_prefix_attention(model, Path("models/other"))
 
 
 class Sinking:

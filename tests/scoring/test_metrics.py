@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from stages.execution.comparison import Row
 from stages.scoring.metrics import (
-    Sample,
+    Vote,
     bootstrap_interval,
     majority_at_k,
     pass_at_k,
@@ -34,11 +34,11 @@ def test_pass_at_k_refuses_what_cannot_be(n: int, c: int, k: int) -> None:
         pass_at_k(n, c, k)
 
 
-RIGHT: Sample = ("match", "a")
-WRONG: Sample = ("mismatch", "b")
-OTHER: Sample = ("mismatch", "c")
-CUT: Sample = ("mismatch", None)
-ERROR: Sample = ("exec_error", None)
+RIGHT: Vote = ("match", "a")
+WRONG: Vote = ("mismatch", "b")
+OTHER: Vote = ("mismatch", "c")
+CUT: Vote = ("mismatch", None)
+ERROR: Vote = ("exec_error", None)
 
 
 @pytest.mark.parametrize(
@@ -57,7 +57,7 @@ ERROR: Sample = ("exec_error", None)
         ([CUT, CUT, RIGHT], 3, False),
     ],
 )
-def test_the_largest_group_of_equal_results_answers(samples: list[Sample], k: int, right: bool) -> None:
+def test_the_largest_group_of_equal_results_answers(samples: list[Vote], k: int, right: bool) -> None:
     assert majority_at_k(samples, k) is right
 
 

@@ -52,11 +52,11 @@ def test_the_gold_runs_once_for_all_predictions_of_it(music: str, monkeypatch: p
     ran: list[str] = []
     execute = Database.execute
 
-    def noted(database: Database, sql: str, budget: int, limits: Limits) -> Execution:
+    def counted(database: Database, sql: str, budget: int, limits: Limits) -> Execution:
         ran.append(sql)
         return execute(database, sql, budget, limits)
 
-    monkeypatch.setattr(Database, "execute", noted)
+    monkeypatch.setattr(Database, "execute", counted)
     monkeypatch.setattr(measure, "limit_process", lambda memory_mb: None)
     work = measure._make_soft_f1(LIMITS, BUDGET, lambda: None)
     for sql in ("SELECT 1", "SELECT 2", "SELECT 3"):

@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stages.sql.text import orders, spider_text, statements, tokens_of
+from stages.sql.text import orders, spider_text, statements
+from stages.sql.tokens import tokens_of
 from tests import FIXTURES
 
 CASES = json.loads((FIXTURES / "sql" / "text.json").read_text(encoding="utf-8"))

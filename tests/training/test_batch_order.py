@@ -25,10 +25,10 @@ def padding(lengths: list[int], batch: list[int]) -> int:
 
 @pytest.mark.parametrize("batch_size", [1, 7, 32, 999, 1500])
 def test_every_row_is_in_an_epoch_and_all_batches_are_full(batch_size: int) -> None:
-    seen = Counter(epoch_order(LENGTHS, batch_size, seed=1, epoch=0))
-    assert seen.keys() == set(range(1000)) and seen.total() % batch_size == 0
-    assert seen.total() - 1000 < batch_size
-    assert max(seen.values()) - min(seen.values()) <= 1
+    counts = Counter(epoch_order(LENGTHS, batch_size, seed=1, epoch=0))
+    assert counts.keys() == set(range(1000)) and counts.total() % batch_size == 0
+    assert counts.total() - 1000 < batch_size
+    assert max(counts.values()) - min(counts.values()) <= 1
 
 
 def test_little_of_a_batch_is_padding() -> None:
@@ -47,19 +47,22 @@ def test_batches_are_in_no_order_of_length() -> None:
 def test_seed_and_epoch_alone_decide_the_order() -> None:
     orders = [epoch_order(LENGTHS, 16, seed, epoch) for seed, epoch in [(1, 0), (1, 0), (1, 1), (2, 0), (11, 0)]]
     assert orders[0] == orders[1]
-    assert all(one != other for at, one in enumerate(orders[1:]) for other in orders[at + 2 :])
+    assert all(order != other for at, order in enumerate(orders[1:]) for other in orders[at + 2 :])
 
 
 def rows_by_step(monkeypatch: pytest.MonkeyPatch, rows: pl.DataFrame, folder: Path, **changed: Any) -> list[list[int]]:
     """The ids of the tokens of each step of a training, its micro batches put together."""
-    seen: list[list[int]] = []
+    rows_of_steps: list[list[int]] = []
+
     def watch(trainer: Any, lengths: list[int]) -> None:
         order_batches(trainer, lengths)
         get = trainer.get_batch_samples
 
         def watched(*given: Any) -> Any:
             batches, count = get(*given)
-            seen.append(sorted(id_ for batch in batches for id_ in batch["input_ids"].flatten().tolist() if id_))
+            rows_of_steps.append(
+                sorted(id_ for batch in batches for id_ in batch["input_ids"].flatten().tolist() if id_)
+            )
             return batches, count
 
         trainer.get_batch_samples = watched
@@ -67,7 +70,7 @@ def rows_by_step(monkeypatch: pytest.MonkeyPatch, rows: pl.DataFrame, folder: Pa
     with monkeypatch.context() as patched:
         patched.setattr("stages.training.trainer.order_batches", watch)
         trained(rows, folder, **changed)
-    return seen
+    return rows_of_steps
 
 
 def test_a_step_has_the_same_rows_whatever_its_micro_batches(

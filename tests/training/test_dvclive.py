@@ -18,10 +18,10 @@ STEPS: list[dict[str, float]] = [
 LAST = {"step": 12, "train_runtime": 3.0, "train_loss": 1.0}
 
 
-def write(folder: Path, known: list[dict[str, float]], logged: list[dict[str, float]], main: bool = True) -> None:
+def write(folder: Path, earlier: list[dict[str, float]], logged: list[dict[str, float]], main: bool = True) -> None:
     """A training that starts with the `known` steps and then logs others."""
     callback = live_callback(folder)
-    state = TrainerState(log_history=list(known), is_world_process_zero=main)
+    state = TrainerState(log_history=list(earlier), is_world_process_zero=main)
     given: tuple[Any, ...] = (SimpleNamespace(spec=TrainingArguments), state, TrainerControl())
     callback.on_train_begin(*given)
     for entry in logged:

@@ -46,7 +46,7 @@ def test_a_config_hands_the_stage_with_its_arguments_over_once(
     assert not {"SENSE_ACCELERATE", "CUDA_VISIBLE_DEVICES"} & os.environ.keys()  # of what is launched
 
 
-def test_what_was_launched_keeps_all_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_launched_process_keeps_all_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LOCAL_RANK", "0")
     launch("train_sft")
     assert "CUDA_VISIBLE_DEVICES" not in os.environ
@@ -68,30 +68,30 @@ def test_without_deepspeed_its_config_is_refused(started: list[list[str]], monke
 
 
 @pytest.mark.parametrize(
-    ("file", "told"),
+    ("file", "message"),
     [
         ("README.md", "SENSE_ACCELERATE is README.md, and README.md is not valid YAML"),
-        ("params.yaml", "SENSE_ACCELERATE is params.yaml, which tells no `distributed_type`; compare models/"),
+        ("params.yaml", "SENSE_ACCELERATE is params.yaml, which has no `distributed_type`; compare models/"),
     ],
 )
-def test_a_file_that_is_no_config_is_told(
-    file: str, told: str, started: list[list[str]], monkeypatch: pytest.MonkeyPatch
+def test_a_file_that_is_no_config_is_reported(
+    file: str, message: str, started: list[list[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SENSE_ACCELERATE", file)
     with pytest.raises(UserError) as caught:
         launch("train_sft")
-    assert caught.value.sentences[0].startswith(told) and not started
+    assert caught.value.sentences[0].startswith(message) and not started
 
 
 @pytest.mark.parametrize(
-    ("config", "told"),
+    ("config", "message"),
     [
         ("{distributed_type: 'NO', num_processes: 1, use_cpu: true}", "usage: nothing.py [-h]"),
         ("{distributed_type: 'NO', nonsense: 1}", "error: accelerate refuses the config that SENSE_ACCELERATE names"),
     ],
 )
-def test_a_mistake_told_by_what_was_launched_ends_with_status_2_and_no_traceback(
-    config: str, told: str, tmp_path: Path
+def test_a_mistake_reported_by_the_launched_stage_ends_with_status_2_and_no_traceback(
+    config: str, message: str, tmp_path: Path
 ) -> None:
     (tmp_path / "config.yaml").write_text(config)
     (tmp_path / "nothing.py").write_text("import argparse\nargparse.ArgumentParser().parse_args()\n")
@@ -99,4 +99,4 @@ def test_a_mistake_told_by_what_was_launched_ends_with_status_2_and_no_traceback
     command = [*launcher, "--config_file", "config.yaml", "-m", "nothing", "--what"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 2 and told in done.stderr and "Traceback" not in done.stderr
+    assert done.returncode == 2 and message in done.stderr and "Traceback" not in done.stderr

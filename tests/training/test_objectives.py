@@ -17,34 +17,42 @@ from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 from trl import DPOConfig, DPOTrainer
 
 from stages.core.errors import UserError
-from stages.core.tables import COLUMNS
-from stages.train_dpo import TrainDpoParams
-from stages.training.objectives import Cdpo, Kto
+from stages.datasets.catalog import DATASETS
+from stages.train_dpo import OBJECTIVES, Name, TrainDpoParams
+from stages.training.objectives import Cdpo, Kto, Objective
 from stages.training.preference_trainers import (
-    completions,
-    of_other_questions,
+    next_other_questions,
     preference_config,
     preference_trainer,
     row_lengths,
+    unpaired_completions,
 )
 from stages.training.trainer import trainer_settings
 
-PARAMS: dict[str, Any] = {
-    "objective": "cdpo", "dpo": {"beta": 0.5}, "cdpo": {"beta": 0.5, "epsilon": 0.1},
-    "robust": {"beta": 0.5, "epsilon": 0.2}, "ipo": {"beta": 0.4},
-    "kto": {"beta": 0.3, "desirable_weight": 1.5, "undesirable_weight": 0.7}, "simpo": {"beta": 2.0, "gamma": 0.5},
-    "orpo": {"beta": 0.4}, "cpo": {"beta": 0.3, "sft_weight": 0.6}, "apo_zero": {"beta": 0.3},
-    "apo_down": {"beta": 0.3}, "dpo_sft": {"beta": 0.5, "epsilon": 0.1, "sft_weight": 0.7},
-    "lora": None, "seed": 1, "epochs": 2.0, "batch_size": 8, "micro_batch": None, "learning_rate": 1e-3, "warmup": 0.1,
-    "max_length": 128, "precision": "float32", "gradient_checkpointing": False, "save_steps": 10,
+BLOCKS: dict[str, dict[str, float]] = {
+    "dpo": {"beta": 0.5}, "cdpo": {"beta": 0.5, "epsilon": 0.1}, "robust": {"beta": 0.5, "epsilon": 0.2},
+    "ipo": {"beta": 0.4}, "kto": {"beta": 0.3, "desirable_weight": 1.5, "undesirable_weight": 0.7},
+    "simpo": {"beta": 2.0, "gamma": 0.5}, "orpo": {"beta": 0.4}, "cpo": {"beta": 0.3, "sft_weight": 0.6},
+    "apo_zero": {"beta": 0.3}, "apo_down": {"beta": 0.3}, "dpo_sft": {"beta": 0.5, "epsilon": 0.1, "sft_weight": 0.7},
 }  # fmt: skip
+"""Section `objectives` of params.yaml."""
+
+PARAMS: dict[str, Any] = {
+    "objective": "cdpo", "lora": None, "seed": 1, "epochs": 2.0, "batch_size": 8, "micro_batch": None,
+    "learning_rate": 1e-3, "warmup": 0.1, "max_length": 128, "precision": "float32", "gradient_checkpointing": False,
+    "save_steps": 10,
+}  # fmt: skip
+"""Section `train_dpo` of params.yaml."""
 
 
-def params_of(objective: str, **changed: Any) -> TrainDpoParams:
-    """The params; `changed` ones of the objective's block, and of the section."""
-    block = PARAMS[objective] | {name: value for name, value in changed.items() if name in PARAMS[objective]}
-    section = {name: value for name, value in changed.items() if name in PARAMS}
-    return TrainDpoParams.model_validate(PARAMS | {"objective": objective, objective: block} | section)
+def params_of(name: Name, **changed: Any) -> tuple[Objective, TrainDpoParams]:
+    """The params of an objective and of the training, with the `changed` ones of either."""
+    block = {key: value for key, value in changed.items() if key in BLOCKS[name]}
+    section = {key: value for key, value in changed.items() if key in PARAMS}
+    return (
+        OBJECTIVES[name].model_validate(BLOCKS[name] | block),
+        TrainDpoParams.model_validate(PARAMS | {"objective": name} | section),
+    )
 
 
 @dataclass
@@ -76,7 +84,7 @@ def log_odds(log_probability: float) -> float:
     return log_probability - log(-expm1(log_probability))
 
 
-FORMULAS: dict[str, Callable[[Pair], float]] = {  # with the params above
+FORMULAS: dict[Name, Callable[[Pair], float]] = {  # with the params above
     "dpo": lambda p: nll(0.5 * p.delta),
     "cdpo": lambda p: 0.9 * nll(0.5 * p.delta) + 0.1 * nll(-0.5 * p.delta),
     "robust": lambda p: (0.8 * nll(0.5 * p.delta) - 0.2 * nll(-0.5 * p.delta)) / 0.6,
@@ -96,13 +104,13 @@ def pairs(sft_rows: pl.DataFrame) -> pl.DataFrame:
     rows = [
         {
             "pair_id": f"{number:016x}", "question_id": row["question_id"], "db_id": "music", "prompt": row["prompt"],
-            "chosen": row["completion"], "rejected": wrong, "chosen_id": None, "rejected_id": f"{number:016x}",
+            "chosen": row["completion"], "rejected": rejected, "chosen_id": None, "rejected_id": f"{number:016x}",
             "rejected_verdict": "mismatch", "similarity": 0.5, "witness": None,
         }
         for number, row in enumerate(sft_rows.head(6).to_dicts())
-        for wrong in (row["completion"].replace("WHERE", "GROUP BY"), row["completion"][: 9 + 2 * number])
+        for rejected in (row["completion"].replace("WHERE", "GROUP BY"), row["completion"][: 9 + 2 * number])
     ]  # fmt: skip
-    return pl.DataFrame(rows, schema=COLUMNS["pairs"])
+    return pl.DataFrame(rows, schema=DATASETS["pairs"].columns)
 
 
 @pytest.fixture(scope="module")
@@ -130,23 +138,23 @@ def logprob(model: LlamaForCausalLM, ids: list[int], start: int) -> float:
 def scored(
     policy: LlamaForCausalLM, reference: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, pairs: pl.DataFrame
 ) -> list[Pair]:
-    found = []
+    scored = []
     for prompt, *sides in pairs.select("prompt", "chosen", "rejected").rows():
         start = len(tokenizer(prompt)["input_ids"])
         ids = [[*tokenizer(prompt + side)["input_ids"], tokenizer.eos_token_id] for side in sides]
         w, l, w0, l0 = (logprob(model, side, start) for model in (policy, reference) for side in ids)  # noqa: E741
-        found.append(Pair(w, l, w0, l0, *(len(side) - start for side in ids)))
-    return found
+        scored.append(Pair(w, l, w0, l0, *(len(side) - start for side in ids)))
+    return scored
 
 
 def trained_loss(
     model: LlamaForCausalLM, policy: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, pairs: pl.DataFrame,
-    params: TrainDpoParams, work: Path,
+    params: tuple[Objective, TrainDpoParams], work: Path,
 ) -> tuple[float, dict[str, torch.Tensor]]:
     """The trainer's loss on all `pairs` at the policy's weights, and the batch; training started from `model`."""
     trained = copy.deepcopy(model)
-    config = preference_config(params.block(), params, work)
-    trainer = preference_trainer(trained, tokenizer, pairs, params.block(), config)
+    config = preference_config(*params, work)
+    trainer = preference_trainer(trained, tokenizer, pairs, params[0], config)
     trainer.callback_handler.on_train_begin(trainer.args, trainer.state, trainer.control)
     trained.load_state_dict(policy.state_dict())
     [batch], _ = trainer.get_batch_samples(iter(trainer.get_train_dataloader()), 1, trainer.args.device)
@@ -157,7 +165,7 @@ def trained_loss(
 
 @pytest.mark.parametrize("objective", FORMULAS)
 def test_the_trained_loss_is_that_of_the_papers_formula(
-    objective: str, model: LlamaForCausalLM, policy: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast,
+    objective: Name, model: LlamaForCausalLM, policy: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast,
     pairs: pl.DataFrame, tmp_path: Path,
 ) -> None:
     params = params_of(objective, batch_size=pairs.height)
@@ -186,11 +194,11 @@ def kto_formula(
     def ratios(prefix: str) -> list[float]:
         masks = batch[f"{prefix}attention_mask"], batch[f"{prefix}completion_mask"]
         rows = zip(batch[f"{prefix}input_ids"], *masks, strict=True)
-        found = []
-        for ids, seen, counted in rows:
-            tokens, start = ids[seen == 1].tolist(), int(counted.argmax())
-            found.append(logprob(policy, tokens, start) - logprob(reference, tokens, start))
-        return found
+        ratios = []
+        for ids, attended, counted in rows:
+            tokens, start = ids[attended == 1].tolist(), int(counted.argmax())
+            ratios.append(logprob(policy, tokens, start) - logprob(reference, tokens, start))
+        return ratios
 
     mismatched = mean(ratios("KL_"))
     z = max(0.0, mismatched)
@@ -207,7 +215,7 @@ def test_the_trained_loss_of_kto_is_that_of_the_papers_formula(
     pairs: pl.DataFrame, tmp_path: Path,
 ) -> None:
     reference, trained = (policy, model) if swapped else (model, policy)  # every log-ratio changes its sign
-    rows = completions(pairs)
+    rows = unpaired_completions(pairs)
     params = params_of("kto", batch_size=rows.height)
     loss, batch = trained_loss(reference, trained, tokenizer, pairs, params, tmp_path)
     expected, mismatched = kto_formula(trained, reference, batch)
@@ -216,22 +224,22 @@ def test_the_trained_loss_of_kto_is_that_of_the_papers_formula(
 
 
 def test_kto_sees_each_completion_of_a_question_once_with_its_label(pairs: pl.DataFrame) -> None:
-    rows = completions(pairs)
-    right = {(question, text, True) for question, text in pairs.select("question_id", "chosen").rows()}
-    wrong = {(question, text, False) for question, text in pairs.select("question_id", "rejected").rows()}
-    assert pairs.height == 12 and len(right) == 6 and len(wrong) == 12
-    assert sorted(rows.select("question_id", "completion", "label").rows()) == sorted(right | wrong)
-    assert completions(pairs.sample(fraction=1, shuffle=True, seed=3)).equals(rows)
+    rows = unpaired_completions(pairs)
+    chosen = {(question, text, True) for question, text in pairs.select("question_id", "chosen").rows()}
+    rejected = {(question, text, False) for question, text in pairs.select("question_id", "rejected").rows()}
+    assert pairs.height == 12 and len(chosen) == 6 and len(rejected) == 12
+    assert sorted(rows.select("question_id", "completion", "label").rows()) == sorted(chosen | rejected)
+    assert unpaired_completions(pairs.sample(fraction=1, shuffle=True, seed=3)).equals(rows)
 
 
 def test_kto_compares_with_completions_of_other_questions(
     model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, pairs: pl.DataFrame, tmp_path: Path
 ) -> None:
     params = params_of("kto", micro_batch=2)
-    config = preference_config(params.block(), params, tmp_path)
-    trainer = preference_trainer(copy.deepcopy(model), tokenizer, pairs, params.block(), config)
+    config = preference_config(*params, tmp_path)
+    trainer = preference_trainer(copy.deepcopy(model), tokenizer, pairs, params[0], config)
     data: Any = trainer.train_dataset
-    for number, row in enumerate(completions(pairs).to_dicts()):
+    for number, row in enumerate(unpaired_completions(pairs).to_dicts()):
         text = tokenizer.decode(data[number]["KL_completion_ids"], skip_special_tokens=True)
         assert tokenizer.decode(data[number]["completion_ids"], skip_special_tokens=True) == row["completion"]
         own = pairs.filter(pl.col("question_id") == row["question_id"])
@@ -239,7 +247,7 @@ def test_kto_compares_with_completions_of_other_questions(
 
 
 def test_the_other_question_is_the_next_one_round_the_end() -> None:
-    assert of_other_questions(["a", "a", "b", "a", "a"]) == [2, 2, 3, 2, 2]
+    assert next_other_questions(["a", "a", "b", "a", "a"]) == [2, 2, 3, 2, 2]
 
 
 def test_kto_of_one_question_or_of_one_completion_at_once_is_refused(
@@ -247,12 +255,12 @@ def test_kto_of_one_question_or_of_one_completion_at_once_is_refused(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     params = params_of("kto")
-    config = preference_config(params.block(), params, tmp_path)
+    config = preference_config(*params, tmp_path)
     with pytest.raises(UserError, match=r"the pairs are all of one question; `kto` compares"):
-        preference_trainer(copy.deepcopy(model), tokenizer, pairs.head(2), params.block(), config)
+        preference_trainer(copy.deepcopy(model), tokenizer, pairs.head(2), params[0], config)
     monkeypatch.setenv("WORLD_SIZE", "8")
     with pytest.raises(UserError, match=r"raise `train_dpo.batch_size` or `train_dpo.micro_batch`"):
-        preference_config(params.block(), params, tmp_path)
+        preference_config(*params, tmp_path)
 
 
 def test_the_loss_with_the_start_scored_once_is_that_with_a_live_reference(
@@ -261,7 +269,7 @@ def test_the_loss_with_the_start_scored_once_is_that_with_a_live_reference(
 ) -> None:
     params = params_of("dpo", batch_size=pairs.height)
     once, _ = trained_loss(model, policy, tokenizer, pairs, params, tmp_path)
-    config = DPOConfig(**trainer_settings(params, tmp_path), beta=0.5)
+    config = DPOConfig(**trainer_settings(params[1], tmp_path), beta=0.5)
     data = Dataset.from_dict(pairs.select("prompt", "chosen", "rejected").to_dict(as_series=False))
     live = DPOTrainer(copy.deepcopy(policy), copy.deepcopy(model), config, train_dataset=data,
                       processing_class=tokenizer)  # fmt: skip
@@ -273,18 +281,19 @@ def test_the_loss_with_the_start_scored_once_is_that_with_a_live_reference(
 def test_a_row_is_as_long_as_its_longer_side(
     model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, pairs: pl.DataFrame, tmp_path: Path
 ) -> None:
-    found = {}
-    for objective in ("simpo", "kto"):
+    lengths = {}
+    names: tuple[Name, ...] = ("simpo", "kto")
+    for objective in names:
         params = params_of(objective)
-        config = preference_config(params.block(), params, tmp_path)
-        trainer = preference_trainer(copy.deepcopy(model), tokenizer, pairs, params.block(), config)
-        found[objective] = sorted(row_lengths(trainer))
+        config = preference_config(*params, tmp_path)
+        trainer = preference_trainer(copy.deepcopy(model), tokenizer, pairs, params[0], config)
+        lengths[objective] = sorted(row_lengths(trainer))
 
     def tokens(rows: pl.DataFrame, side: str) -> list[int]:
         return [len(ids) + 1 for ids in tokenizer((rows["prompt"] + rows[side]).to_list())["input_ids"]]
 
-    assert found["simpo"] == sorted(map(max, tokens(pairs, "chosen"), tokens(pairs, "rejected")))
-    assert found["kto"] == sorted(tokens(completions(pairs), "completion"))
+    assert lengths["simpo"] == sorted(map(max, tokens(pairs, "chosen"), tokens(pairs, "rejected")))
+    assert lengths["kto"] == sorted(tokens(unpaired_completions(pairs), "completion"))
 
 
 @pytest.mark.parametrize("epsilon", [0.0, 0.5, -0.1])

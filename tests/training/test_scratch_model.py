@@ -36,5 +36,5 @@ def test_a_prompt_ends_on_a_token_boundary(tokenizer: PreTrainedTokenizerFast) -
 
 
 def test_the_seed_decides_the_weights(tokenizer: PreTrainedTokenizerFast) -> None:
-    one, same, other = (new_model(tokenizer, 32, 1, 2, seed).lm_head.weight for seed in (1, 1, 2))
-    assert torch.equal(one, same) and not torch.equal(one, other)
+    first, same, other = (new_model(tokenizer, 32, 1, 2, seed).lm_head.weight for seed in (1, 1, 2))
+    assert torch.equal(first, same) and not torch.equal(first, other)

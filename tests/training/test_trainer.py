@@ -1,5 +1,6 @@
 """What both trainings share: settings, resuming, precision, adapters, which rows fit."""
 
+from contextlib import chdir
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, cast
@@ -16,26 +17,26 @@ from stages.core.files import read_json, sha256_folder, work_folder
 from stages.lm.loading import load_model
 from stages.training import checkpoints
 from stages.training.checkpoints import ROOMS, last_checkpoint, work_key
-from stages.training.trainer import fits, load_for_training, trainer_settings
+from stages.training.trainer import fits_max_length, load_for_training, trainer_settings
 from tests.test_pipeline import imports
 from tests.test_train_sft import params_of
 
 LORA = {"rank": 4, "alpha": 8.0, "dropout": 0.0}
 
 
+MODEL, LOG = Path("models/sft/weak"), Path("reports/train_sft/weak")
+
+
 def trained(rows: pl.DataFrame, folder: Path, **changed: Any) -> list[float]:
-    """Trains into `folder/model` and `folder/live`. Returns the logged losses."""
-    out = folder / "model"
-    train_sft.train_sft(rows, params_of(**changed), work_folder(out, ""), folder / "live", out)
-    return losses(folder)
-
-
-def losses(folder: Path) -> list[float]:
-    return pl.read_csv(folder / "live" / "plots" / "metrics" / "loss.tsv", separator="\t")["loss"].to_list()
+    """Trains the weak model with `folder` as the working directory. Returns the logged losses."""
+    folder.mkdir(exist_ok=True)
+    with chdir(folder):
+        train_sft.train_sft(rows, params_of(**changed), "weak", work_folder(MODEL, ""))
+    return pl.read_csv(folder / LOG / "plots" / "metrics" / "loss.tsv", separator="\t")["loss"].to_list()
 
 
 def weights(folder: Path) -> dict[str, torch.Tensor]:
-    return load_file(folder / "model" / "model.safetensors")
+    return load_file(folder / MODEL / "model.safetensors")
 
 
 def checkpoint(work: Path, step: int, whole: bool) -> Path:
@@ -47,7 +48,7 @@ def checkpoint(work: Path, step: int, whole: bool) -> Path:
     return folder
 
 
-def test_an_unfinished_checkpoint_is_never_resumed_from(tmp_path: Path) -> None:
+def test_an_incomplete_checkpoint_is_never_resumed_from(tmp_path: Path) -> None:
     for step in (90, 100):
         checkpoint(tmp_path, step, whole=True)
     cut_short = checkpoint(tmp_path, 110, whole=False)
@@ -69,11 +70,11 @@ def test_only_the_main_process_deletes_a_checkpoint_cut_short(tmp_path: Path) ->
 def test_every_module_of_both_trainings_is_in_the_key_of_their_work() -> None:
     run = imports(Path("stages/train_sft.py")) | imports(Path("stages/train_dpo.py"))
     rooms = {path.parts[1] for path in run if len(path.parts) > 2}
-    assert rooms - {"core"} == set(ROOMS)  # core reads and writes files
+    assert rooms - {"core", "datasets"} == set(ROOMS)  # those two read and write files
 
 
 @pytest.mark.parametrize("changed", ["code", "torch", "trl", "processes", "launcher", "threads", "params"])
-def test_work_is_resumed_only_where_all_that_shows_in_the_weights_is_as_it_was(
+def test_work_is_resumed_only_if_everything_that_the_weights_depend_on_is_unchanged(
     changed: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stage = tmp_path / "stage.py"
@@ -93,7 +94,7 @@ def test_work_is_resumed_only_where_all_that_shows_in_the_weights_is_as_it_was(
 def test_a_row_fits_if_there_is_room_for_its_end_token(tokenizer: PreTrainedTokenizerFast) -> None:
     text = "SELECT name FROM singer"
     length = len(tokenizer(text)["input_ids"])
-    assert [fits(pl.Series([text]), tokenizer, limit)[0] for limit in (length, length + 1)] == [False, True]
+    assert [fits_max_length(pl.Series([text]), tokenizer, limit)[0] for limit in (length, length + 1)] == [False, True]
 
 
 def test_on_a_cpu_no_gpu_is_looked_for_and_the_params_alone_decide_the_precision(tmp_path: Path) -> None:
@@ -141,8 +142,8 @@ def test_bfloat16_trains_float32_weights_and_saves_bfloat16(sft_rows: pl.DataFra
     assert in_bfloat16 == pytest.approx(in_float32, rel=1e-2) and in_bfloat16 != in_float32
     saved = weights(tmp_path / "bfloat16")
     assert {values.dtype for values in saved.values()} == {torch.bfloat16}
-    assert read_json(tmp_path / "bfloat16" / "model" / "config.json")["dtype"] == "bfloat16"
-    base, _ = load_for_training(tmp_path / "bfloat16" / "model", None, params_of(precision="bfloat16"))
+    assert read_json(tmp_path / "bfloat16" / MODEL / "config.json")["dtype"] == "bfloat16"
+    base, _ = load_for_training(tmp_path / "bfloat16" / MODEL, None, params_of(precision="bfloat16"))
     assert {values.dtype for values in base.parameters()} == {torch.float32}
 
 
@@ -151,18 +152,18 @@ def test_the_base_of_adapters_is_in_the_precision_and_they_are_in_float32(
 ) -> None:
     trained(sft_rows, tmp_path)
     params = params_of(lora=LORA, precision="bfloat16")
-    model, _ = load_for_training(tmp_path / "model", None, params)
+    model, _ = load_for_training(tmp_path / MODEL, None, params)
     dtypes = {trains: {v.dtype for v in model.parameters() if v.requires_grad is trains} for trains in (False, True)}
     assert dtypes == {False: {torch.bfloat16}, True: {torch.float32}}
 
 
 def test_the_saved_weights_are_those_of_the_base_and_its_adapters(sft_rows: pl.DataFrame, tmp_path: Path) -> None:
     trained(sft_rows, tmp_path / "base")
-    base = {"base": str(tmp_path / "base" / "model"), "revision": "main", "scratch": None}
+    base = {"base": str(tmp_path / "base" / MODEL), "revision": "main", "scratch": None}
     first, *_, last = trained(sft_rows, tmp_path / "lora", **base, lora=LORA)
     assert last < first
     before, after = weights(tmp_path / "base"), weights(tmp_path / "lora")
-    adapters = load_file(tmp_path / "lora" / "model" / "adapter" / "adapter_model.safetensors")
+    adapters = load_file(tmp_path / "lora" / MODEL / "adapter" / "adapter_model.safetensors")
     assert before.keys() == after.keys() and len(adapters) == 2 * 7  # the linear layers of its one block
     for name, values in before.items():
         low = [adapters.get(f"base_model.model.{name.replace('weight', f'lora_{side}.weight')}") for side in "BA"]
@@ -172,12 +173,12 @@ def test_the_saved_weights_are_those_of_the_base_and_its_adapters(sft_rows: pl.D
 
 def test_a_model_trained_with_adapters_loads_as_any_other(sft_rows: pl.DataFrame, tmp_path: Path) -> None:
     trained(sft_rows, tmp_path, lora=LORA)
-    model, tokenizer = load_model(tmp_path / "model")
+    model, tokenizer = load_model(tmp_path / MODEL)
     assert not hasattr(model, "peft_config")
-    assert {path.name for path in (tmp_path / "model" / "adapter").iterdir()} == {
+    assert {path.name for path in (tmp_path / MODEL / "adapter").iterdir()} == {
         "adapter_config.json", "adapter_model.safetensors",
     }  # fmt: skip
-    modules = read_json(tmp_path / "model" / "adapter" / "adapter_config.json")["target_modules"]
+    modules = read_json(tmp_path / MODEL / "adapter" / "adapter_config.json")["target_modules"]
     assert modules == sorted(modules)
     ids = tokenizer(sft_rows["prompt"][0], return_tensors="pt")["input_ids"]
     assert torch.isfinite(model(ids).logits).all()
@@ -199,7 +200,7 @@ def test_a_training_stopped_after_its_last_step_goes_on_to_the_same_bytes(
     with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
         patched.setattr(train_sft, "save_model", interrupt)
         trained(sft_rows, tmp_path / "resumed", **changed)
-    work = tmp_path / "resumed" / "model.partial"
+    work = tmp_path / "resumed" / "models" / "sft" / "weak.partial"
     steps = [int(folder.name.split("-")[1]) for folder in work.glob("checkpoint-*")]
     assert steps and all(step % 10 == 0 for step in steps)
     trained(sft_rows, tmp_path / "resumed", **changed)

@@ -16,10 +16,10 @@ import pytest
 from ruamel.yaml import YAML
 from transformers import PreTrainedTokenizerFast
 
-from stages.lm.completions import Ask
+from stages.lm.completions import PromptedQuestion
 from stages.sampling.openai_engine import OpenaiEngine
 from stages.sampling.transformers_engine import TransformersEngine
-from tests.vllm.test_vllm_engine import ASKS, CONFIGS, GREEDY, SAMPLING, save
+from tests.vllm.test_vllm_engine import CONFIGS, GREEDY, QUESTIONS, SAMPLING, save
 
 PATIENCE = 180  # seconds that the server may take to start
 
@@ -73,37 +73,37 @@ def engine(server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Open
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     monkeypatch.setenv("OPENAI_BASE_URL", server)
     monkeypatch.setenv("OPENAI_API_KEY", "none")
-    told: dict[str, object] = {"model": "weak", "version": "1", "api": "completions", "logprobs": True}
-    told |= {"input_price": 1.0, "output_price": 1.0}
+    endpoint: dict[str, object] = {"model": "weak", "version": "1", "api": "completions", "logprobs": True}
+    endpoint |= {"input_price": 1.0, "output_price": 1.0}
     with (tmp_path / "weak.yaml").open("w") as file:
-        YAML().dump({"endpoint": told}, file)
+        YAML().dump({"endpoint": endpoint}, file)
     return OpenaiEngine(tmp_path / "weak.yaml")
 
 
 def test_greedy_answers_are_those_of_transformers(engine: OpenaiEngine, folder: Path) -> None:
-    theirs, ours = engine.sample(ASKS, GREEDY, 0, 1), TransformersEngine(folder, 4).sample(ASKS, GREEDY, 0, 1)
+    theirs, ours = engine.sample(QUESTIONS, GREEDY, 0, 1), TransformersEngine(folder, 4).sample(QUESTIONS, GREEDY, 0, 1)
     assert [row[0].completion for row in theirs] == [row[0].completion for row in ours]
     assert [row[0].finish_reason for row in theirs] == [row[0].finish_reason for row in ours]
-    for (one,), (other,) in zip(theirs, ours, strict=True):
-        if one.finish_reason == "length":  # else the end token is not among those that an endpoint counts
-            assert one.tokens == other.tokens and one.logprob == pytest.approx(other.logprob, abs=1e-2)
+    for (sample,), (other,) in zip(theirs, ours, strict=True):
+        if sample.finish_reason == "length":  # else the end token is not among those that an endpoint counts
+            assert sample.tokens == other.tokens and sample.logprob == pytest.approx(other.logprob, abs=1e-2)
 
 
 def test_more_samples_keep_those_that_are_there(engine: OpenaiEngine) -> None:
-    whole = engine.sample(ASKS, SAMPLING, 0, 4)
-    parts = zip(engine.sample(ASKS, SAMPLING, 0, 1), engine.sample(ASKS, SAMPLING, 1, 3), strict=True)
-    assert [[one.completion for one in (*first, *rest)] for first, rest in parts] == [
-        [one.completion for one in row] for row in whole
+    whole = engine.sample(QUESTIONS, SAMPLING, 0, 4)
+    parts = zip(engine.sample(QUESTIONS, SAMPLING, 0, 1), engine.sample(QUESTIONS, SAMPLING, 1, 3), strict=True)
+    assert [[sample.completion for sample in (*first, *rest)] for first, rest in parts] == [
+        [sample.completion for sample in row] for row in whole
     ]
 
 
 def test_a_prompt_that_is_too_long_has_no_samples(engine: OpenaiEngine) -> None:
-    long = Ask("demo/train/9999", "db0", "name " * 300)
-    assert [len(row) for row in engine.sample([ASKS[0], long], replace(SAMPLING, n=1), 0, 1)] == [1, 0]
+    long = PromptedQuestion("demo/train/9999", "db0", "name " * 300)
+    assert [len(row) for row in engine.sample([QUESTIONS[0], long], replace(SAMPLING, n=1), 0, 1)] == [1, 0]
 
 
 def test_what_was_asked_for_is_counted(engine: OpenaiEngine) -> None:
-    engine.sample(ASKS[:1], replace(SAMPLING, n=2), 0, 2)
-    told = engine.report()["endpoint"]
-    assert told["requests"] == 1 and told["prompt_tokens"] > 0 and 0 < told["completion_tokens"] <= 32
-    assert told["cost"] == pytest.approx((told["prompt_tokens"] + told["completion_tokens"]) / 1e6)
+    engine.sample(QUESTIONS[:1], replace(SAMPLING, n=2), 0, 2)
+    report = engine.report()["endpoint"]
+    assert report["requests"] == 1 and report["prompt_tokens"] > 0 and 0 < report["completion_tokens"] <= 32
+    assert report["cost"] == pytest.approx((report["prompt_tokens"] + report["completion_tokens"]) / 1e6)

@@ -1,25 +1,19 @@
-"""Reads the content files of the demo corpus: YAML into strict models, mistakes as sentences."""
+"""Reads the content files of the demo corpus (YAML) into strict models."""
 
 from pathlib import Path
 from typing import TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import ValidationError
 
 from stages.core.errors import UserError
+from stages.core.params import Params
 from stages.core.yaml_files import read_yaml
 
-
-class Content(BaseModel):
-    """Base of what a content file holds: no extra keys, no silent conversion, no change after reading."""
-
-    model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
-
-
-C = TypeVar("C", bound=Content)
+C = TypeVar("C", bound=Params)
 
 
 def read_content(path: Path, model: type[C]) -> C:
-    """The YAML file as `model`. Raises UserError with one sentence for each mistake, naming the file and the field."""
+    """Reads a YAML file as `model`. Raises UserError with a sentence for each mistake, naming file and field."""
     values = read_yaml(path, "restore it from the last commit")
     try:
         return model.model_validate(values)

@@ -12,11 +12,11 @@ from stages.core.params import Params
 from stages.corpora.demo.databases import draw_databases, load
 from stages.corpora.demo.domains import Domain, read_domains
 from stages.corpora.demo.kinds import Kind
-from stages.corpora.demo.questions import Question, ask
+from stages.corpora.demo.questions import Question, QuestionDraw
 
 
 class DemoParams(Params):
-    """Section `corpus.demo` of params.yaml. Databases are per domain, questions per database."""
+    """Section `corpus.demo` of params.yaml. Numbers of databases are per domain, numbers of questions per database."""
 
     seed: int = Field(ge=-(2**63), lt=2**63)
     domains: list[str] | None = Field(min_length=1)
@@ -29,13 +29,13 @@ class DemoParams(Params):
 
     @property
     def db_ids(self) -> set[str]:
-        """The databases that are made. Raises UserError where a domain is unknown."""
+        """The databases that are generated. Raises UserError if a domain is unknown."""
         numbers = range(1, self.train_databases + self.dev_databases + self.test_databases + 1)
         return {f"{domain.domain}_{number}" for domain in choose_domains(self.domains) for number in numbers}
 
     @property
     def splits(self) -> dict[str, tuple[int, int]]:
-        """Split to databases per domain and questions per database, in the order in which databases are numbered."""
+        """Split to (databases per domain, questions per database), in the order in which databases are numbered."""
         return {
             "train": (self.train_databases, self.train_questions),
             "dev": (self.dev_databases, self.dev_questions),
@@ -43,59 +43,55 @@ class DemoParams(Params):
         }
 
 
-Asked = list[tuple[str, Question]]
-"""The questions of a split, each with its db_id, in order."""
-
-
 def choose_domains(names: list[str] | None) -> list[Domain]:
-    """The named domains, or all. Raises UserError where a name is no domain."""
+    """Returns the named domains (None: all). Raises UserError naming each unknown domain."""
     domains = read_domains()
     unknown = sorted(set(names or []) - {domain.domain for domain in domains})
     if unknown:
-        known = ", ".join(domain.domain for domain in domains)
-        raise UserError(f"params.yaml: `corpus.demo.domains` names {', '.join(unknown)}; there are: {known}")
+        available = ", ".join(domain.domain for domain in domains)
+        raise UserError(f"params.yaml: `corpus.demo.domains` names {', '.join(unknown)}; there are: {available}")
     return [domain for domain in domains if names is None or domain.domain in names]
 
 
 def make_demo(
     domains: list[Domain], kinds: list[Kind], seed: int, splits: dict[str, tuple[int, int]], databases: Path
-) -> tuple[dict[str, Asked], Counter[str]]:
-    """Draws every domain's databases and asks each its questions; writes `<databases>/<db_id>/<db_id>.sqlite`.
-
-    Returns the questions by split, and how many drawn ones were dropped, by reason.
-    """
-    asked: dict[str, Asked] = {split: [] for split in splits}
+) -> tuple[dict[str, list[Question]], Counter[str]]:
+    """Draws the databases of every domain and the questions of each; writes `<databases>/<db_id>/<db_id>.sqlite`.
+    Returns split to questions, and the number of questions that were drawn and dropped, by reason."""
+    questions: dict[str, list[Question]] = {split: [] for split in splits}
     drops: Counter[str] = Counter()
     sizes = [(split, count) for split, (number, count) in splits.items() for _ in range(number)]
     for domain in tqdm(domains, "corpus", unit="domain"):
         for database, (split, count) in zip(draw_databases(domain, len(sizes), seed), sizes, strict=True):
             rng = random.Random(f"{seed}/{database.db_id}/questions")
-            asked[split] += [(database.db_id, q) for q in ask(database, kinds, count, rng, drops)]
+            draw = QuestionDraw(database, rng)
+            questions[split] += draw.questions(kinds, count)
+            drops += draw.drops
             file = databases / database.db_id / f"{database.db_id}.sqlite"
             file.parent.mkdir(parents=True)
             file.write_bytes(load(database).serialize("main"))
-    return asked, drops
+    return questions, drops
 
 
-def question_rows(asked: dict[str, Asked]) -> list[dict[str, str]]:
-    """The rows of `questions`: numbered in each split by db_id, then in the order asked."""
+def question_rows(questions: dict[str, list[Question]]) -> list[dict[str, str]]:
+    """Returns the rows of `questions`, numbered within each split."""
     return [
         {
-            "question_id": f"demo/{split}/{number:04d}", "source": "demo", "split": split, "db_id": db_id,
+            "question_id": f"demo/{split}/{number:04d}", "source": "demo", "split": split, "db_id": question.db_id,
             "question": question.text, "evidence": "", "gold_sql": question.sql, "other_golds": "",
             "difficulty": question.difficulty, "origin": "human",
         }
-        for split, questions in asked.items()
-        for number, (db_id, question) in enumerate(questions)
+        for split, of_split in questions.items()
+        for number, question in enumerate(of_split)
     ]
 
 
-def report(asked: dict[str, Asked], drops: Counter[str]) -> dict[str, object]:
-    """What was drawn, and what was drawn and not kept, by reason."""
-    questions = [question for split in asked.values() for _, question in split]
+def report(questions: dict[str, list[Question]], drops: Counter[str]) -> dict[str, object]:
+    """Counts the questions that were drawn, kept (by kind) and dropped (by reason)."""
+    kinds = Counter(question.kind for of_split in questions.values() for question in of_split)
     return {
-        "kinds": dict(sorted(Counter(question.kind for question in questions).items())),
-        "drawn": len(questions) + drops.total(),
-        "kept": len(questions),
+        "kinds": dict(sorted(kinds.items())),
+        "drawn": kinds.total() + drops.total(),
+        "kept": kinds.total(),
         "dropped": dict(sorted(drops.items())),
     }

@@ -1,4 +1,4 @@
-"""Draws one database of a domain: which tables, which names, which rows."""
+"""Draws the databases of a domain: their tables, names and rows."""
 
 import math
 import random
@@ -17,16 +17,16 @@ Value = str | int | float | None
 N = TypeVar("N", int, float)
 
 SIZES = {2: 15, 3: 45, 4: 30, 5: 10}
-"""Tables of a database, and how often in a hundred."""
-TRIES = 200
-"""Draws of a database before the domain is held to have no other one."""
-MOST_COLUMNS = 5
-"""Columns of a table, keys not counted."""
+"""Number of tables of a database to its weight, in percent."""
+MAX_DRAWS = 200
+"""Draws of a database after which a domain counts as exhausted."""
+MAX_COLUMNS = 5
+"""Columns of a table, not counting keys."""
 
 
 @dataclass(frozen=True)
 class Column:
-    """A drawn column other than a key. `high` and `low` are the superlatives of its numbers, or empty."""
+    """A drawn column that is not a key. `high` and `low`: the superlatives of its numbers, or empty."""
 
     name: str
     kind: Literal["label", "category", "number"]
@@ -36,19 +36,19 @@ class Column:
 
     @property
     def stored(self) -> list[str | int | float]:
-        """Its different values, sorted, NULL left out."""
+        """The distinct values without NULL, sorted."""
         return sorted({value for value in self.values if value is not None})
 
     @property
     def years(self) -> bool:
-        """Whether the numbers look like years, which nobody adds up."""
+        """Whether the numbers look like years. Nobody adds up years."""
         return self.kind == "number" and all(isinstance(value, int) and 1000 <= value <= 2100 for value in self.stored)
 
 
 @dataclass(frozen=True)
 class Table:
-    """A drawn table. `parents`: name of the parent's table to the words of the relation; `keys`: the same to the
-    referenced ids, one a row."""
+    """A drawn table. `parents`: parent table to the words of the relation; `keys`: parent table to the referenced id of
+    each row."""
 
     name: str
     plural: str
@@ -61,48 +61,42 @@ class Table:
 
 @dataclass(frozen=True)
 class Database:
-    """A drawn database; its tables in the order of creation."""
+    """A drawn database. The tables are in the order of creation."""
 
     db_id: str
     tables: tuple[Table, ...]
 
 
 def draw_databases(domain: domains.Domain, count: int, seed: int) -> list[Database]:
-    """`<domain>_1` … `<domain>_<count>`, no two with the same names throughout. Other domains change nothing here.
-
-    Raises UserError where the domain has too few names for that.
+    """Draws `<domain>_1` … `<domain>_<count>`, no two with the same table and column names. Other domains have no
+    influence. Raises UserError if the domain has too few names for that.
     """
     drawn: dict[object, Database] = {}
     for number in range(1, count + 1):
         rng = random.Random(f"{seed}/{domain.domain}_{number}")
-        for _ in range(TRIES):
+        for _ in range(MAX_DRAWS):
             database = _draw_database(domain, f"{domain.domain}_{number}", rng)
-            if drawn.setdefault(_shape(database), database) is database:
+            names = ((table.name, frozenset(column.name for column in table.columns)) for table in database.tables)
+            if drawn.setdefault(frozenset(names), database) is database:
                 break
         else:
             raise UserError(f"domain {domain.domain}: its names give fewer than {count} different databases; add some")
     return list(drawn.values())
 
 
-def load(database: Database, backwards: bool = False) -> apsw.Connection:
-    """The database in memory, on a connection of its own; `serialize("main")` gives the bytes of its file.
-
-    `backwards` numbers the rows of every table from the last to the first: another database with the same content.
-    """
+def load(database: Database, reverse_ids: bool = False) -> apsw.Connection:
+    """Creates the database in memory and returns a connection; `serialize("main")` gives the bytes of its file.
+    `reverse_ids`: number the rows of every table from last to first, which gives the same content in another order."""
     sizes = {table.name: table.rows for table in database.tables}
     connection = apsw.Connection(":memory:")
     connection.execute("PRAGMA page_size = 1024")
     with connection:
         for table in database.tables:
             connection.execute(_create(table))
-            rows = [_row(table, index, sizes, backwards) for index in range(table.rows)]
-            marks = ", ".join("?" * len(rows[0]))
-            connection.executemany(f"INSERT INTO {table.name} VALUES ({marks})", rows)
+            rows = [_row(table, index, sizes, reverse_ids) for index in range(table.rows)]
+            placeholders = ", ".join("?" * len(rows[0]))
+            connection.executemany(f"INSERT INTO {table.name} VALUES ({placeholders})", rows)
     return connection
-
-
-def _shape(database: Database) -> object:
-    return frozenset((table.name, frozenset(column.name for column in table.columns)) for table in database.tables)
 
 
 def _draw_database(domain: domains.Domain, db_id: str, rng: random.Random) -> Database:
@@ -162,10 +156,9 @@ def _draw_table(
 
 
 def _draw_columns(table: domains.Table, rng: random.Random) -> list[domains.Column]:
-    """The label, and at most MOST_COLUMNS in all: half of the optional ones, and if too many are left, any of them."""
+    """Draws the columns: the label, half of the optional ones, and of the rest so many that there are MAX_COLUMNS."""
     kept = [column for column in table.columns if not (column.optional and rng.random() < 0.5)] or table.columns[:1]
-    rest = kept[1:]
-    dropped = rng.sample(rest, max(0, len(kept) - MOST_COLUMNS))
+    dropped = rng.sample(kept[1:], max(0, len(kept) - MAX_COLUMNS))
     return [column for column in kept if column not in dropped]
 
 
@@ -185,7 +178,7 @@ def _draw_column(column: domains.Column, pools: dict[str, list[str]], rows: int,
 
 
 def _draw_category(pool: list[str], rows: int, rng: random.Random) -> list[str]:
-    """Values that repeat: 3 to 5 of the pool, some of them more often, each at least once."""
+    """Draws repeated values: 3 to 5 of the pool, each at least once, with random weights."""
     values = rng.sample(pool, rng.randint(3, min(5, len(pool))))
     drawn = values + rng.choices(values, [rng.random() for _ in values], k=rows - len(values))
     rng.shuffle(drawn)
@@ -193,7 +186,7 @@ def _draw_category(pool: list[str], rows: int, rng: random.Random) -> list[str]:
 
 
 def _draw_numbers(column: domains.Column, rows: int, rng: random.Random) -> list[int] | list[float]:
-    """Numbers of the range, rounded where it is wide so that they stay short; half of the columns have ties."""
+    """Draws numbers of the range, rounded if it is wide so that they stay short. Half of the columns have ties."""
     if column.real:
         low, high = column.real
         steps = [round(low + i / 10, 1) for i in range(round((high - low) * 10) + 1)]
@@ -211,7 +204,7 @@ def _draw_steps(steps: Sequence[N], rows: int, unique: bool, rng: random.Random)
 
 
 def _draw_keys(parents: int, rows: int, rng: random.Random) -> tuple[int, ...]:
-    """A parent's id for each row; about a quarter of the parents, and at least one, has none."""
+    """Draws a parent id for each row. About a quarter of the parents, and at least one, has no children."""
     used = rng.sample(range(1, parents + 1), parents - max(1, parents // 4))
     return tuple(rng.choices(used, [0.3 + rng.random() for _ in used], k=rows))
 
@@ -234,10 +227,10 @@ def _create(table: Table) -> str:
     return f"CREATE TABLE {table.name} ({', '.join([f'{table.name}_id INTEGER PRIMARY KEY', *body, *references])})"
 
 
-def _row(table: Table, index: int, sizes: dict[str, int], backwards: bool) -> list[Value]:
-    def turn(name: str, number: int) -> int:
-        return sizes[name] + 1 - number if backwards else number
+def _row(table: Table, index: int, sizes: dict[str, int], reverse_ids: bool) -> list[Value]:
+    def row_id(name: str, number: int) -> int:
+        return sizes[name] + 1 - number if reverse_ids else number
 
     values: list[Value] = [column.values[index] for column in table.columns]
-    keys: list[Value] = [turn(parent, numbers[index]) for parent, numbers in table.keys.items()]
-    return [turn(table.name, index + 1), *(keys + values if table.keys_first else values + keys)]
+    keys: list[Value] = [row_id(parent, numbers[index]) for parent, numbers in table.keys.items()]
+    return [row_id(table.name, index + 1), *(keys + values if table.keys_first else values + keys)]

@@ -1,5 +1,6 @@
-"""A domain: what databases are about. Read from `domains/*.yaml`; README.md says what the keys mean."""
+"""Reads the domains, the subjects of databases, from `domains/*.yaml`. README.md explains the keys."""
 
+from collections import Counter
 from collections.abc import Iterable
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
@@ -8,30 +9,30 @@ from typing import Annotated, Self
 import apsw
 from pydantic import AfterValidator, Field, model_validator
 
-from stages.core.errors import UserError
-from stages.corpora.demo.content import Content, read_content
+from stages.core.errors import UserError, collect_errors
+from stages.core.params import Params
+from stages.corpora.demo.content import read_content
 
 FOLDER = Path(__file__).with_name("domains")
-FEWEST_LABELS = 12
-"""A pool of a unique column has at least this many values: a table has at most as many rows."""
+MIN_LABELS = 12
+"""Fewest values in the pool of a unique column. A table has no more rows than its unique columns have values."""
 _SNAKE = r"[a-z][a-z0-9]*(_[a-z0-9]+)*"
 
 
-
-def _free(name: str) -> str:
+def _check_name(name: str) -> str:
     if name.partition("/")[0].upper() in apsw.keywords or name.endswith("_id"):
         raise ValueError(f"{name!r} is an SQL keyword or the name of a key; choose another")
     return name
 
 
-Name = Annotated[str, Field(pattern=f"^{_SNAKE}$"), AfterValidator(_free)]
-TableName = Annotated[str, Field(pattern=f"^{_SNAKE}(/{_SNAKE})?$"), AfterValidator(_free)]
+Name = Annotated[str, Field(pattern=f"^{_SNAKE}$"), AfterValidator(_check_name)]
+TableName = Annotated[str, Field(pattern=f"^{_SNAKE}(/{_SNAKE})?$"), AfterValidator(_check_name)]
 Value = Annotated[str, Field(pattern=r"""^[^\s'"%]+( [^\s'"%]+)*$""")]
-"""One space between words and no quotes, so that questions and SQL write it the same way."""
+"""A text that questions and SQL write the same way: single spaces, no quotes, no `%`."""
 
 
-class Column(Content):
-    """A column other than a key: its possible names and where its values come from."""
+class Column(Params):
+    """A column that is not a key: its possible names and the source of its values."""
 
     name: list[Name] = Field(min_length=1)
     pool: str | None = None
@@ -55,8 +56,8 @@ class Column(Content):
         return self
 
 
-class Table(Content):
-    """A table: its possible names, its parents (first name of the table to the words of the relation), its columns."""
+class Table(Params):
+    """A table: its possible names, its parents (first name of the parent to the words of the relation), its columns."""
 
     table: list[TableName] = Field(min_length=1)
     belongs_to: dict[str, str] = Field({})
@@ -64,7 +65,7 @@ class Table(Content):
 
     @property
     def key(self) -> str:
-        """The first name, which `belongs_to` of other tables says."""
+        """The first name, by which `belongs_to` of other tables refers to the table."""
         return self.table[0].partition("/")[0]
 
     @property
@@ -85,7 +86,7 @@ class Table(Content):
         return self
 
 
-class Domain(Content):
+class Domain(Params):
     """One domain file."""
 
     domain: Name
@@ -111,9 +112,9 @@ class Domain(Content):
             raise ValueError(f"table {table.key}, column {column.name[0]}: there is no pool {column.pool!r}")
         values = self.pools[column.pool]
         _refuse_repeats(f"pool {column.pool}: value", values)
-        fewest = FEWEST_LABELS if column.unique else 3
-        if len(values) < fewest:
-            raise ValueError(f"pool {column.pool} has {len(values)} values; column {column.name[0]} needs {fewest}")
+        minimum = MIN_LABELS if column.unique else 3
+        if len(values) < minimum:
+            raise ValueError(f"pool {column.pool} has {len(values)} values; column {column.name[0]} needs {minimum}")
 
     def _check_relations(self) -> None:
         graph = {table.key: table.belongs_to for table in self.tables}
@@ -128,26 +129,21 @@ class Domain(Content):
 
 
 def _refuse_repeats(what: str, names: Iterable[str]) -> None:
-    seen: set[str] = set()
-    for name in names:
-        if name in seen:
-            raise ValueError(f"{what} {name!r} stands twice")
-        seen.add(name)
+    repeated = next((name for name, count in Counter(names).items() if count > 1), None)
+    if repeated is not None:
+        raise ValueError(f"{what} {repeated!r} stands twice")
 
 
 def read_domains(folder: Path = FOLDER) -> list[Domain]:
-    """All domains of a folder, by name. Raises UserError with all mistakes of all files."""
+    """Reads all domains of a folder, sorted by name. Raises UserError with the mistakes of all files."""
     domains: list[Domain] = []
     mistakes: list[str] = []
     for path in sorted(path for path in folder.glob("*.yaml") if not path.name.startswith(".")):
-        try:
+        with collect_errors(mistakes):
             domain = read_content(path, Domain)
-        except UserError as error:
-            mistakes.extend(error.sentences)
-            continue
-        if domain.domain != path.stem:
-            mistakes.append(f"{path}: `domain` is {domain.domain!r}; it must be the file's name, {path.stem!r}")
-        domains.append(domain)
+            if domain.domain != path.stem:
+                mistakes.append(f"{path}: `domain` is {domain.domain!r}; it must be the file's name, {path.stem!r}")
+            domains.append(domain)
     if mistakes:
         raise UserError(*mistakes)
     return domains

@@ -1,4 +1,4 @@
-"""The kinds of question, read from `kinds.yaml`; README.md ("A kind of question") says what the words mean."""
+"""Reads the kinds of question from `kinds.yaml`. README.md ("A kind of question") explains the words."""
 
 import re
 from dataclasses import dataclass
@@ -8,11 +8,13 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from stages.corpora.demo.content import Content, read_content
+from stages.core.params import Params
+from stages.corpora.demo.content import read_content
+from stages.sql.text import orders
 
 FILE = Path(__file__).with_name("kinds.yaml")
-PLACE = re.compile(r"\{(?P<before>a |is )?(?P<slot>\w+)(?P<form>\+|>\w+|\.high|\.low)?\}")
-"""A place in a template: `{t}`, `{a t}`, `{is n}`, `{t+}`, `{t>p}`, `{n.high}`."""
+PLACEHOLDER = re.compile(r"\{(?P<before>a |is )?(?P<slot>\w+)(?P<form>\+|>\w+|\.high|\.low)?\}")
+"""A placeholder in a template: `{t}`, `{a t}`, `{is n}`, `{t+}`, `{t>p}`, `{n.high}`."""
 
 TABLES = ("table", "any table", "child", "bridge", "parent")
 COLUMNS = ("column", "label", "category", "number", "amount", "nullable")
@@ -24,8 +26,8 @@ _RANGE = re.compile(r"(\d+) to (\d+)")
 
 @dataclass(frozen=True)
 class Slot:
-    """What a slot is filled with: a table, a column `of` a table, a value `of` a column, or one of `choices` (the
-    words in the question to the SQL)."""
+    """What fills a slot: a table, a column `of` a table, a value `of` a column, or one of `choices`, pairs of the words
+    in the question and the SQL."""
 
     what: str
     of: str = ""
@@ -33,9 +35,9 @@ class Slot:
     choices: tuple[tuple[str, str], ...] = ()
 
 
-class Kind(Content):
-    """A kind of question. `unlike`: queries that must give another result than the gold, or it is not asked.
-    `alike`: other readings of the question, that must give the same result."""
+class Kind(Params):
+    """A kind of question. A question is kept only if the queries in `unlike` give another result than the gold, and the
+    other readings of the question, in `alike`, the same result."""
 
     kind: str
     difficulty: Literal["easy", "medium", "hard", "extra"]
@@ -48,10 +50,7 @@ class Kind(Content):
     @cached_property
     def ordered(self) -> bool:
         """Whether the outermost query orders its rows."""
-        text, inner = self.sql, ""
-        while text != inner:
-            text, inner = re.sub(r"\([^()]*\)", "", text), text
-        return "ORDER BY" in text
+        return orders(self.sql)
 
     @cached_property
     def parsed(self) -> dict[str, Slot]:
@@ -76,14 +75,14 @@ class Kind(Content):
             raise ValueError(f"kind {self.kind}: slot {name}: {slot.above!r} is no earlier slot to be above")
 
     def _check_template(self, template: str, slots: dict[str, Slot]) -> None:
-        if set("{}") & set(PLACE.sub("", template)):
+        if set("{}") & set(PLACEHOLDER.sub("", template)):
             raise ValueError(f"kind {self.kind}: {template!r} has a brace that is no slot")
-        for place in PLACE.finditer(template):
-            if not _has_form(place["slot"], place["form"] or "", slots):
-                raise ValueError(f"kind {self.kind}: {template!r} has {place[0]}, which is no slot or has no such form")
+        for match in PLACEHOLDER.finditer(template):
+            if not _has_form(match["slot"], match["form"] or "", slots):
+                raise ValueError(f"kind {self.kind}: {template!r} has {match[0]}, which is no slot or has no such form")
 
 
-class Kinds(Content):
+class Kinds(Params):
     """The content of `kinds.yaml`."""
 
     kinds: list[Kind] = Field(min_length=1)
@@ -91,14 +90,14 @@ class Kinds(Content):
     @model_validator(mode="after")
     def _check(self) -> Self:
         names = [kind.kind for kind in self.kinds]
-        twice = sorted({name for name in names if names.count(name) > 1})
-        if twice:
-            raise ValueError(f"the kind {', '.join(twice)} stands twice")
+        repeated = sorted({name for name in names if names.count(name) > 1})
+        if repeated:
+            raise ValueError(f"the kind {', '.join(repeated)} stands twice")
         return self
 
 
 def read_kinds(path: Path = FILE) -> list[Kind]:
-    """All kinds of question, in the file's order. Raises UserError with all mistakes."""
+    """Reads all kinds of question, in the file's order. Raises UserError with all mistakes."""
     return read_content(path, Kinds).kinds
 
 
@@ -116,7 +115,7 @@ def _parse(name: str, text: str | dict[str, str]) -> Slot:
         return Slot("choice", choices=tuple(text.items()))
     if span := _RANGE.fullmatch(text):
         return Slot("choice", choices=tuple((str(k), str(k)) for k in range(int(span[1]), int(span[2]) + 1)))
-    found = _SLOT.fullmatch(text)
-    if not found:
+    match = _SLOT.fullmatch(text)
+    if not match:
         raise ValueError(f"slot {name} is {text!r}, which is no type of slot")
-    return Slot(found["what"], found["of"] or "", found["above"] or "")
+    return Slot(match["what"], match["of"] or "", match["above"] or "")

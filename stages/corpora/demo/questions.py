@@ -1,4 +1,4 @@
-"""Asks a database questions: fills the slots of the kinds, and keeps the golds that a right answer can be told by."""
+"""Draws the questions of a database: fills the slots of the kinds, and keeps golds that identify a right answer."""
 
 import random
 import re
@@ -10,10 +10,10 @@ import apsw
 
 from stages.core.errors import UserError
 from stages.corpora.demo.databases import Column, Database, Table, load
-from stages.corpora.demo.kinds import PLACE, Kind, Slot
+from stages.corpora.demo.kinds import PLACEHOLDER, Kind, Slot
 
-TRIES = 12
-"""Draws of a kind on a database before it is given up for this turn."""
+MAX_DRAWS = 12
+"""Draws of a kind on a database after which the kind gets no more turns."""
 
 Row = tuple[str | int | float | None, ...]
 
@@ -22,6 +22,7 @@ Row = tuple[str | int | float | None, ...]
 class Question:
     """A kept question."""
 
+    db_id: str
     kind: str
     difficulty: str
     text: str
@@ -30,77 +31,71 @@ class Question:
 
 @dataclass(frozen=True)
 class Filling:
-    """What fills a slot: the thing itself, and how the SQL and the question write it."""
+    """What fills a slot, and how the SQL and the question write it."""
 
-    thing: Table | Column | str | int | float
+    value: Table | Column | str | int | float
     sql: str
     words: str
 
 
-@dataclass(frozen=True)
-class Views:
-    """A database, and the same content turned: its rows numbered, or read, the other way round."""
+class QuestionDraw:
+    """Draws the questions of a database. `drops` counts the draws that were not kept, by reason."""
 
-    plain: apsw.Connection
-    turned: tuple[apsw.Connection, apsw.Connection]
+    def __init__(self, database: Database, rng: random.Random) -> None:
+        self.drops: Counter[str] = Counter()
+        self._database = database
+        self._rng = rng
+        self._connection = load(database)
+        reverse_scan = load(database)
+        reverse_scan.execute("PRAGMA reverse_unordered_selects = 1")
+        self._reordered = (load(database, reverse_ids=True), reverse_scan)
+        self._used: set[str] = set()  # texts and queries of the questions so far
 
+    def questions(self, kinds: Sequence[Kind], count: int) -> list[Question]:
+        """Draws at most `count` questions, the kinds in turn; fewer if the kinds are exhausted. Raises UserError if a
+        kind's SQL fails."""
+        questions: list[Question] = []
+        turn = self._rng.sample(kinds, len(kinds))
+        while turn and len(questions) < count:
+            next_turn = []
+            for kind in turn:
+                question = self._draw(kind)
+                if question and len(questions) < count:
+                    questions.append(question)
+                    self._used |= {question.text, question.sql}
+                    next_turn.append(kind)
+            turn = next_turn
+        return questions
 
-def ask(
-    database: Database, kinds: Sequence[Kind], count: int, rng: random.Random, drops: Counter[str]
-) -> list[Question]:
-    """At most `count` questions, the kinds in turn; fewer where the database has no more to ask. Counts each draw that
-    was not kept in `drops`, by its reason. Raises UserError where a kind's SQL fails."""
-    views = _views(database)
-    asked: list[Question] = []
-    seen: set[str] = set()
-    turn = rng.sample(kinds, len(kinds))
-    while turn and len(asked) < count:
-        again = []
-        for kind in turn:
-            question = _ask_one(database, views, kind, seen, rng, drops)
-            if question and len(asked) < count:
-                asked.append(question)
-                seen |= {question.text, question.sql}
-                again.append(kind)
-        turn = again
-    return asked
+    def _draw(self, kind: Kind) -> Question | None:
+        for _ in range(MAX_DRAWS):
+            fillings = _fill(kind.parsed, self._database, self._rng)
+            phrasings = [
+                text for text in kind.ask
+                if fillings and all(_word(placeholder, fillings) for placeholder in PLACEHOLDER.finditer(text))
+            ]  # fmt: skip
+            if fillings is None or not phrasings:
+                continue
+            text, gold = _words(self._rng.choice(phrasings), fillings), _sql(kind.sql, fillings)
+            reason = "asked before" if self._used & {text, gold} else self._drop_reason(kind, gold, fillings)
+            if not reason:
+                return Question(self._database.db_id, kind.kind, kind.difficulty, text, gold)
+            self.drops[reason] += 1
+        return None
 
-
-def _views(database: Database) -> Views:
-    reverse = load(database)
-    reverse.execute("PRAGMA reverse_unordered_selects = 1")
-    return Views(load(database), (load(database, backwards=True), reverse))
-
-
-def _ask_one(
-    database: Database, views: Views, kind: Kind, seen: set[str], rng: random.Random, drops: Counter[str]
-) -> Question | None:
-    for _ in range(TRIES):
-        filled = _fill(kind.parsed, database, rng)
-        phrasings = [text for text in kind.ask if filled and _has_words(text, filled)]
-        if filled is None or not phrasings:
-            continue
-        text, gold = _words(rng.choice(phrasings), filled), _sql(kind.sql, filled)
-        reason = "asked before" if seen & {text, gold} else _fault(views, kind, gold, filled)
-        if not reason:
-            return Question(kind.kind, kind.difficulty, text, gold)
-        drops[reason] += 1
-    return None
-
-
-def _fault(views: Views, kind: Kind, gold: str, filled: Mapping[str, Filling]) -> str:
-    """Why a question is not asked, or nothing: only results that hold for every right plan and reading, and for no
-    simpler query, tell a right answer from a wrong one."""
-    rows = _run(views.plain, kind, gold)
-    if not any(value is not None for row in rows for value in row):
-        return "empty"
-    if any(not _same(kind, rows, _run(turned, kind, gold)) for turned in views.turned):
-        return "unstable"
-    if any(not _same(kind, rows, _run(views.plain, kind, _sql(text, filled))) for text in kind.alike):
-        return "ambiguous"
-    if any(_same(kind, rows, _run(views.plain, kind, _sql(text, filled))) for text in kind.unlike):
-        return "undiscriminating"
-    return ""
+    def _drop_reason(self, kind: Kind, gold: str, fillings: Mapping[str, Filling]) -> str:
+        """Returns why a question is dropped, or "". The result of a gold identifies a right answer only if every query
+        plan and every reading of the question gives it, and no simpler query does."""
+        rows = _run(self._connection, kind, gold)
+        if not any(value is not None for row in rows for value in row):
+            return "empty"
+        if any(not _same(kind, rows, _run(connection, kind, gold)) for connection in self._reordered):
+            return "unstable"
+        if any(not _same(kind, rows, _run(self._connection, kind, _sql(text, fillings))) for text in kind.alike):
+            return "ambiguous"
+        if any(_same(kind, rows, _run(self._connection, kind, _sql(text, fillings))) for text in kind.unlike):
+            return "undiscriminating"
+        return ""
 
 
 def _run(connection: apsw.Connection, kind: Kind, sql: str) -> list[Row]:
@@ -115,23 +110,24 @@ def _same(kind: Kind, rows: list[Row], others: list[Row]) -> bool:
 
 
 def _fill(slots: Mapping[str, Slot], database: Database, rng: random.Random) -> dict[str, Filling] | None:
-    """A filling of every slot, no two with the same; nothing where the draw leads to a slot that nothing fits."""
-    filled: dict[str, Filling] = {}
+    """Fills every slot, no two with the same value. Returns None if the draw leaves nothing to fill a slot with."""
+    fillings: dict[str, Filling] = {}
     for name, slot in slots.items():
-        taken = [filling.thing for filling in filled.values()]
-        fitting = [filling for filling in _fillings(slot, filled, database) if filling.thing not in taken]
-        if not fitting:
+        used = [filling.value for filling in fillings.values()]
+        options = [filling for filling in _options(slot, fillings, database) if filling.value not in used]
+        if not options:
             return None
-        filled[name] = rng.choice(fitting)
-    return filled
+        fillings[name] = rng.choice(options)
+    return fillings
 
 
-def _fillings(slot: Slot, filled: Mapping[str, Filling], database: Database) -> list[Filling]:
+def _options(slot: Slot, fillings: Mapping[str, Filling], database: Database) -> list[Filling]:
+    """Returns everything that can fill a slot, given the slots that were filled before it."""
     if slot.what == "choice":
         return [Filling(words, sql, words) for words, sql in slot.choices]
-    of = filled[slot.of].thing if slot.of else None
+    of = fillings[slot.of].value if slot.of else None
     if isinstance(of, Column):
-        above = filled[slot.above].thing if slot.above else None
+        above = fillings[slot.above].value if slot.above else None
         return [_value(slot, value) for value in _values(slot.what, of) if above is None or value > above]  # type: ignore[operator]
     if isinstance(of, Table) and slot.what != "parent":
         return [Filling(column, column.name, _spoken(column.name)) for column in _COLUMNS[slot.what](of)]
@@ -182,29 +178,26 @@ def _value(slot: Slot, value: str | int | float) -> Filling:
     return Filling(value, f"'{value}'" if slot.what == "value" and isinstance(value, str) else str(value), str(value))
 
 
-def _sql(template: str, filled: Mapping[str, Filling]) -> str:
-    return PLACE.sub(lambda place: filled[place["slot"]].sql, template)
+def _sql(template: str, fillings: Mapping[str, Filling]) -> str:
+    return PLACEHOLDER.sub(lambda match: fillings[match["slot"]].sql, template)
 
 
-def _has_words(template: str, filled: Mapping[str, Filling]) -> bool:
-    return all(_place(place, filled) for place in PLACE.finditer(template))
+def _words(template: str, fillings: Mapping[str, Filling]) -> str:
+    return PLACEHOLDER.sub(lambda match: _word(match, fillings), template)
 
 
-def _words(template: str, filled: Mapping[str, Filling]) -> str:
-    return PLACE.sub(lambda place: _place(place, filled), template)
-
-
-def _place(place: re.Match[str], filled: Mapping[str, Filling]) -> str:
-    filling, form = filled[place["slot"]], place["form"] or ""
-    if isinstance(filling.thing, Table) and form == "+":
-        return filling.thing.plural
-    if isinstance(filling.thing, Table) and form.startswith(">"):
-        return filling.thing.parents[filled[form[1:]].sql]
-    if isinstance(filling.thing, Column) and form in (".high", ".low"):
-        return filling.thing.high if form == ".high" else filling.thing.low
-    if place["before"] == "is ":
+def _word(placeholder: re.Match[str], fillings: Mapping[str, Filling]) -> str:
+    """Returns the words for a placeholder in a question; empty if a column lacks the superlative."""
+    filling, form = fillings[placeholder["slot"]], placeholder["form"] or ""
+    if isinstance(filling.value, Table) and form == "+":
+        return filling.value.plural
+    if isinstance(filling.value, Table) and form.startswith(">"):
+        return filling.value.parents[fillings[form[1:]].sql]
+    if isinstance(filling.value, Column) and form in (".high", ".low"):
+        return filling.value.high if form == ".high" else filling.value.low
+    if placeholder["before"] == "is ":
         return "are" if _is_plural(filling.words) else "is"
-    return _with_article(filling.words) if place["before"] else filling.words
+    return _with_article(filling.words) if placeholder["before"] else filling.words
 
 
 def _is_plural(words: str) -> bool:

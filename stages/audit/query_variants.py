@@ -1,14 +1,14 @@
-"""Other forms of a query, for its audit: with ties broken otherwise, texts compared otherwise, NULL last.
+"""Variants of a query, for its audit: ties broken otherwise, texts compared otherwise, NULL last.
 
-Nothing is parsed. The text is cut into tokens and some are added, so this never fails; a form that SQLite does not take
-is found out when it is run.
+Nothing is parsed: the text is cut into tokens and some are added, so any text has variants. One that SQLite refuses
+fails when it is run.
 """
 
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from stages.sql.text import is_space, tokens_of
+from stages.sql.tokens import is_space, tokens_of
 
 _AFTER_ORDER = {"limit", "rows", "range", "groups", ";"}
 _ORDER = {"asc", "desc", "nulls"}
@@ -136,7 +136,7 @@ class _Read:
 
 
 def _read(tokens: Sequence[str]) -> _Read:
-    found, limits, levels, before = list[_Clause](), list[int](), [_Level(plain=True)], ""
+    clauses, limits, levels, before = list[_Clause](), list[int](), [_Level(plain=True)], ""
     for index, token in enumerate(tokens):
         if is_space(token):
             continue
@@ -148,18 +148,18 @@ def _read(tokens: Sequence[str]) -> _Read:
             level.clause = None
         if word == "(":
             extreme = _Clause(orders=False) if before in ("min", "max") else None
-            found += [extreme] if extreme else []
+            clauses += [extreme] if extreme else []
             levels.append(_Level(plain=before == "over" and level.called in _ROW_BY_ROW, clause=extreme))
             level.called = before
         elif word == "by" and before == "order":
             level.clause = _Clause(True, not level.plain, len(levels) > 1)
-            found.append(level.clause)
+            clauses.append(level.clause)
         elif word == "select" or word in _COMPOUND:
             level.plain = level.selects = word == "select" and before not in (*_COMPOUND, "all")
         elif word == "limit" and level.selects and before != ".":
             limits.append(index)
         before = word
-    return _Read([clause for clause in found if clause.terms and (clause.orders or len(clause.terms) == 1)], limits)
+    return _Read([clause for clause in clauses if clause.terms and (clause.orders or len(clause.terms) == 1)], limits)
 
 
 def _with(tokens: Sequence[str], before: Mapping[int, str], after: Mapping[int, str]) -> str:

@@ -3,7 +3,7 @@ import json
 import pytest
 from hypothesis import given
 
-from stages.execution.query_variants import compared_by, limit_forms, may_cut, sorts, tie_forms
+from stages.audit.query_variants import compared_by, limit_forms, may_cut, sorts, tie_forms
 from tests import FIXTURES
 from tests.sql.test_text import PIECES
 

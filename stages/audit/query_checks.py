@@ -1,4 +1,4 @@
-"""What can be said against a gold query that runs, from running other forms of it.
+"""Finds problems of a gold query that runs, by running variants of it.
 
 Each finding is a flag with one sentence of evidence, where rows stand with their first 6 values, each of at most 40
 characters; … marks what is left out.
@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from itertools import zip_longest
 
-from stages.datasets.verdicts import MACHINE_MADE, GoldFlag
+from stages.audit.query_variants import compared_by, limit_forms, may_cut, sorts, tie_forms
+from stages.datasets.verdicts import NONDETERMINISTIC_ERRORS, GoldFlag
 from stages.execution.comparison import Cell, Result, Row, rounded_row
-from stages.execution.query_variants import compared_by, limit_forms, may_cut, sorts, tie_forms
 from stages.execution.sandbox import Database, Limits
 from stages.sql.text import orders
 
@@ -26,16 +26,17 @@ _LIMIT_STEPS = 5_000_000  # of a form that sorts all rows of which the query tak
 
 @dataclass(slots=True)
 class Auditor:
-    """Runs the other forms of one query on a database opened the other way, all of them within the limits of one.
+    """Runs the variants of one query, all of them within the limits of one query.
 
-    `complete`: whether all came to their end; `machine_made`: whether the clock or memory ended one.
+    `database`: opened with `reverse_unspecified_order`; `complete`: whether all variants came to their end;
+    `nondeterministic`: whether time, memory or the disk ended one.
     """
 
     database: Database
     budget: int
     limits: Limits
     complete: bool = True
-    machine_made: bool = False
+    nondeterministic: bool = False
     ends: float = field(init=False)  # of time.monotonic
 
     def __post_init__(self) -> None:
@@ -43,11 +44,11 @@ class Auditor:
 
     def findings(self, sql: str, forward: Result) -> Findings:
         """The findings of a query with the result `forward`. Raises MemoryError."""
-        found: Findings = {} if forward.rows else {"empty": "It returns no row."}
-        found |= self.ties(sql, forward)
+        findings: Findings = {} if forward.rows else {"empty": "It returns no row."}
+        findings |= self.ties(sql, forward)
         if sorts(sql):
-            found |= self._sort_findings(sql)
-        return found
+            findings |= self._sort_findings(sql)
+        return findings
 
     def ties(self, sql: str, forward: Result) -> Findings:
         """`limit_tie` or `order_unstable`, if the query leaves something open. Floats are held equal to 12 digits."""
@@ -56,10 +57,10 @@ class Auditor:
         unstable: Findings = {}
         for form, steps in forms:
             other = self._run(form, steps)
-            if other and (told := _changed(forward.rows, other.rows, False)):
-                return {"limit_tie": f"One run gives {told[0]}, the other {told[1]}."}
-            if other and not unstable and orders(sql) and (told := _changed(forward.rows, other.rows, True)):
-                unstable = {"order_unstable": f"One run gives {told[0]}, the other {told[1]}."}
+            if other and (places := _changed(forward.rows, other.rows, False)):
+                return {"limit_tie": f"One run gives {places[0]}, the other {places[1]}."}
+            if other and not unstable and orders(sql) and (places := _changed(forward.rows, other.rows, True)):
+                unstable = {"order_unstable": f"One run gives {places[0]}, the other {places[1]}."}
         return unstable
 
     def _sort_findings(self, sql: str) -> Findings:
@@ -68,18 +69,18 @@ class Auditor:
         counts, cuts = self.database.number_order.matters, may_cut(sql)
         texts = self._run(compared_by(sql, "as_text")) if numbers and (counts or cuts) else None
         last = self._run(compared_by(sql, "as_text", nulls_last=True)) if texts and cuts else None
-        found: Findings = {}
-        if texts and numbers and counts and (told := _changed(texts.rows, numbers.rows, orders(sql))):
-            found["text_number_sort"] = f"Compared as text it gives {told[0]}, compared as numbers {told[1]}."
-        if texts and last and (told := _changed(texts.rows, last.rows, False)):
-            found["null_first"] = f"With NULL first it gives {told[0]}, with NULL last {told[1]}."
-        return found
+        findings: Findings = {}
+        if texts and numbers and counts and (places := _changed(texts.rows, numbers.rows, orders(sql))):
+            findings["text_number_sort"] = f"Compared as text it gives {places[0]}, compared as numbers {places[1]}."
+        if texts and last and (places := _changed(texts.rows, last.rows, False)):
+            findings["null_first"] = f"With NULL first it gives {places[0]}, with NULL last {places[1]}."
+        return findings
 
     def _run(self, sql: str, steps: int | None = None) -> Result | None:
         left = replace(self.limits, wall_seconds=max(0.0, self.ends - time.monotonic()))
         execution = self.database.execute(sql, steps or _MORE_STEPS * self.budget, left)
         self.complete &= execution.result is not None
-        self.machine_made |= execution.error_class in MACHINE_MADE
+        self.nondeterministic |= execution.error_class in NONDETERMINISTIC_ERRORS
         return execution.result
 
 

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from stages.audit.query_checks import Auditor, Findings, row_text
 from stages.execution.number_collation import NumberOrder
-from stages.execution.query_checks import Auditor, Findings, row_text
 from stages.execution.sandbox import Database
 from tests import FIXTURES
 from tests.execution.world import ENDLESS, LIMITS
@@ -32,7 +32,7 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def databases(path: Path) -> Iterator[tuple[Database, Database]]:
-    pair = Database(path), Database(path, other_way=True)
+    pair = Database(path), Database(path, reverse_unspecified_order=True)
     yield pair
     for database in pair:
         database.close()
@@ -52,12 +52,12 @@ def test_a_query_is_found_to_have_what_it_has_and_nothing_else(
 ) -> None:
     auditor, found = audited(databases, sql)
     assert found == findings
-    assert auditor.complete and not auditor.machine_made
+    assert auditor.complete and not auditor.nondeterministic
 
 
 def test_a_form_of_a_query_that_fails_leaves_the_audit_incomplete(databases: tuple[Database, Database]) -> None:
     auditor, found = audited(databases, "WITH max(a) AS (SELECT 1) SELECT a FROM max ORDER BY a")
-    assert (found, auditor.complete, auditor.machine_made) == ({}, False, False)
+    assert (found, auditor.complete, auditor.nondeterministic) == ({}, False, False)
 
 
 def test_an_audit_that_meets_the_clock_keeps_what_it_found_and_says_so(databases: tuple[Database, Database]) -> None:
@@ -65,7 +65,7 @@ def test_an_audit_that_meets_the_clock_keeps_what_it_found_and_says_so(databases
     assert empty is not None
     auditor = Auditor(databases[1], 10**12, replace(LIMITS, wall_seconds=0.1))
     assert auditor.findings(f"{ENDLESS} ORDER BY 1", empty) == {"empty": "It returns no row."}
-    assert (auditor.complete, auditor.machine_made) == (False, True)
+    assert (auditor.complete, auditor.nondeterministic) == (False, True)
 
 
 def test_the_collations_of_the_audit_are_not_there_for_a_query(databases: tuple[Database, Database]) -> None:

@@ -1,4 +1,4 @@
-"""What may stand in section `publish` as the name of something on the Hub."""
+"""Types of values in section `publish` of params.yaml: repositories, models, licences and languages."""
 
 from typing import Annotated, Literal
 
@@ -6,7 +6,7 @@ from pydantic import AfterValidator, Field
 from pydantic_core import PydanticCustomError
 
 NOBODY = "OWNER"
-"""The owner in params.yaml until somebody sets one: nothing is pushed there."""
+"""The owner in params.yaml until a user sets one; nothing is pushed to it."""
 
 
 def _repository(name: str) -> str:
@@ -16,7 +16,7 @@ def _repository(name: str) -> str:
     try:
         validate_repo_id(name)
     except HFValidationError as error:
-        raise PydanticCustomError("name", "{why}", {"why": " ".join(str(error).split())}) from None
+        raise PydanticCustomError("name", "{reason}", {"reason": " ".join(str(error).split())}) from None
     if "/" not in name:
         raise PydanticCustomError("name", "give owner/name")
     return name
