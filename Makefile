@@ -7,7 +7,7 @@ DEV := .venv/.installed-dev
 VLLM := .venv-vllm/.installed
 
 # What a run needs; `make test` adds what tests need.
-.PHONY: setup repro back test test-vllm check bench agreement
+.PHONY: setup repro back test test-all test-slow test-vllm check bench agreement
 setup: $(SETUP)
 
 $(SETUP): pyproject.toml constraints.txt
@@ -42,8 +42,15 @@ check: $(DEV)
 	ruff check .
 	mypy
 
+# Every test that takes seconds, on up to four cores. A file's tests stay in one process, which makes what they share once.
 test: check
-	python -m pytest
+	python -m pytest -m "not slow and not gpu" --numprocesses logical --maxprocesses 4 --dist loadfile
+
+# All that runs without a GPU: after `make test`, the pipeline from end to end, killed and on several processes, and vLLM.
+test-all: test test-slow test-vllm
+
+test-slow: $(DEV)
+	python -m pytest -m "slow and not gpu"
 
 # The engine vllm against vLLM's CPU build. That wants other packages than ours, so it has an environment of its own (4 GB);
 # torchvision and its kin, which it brings along, do not fit this torch and break transformers.
