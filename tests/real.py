@@ -2,4 +2,4 @@
 
 from tests import ROOT
 
-REAL = ROOT / "shared" / "real"
+REAL = ROOT.parent / "shared" / "real"

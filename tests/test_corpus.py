@@ -325,7 +325,7 @@ COUNTS = {
 @pytest.mark.realdata
 def test_counts_of_the_real_sources_are_those_of_their_authors(tmp_path: Path) -> None:
     raw = tmp_path / "data/raw"
-    raw.mkdir()
+    raw.mkdir(parents=True)
     for source, place in {"spider": "spider", "bird": "bird", "spider-syn": "variants/spider-syn",
                           "spider-realistic": "variants/spider-realistic"}.items():  # fmt: skip
         subprocess.run(["cp", "-rL", REAL / place, raw / source], check=True)
