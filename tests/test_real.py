@@ -32,8 +32,8 @@ def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_three_databases_are_not_there_and_the_run_says_so_before_it_starts(repository: Path) -> None:
-    with pytest.raises(AssertionError, match=r"spider-dev: 62 questions ask .* not there .wta_1 62."):
+def test_three_databases_are_missing_and_the_run_says_so_before_it_starts(repository: Path) -> None:
+    with pytest.raises(AssertionError, match=r"spider-dev: 62 questions ask .* missing .wta_1 62."):
         run(repository, "dvc", "repro", "corpus")
     assert not (repository / "data" / "questions.parquet").exists()
 
