@@ -98,10 +98,10 @@ def make_pairs(
 
 
 def _question_counts(candidates: int, sides: Sides, drawn: Draw) -> Counter[str]:
-    right, wrong = bool(sides.chosen), bool(sides.rejected)
+    has_chosen, has_rejected = bool(sides.chosen), bool(sides.rejected)
     return Counter(
-        candidates=candidates, questions=1, with_right=right, with_wrong=wrong, with_both=right and wrong,
-        never_right=not right, never_wrong=not wrong,
+        candidates=candidates, questions=1, with_right=has_chosen, with_wrong=has_rejected,
+        with_both=has_chosen and has_rejected, never_right=not has_chosen, never_wrong=not has_rejected,
         over_pos_limit=drawn.over_pos_limit, over_neg_limit=drawn.over_neg_limit,
     )  # fmt: skip
 

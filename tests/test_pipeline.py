@@ -83,7 +83,7 @@ def module_of(stage: dict[str, Any]) -> Path:
 def imports(module: Path) -> frozenset[Path]:
     """The first-party modules that importing `module` runs: itself, and those it imports anywhere in its functions too.
     Packages are left out: they hold a docstring each."""
-    found = {module}
+    modules = {module}
     for node in ast.walk(ast.parse((ROOT / module).read_text())):
         names = []
         if isinstance(node, ast.Import):
@@ -92,9 +92,9 @@ def imports(module: Path) -> frozenset[Path]:
             names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
         for name in names:
             path = Path(name.replace(".", "/") + ".py")
-            if name.startswith("stages.") and (ROOT / path).exists() and path not in found:
-                found |= {path} | imports(path)
-    return frozenset(found)
+            if name.startswith("stages.") and (ROOT / path).exists() and path not in modules:
+                modules |= {path} | imports(path)
+    return frozenset(modules)
 
 
 def covered(path: str, listed: set[str]) -> bool:

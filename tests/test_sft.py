@@ -34,7 +34,7 @@ def prompt(question_id: str, lost: str = "[]") -> dict[str, Any]:
 
 TRAIN = ("good", "failed", "slow", "tied", "both", "empty", "lost")
 QUESTIONS = pl.DataFrame(
-    [question("dev", split="dev"), *(question(one) for one in TRAIN)], schema=DATASETS["questions"].columns
+    [question("dev", split="dev"), *map(question, TRAIN)], schema=DATASETS["questions"].columns
 )
 PROMPTS = pl.DataFrame(
     [prompt("dev"), *(prompt(one, '["song"]' if one in ("lost", "both") else "[]") for one in TRAIN)],

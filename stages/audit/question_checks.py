@@ -94,10 +94,10 @@ def double_findings(groups: Iterable[list[AuditedQuestion]], outcomes: Mapping[I
         mismatched = next((question for question in rest if verdicts[question] == "mismatch"), None)
         for question in (first, *rest) if mismatched else ():
             verdict = verdicts.get(question, "match")
-            other = {"match": mismatched, "mismatch": first}.get(verdict)
-            if other:
-                message = f"{other.question_id} asks the same, and the two results are a mismatch; its gold:"
-                yield question.question_id, {"duplicate_question": f"{message} {shortened(other.sql, _SQL_LENGTH)}"}
+            double = {"match": mismatched, "mismatch": first}.get(verdict)
+            if double:
+                message = f"{double.question_id} asks the same, and the two results are a mismatch; its gold:"
+                yield question.question_id, {"duplicate_question": f"{message} {shortened(double.sql, _SQL_LENGTH)}"}
 
 
 def version_findings(others: Iterable[GoldVersion], outcomes: Mapping[Item, Outcome]) -> FindingsById:

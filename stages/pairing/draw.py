@@ -97,6 +97,6 @@ def draw(sides: Sides, seed: str, pos_limit: int | None, neg_limit: int | None) 
         return Draw([])
     generator = random.Random(seed)
     chosen = generator.sample(sides.chosen, len(sides.chosen))[:pos_limit]
-    rejected = [generator.sample(sides.rejected, len(sides.rejected))[:neg_limit] for _ in chosen]
-    pairs = [(text, other) for text, others in zip(chosen, rejected, strict=True) for other in others]
+    draws = [generator.sample(sides.rejected, len(sides.rejected))[:neg_limit] for _ in chosen]
+    pairs = [(text, rejected) for text, drawn in zip(chosen, draws, strict=True) for rejected in drawn]
     return Draw(pairs, len(sides.chosen) - len(chosen), len(chosen) * len(sides.rejected) - len(pairs))

@@ -53,6 +53,6 @@ def _config(lora: LoraParams) -> "LoraConfig":
     from peft import LoraConfig
 
     return LoraConfig(
-        r=lora.rank, lora_alpha=lora.alpha, lora_dropout=lora.dropout,  # type: ignore[arg-type]  # alpha may be a fraction
+        r=lora.rank, lora_alpha=lora.alpha, lora_dropout=lora.dropout,  # type: ignore[arg-type]  # peft says int
         target_modules="all-linear", task_type="CAUSAL_LM",
     )  # fmt: skip

@@ -82,7 +82,7 @@ def next_other_questions(questions: list[str]) -> list[int]:
     """For each row, the next row with another question, going on at the start. Needs two questions or more."""
     count = len(questions)
     return [
-        next(other % count for other in range(row + 1, row + count) if questions[other % count] != questions[row])
+        next(later % count for later in range(row + 1, row + count) if questions[later % count] != questions[row])
         for row in range(count)
     ]
 
@@ -163,7 +163,7 @@ def _kto_trainer(
 
         def _compute_loss(self, model: Any, inputs: dict[str, Any], return_outputs: bool) -> Any:
             inputs = inputs | {"ref_KL_logps": torch.zeros(())}
-            return super()._compute_loss(model, inputs, return_outputs)  # type: ignore[no-untyped-call]
+            return super()._compute_loss(model, inputs, return_outputs)  # type: ignore[no-untyped-call]  # TRL's
 
     data = Dataset.from_dict(rows.select("prompt", "completion", "label").to_dict(as_series=False))
     return UnpairedTrainer(model, args=config, train_dataset=data, processing_class=tokenizer)

@@ -56,6 +56,6 @@ def _compute_logps(trainer: "DPOTrainer | KTOTrainer") -> "torch.Tensor":
     loader = torch.utils.data.DataLoader(rows, batch_size=size, collate_fn=trainer.data_collator)
     logps = []
     for batch in trainer.accelerator.prepare_data_loader(loader):
-        pair = trainer.compute_ref_log_probs(trainer.model_wrapped, batch)  # type: ignore[no-untyped-call]
+        pair = trainer.compute_ref_log_probs(trainer.model_wrapped, batch)  # type: ignore[no-untyped-call]  # TRL's
         logps.append(trainer.accelerator.gather_for_metrics(torch.stack(pair, dim=1)).float().cpu())
     return torch.cat(logps)

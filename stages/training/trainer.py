@@ -115,6 +115,7 @@ def save_model(
         shutil.rmtree(folder, ignore_errors=True)
         trained = trainer.accelerator.unwrap_model(trainer.model)
         with torch.device("meta"):  # a model of `state` alone, as `trained` may hold only a shard of the weights
+            # transformers types its lazy mapping as one of names, not of classes
             model = MODEL_FOR_CAUSAL_LM_MAPPING[type(trained.config)](trained.config)  # type: ignore[operator]
         model.generation_config = trained.generation_config
         if params.lora is not None:
