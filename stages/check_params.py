@@ -22,16 +22,18 @@ from stages.exec_results import ExecResultsParams
 from stages.execution.params import ExecutionParams
 from stages.gold import GoldParams
 from stages.pairs import PairsParams
-from stages.prompts import PromptsParams
+from stages.prompting.rendering import PromptsParams
 from stages.publish import PublishParams
 from stages.report import TestSets
 from stages.sft import SftParams
+from stages.synthesize import SynthesizeParams
 from stages.train_dpo import OBJECTIVES, TrainDpoParams
 from stages.train_sft import TrainSftParams
 
 SECTIONS: dict[str, type[BaseModel]] = {
     "corpus": CorpusParams,
     "execution": ExecutionParams,
+    "synthesize": SynthesizeParams,
     "gold": GoldParams,
     "prompts": PromptsParams,
     "sft": SftParams,
@@ -97,6 +99,30 @@ def _unknown_domains(sections: Mapping[str, Any]) -> list[str]:
     ]
 
 
+def _no_domain_left(sections: Mapping[str, Any]) -> list[str]:
+    """Domains of the demo corpus that are left to the strong model: some if it is asked, and never all."""
+    demo, source = sections["corpus"].demo, sections["synthesize"].source
+    if demo is None:
+        asks = "`synthesize.source` is demo, but `corpus.demo` is null; give another source, or none"
+        return [asks] if source == "demo" else []
+    count = len(demo.domains or read_domains())
+    if demo.strong_domains >= count:
+        given = f"`corpus.demo.strong_domains` is {demo.strong_domains}, of {count} domains"
+        return [f"{given}, which leaves none for train; give at most {count - 1}"]
+    if source == "demo" and not demo.strong_domains:
+        return ["`corpus.demo.strong_domains` is 0, so the demo's strong model has no domain; give 1 or more, or another "
+                "`synthesize.source`"]  # fmt: skip
+    return []
+
+
+def _no_strong_data(sections: Mapping[str, Any]) -> list[str]:
+    """A share of strong data, without any."""
+    share = sections["sft"].strong_share
+    if sections["synthesize"].source != "none" or not share:
+        return []
+    return [f"`sft.strong_share` is {share}, but `synthesize.source` is none; set the share to null, or give a source"]
+
+
 def _beyond_context(sections: Mapping[str, Any]) -> list[str]:
     """What else would show only after the strong model is trained: that it does not see as far as the pairs go."""
     strong, dpo = sections["train_sft.strong"], sections["train_dpo"]
@@ -134,6 +160,8 @@ _TRAINED = {"train_sft.strong", "train_sft.weak"}
 ACROSS: list[tuple[set[str], Callable[[Mapping[str, Any]], list[str]]]] = [
     ({"corpus", "test_sets"}, _unknown_test_sets),
     ({"corpus"}, _unknown_domains),
+    ({"corpus", "synthesize"}, _no_domain_left),
+    ({"synthesize", "sft"}, _no_strong_data),
     ({"train_sft.strong", "train_dpo"}, _beyond_context),
     ({"candidates", "evaluate", *_TRAINED}, _no_room),
     ({"publish", "train_dpo", *_TRAINED}, _without_adapters),

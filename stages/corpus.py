@@ -20,6 +20,7 @@ from stages.core.tables import write_dataset
 from stages.corpora.demo.corpus import DemoParams, choose_domains, make_demo, question_rows
 from stages.corpora.demo.corpus import report as demo_report
 from stages.corpora.demo.kinds import read_kinds
+from stages.corpora.rewrites import apply_rewrites
 from stages.corpora.source_databases import RENAME, place_database, source_database_problem
 from stages.corpora.sources import SourceParams, SourceSplit, missing_databases, read_splits, reader_of
 from stages.corpora.sources import question_rows as source_question_rows
@@ -36,6 +37,7 @@ class CorpusParams(Params):
 
     seed: int = Field(ge=-(2**63), lt=2**63)
     allow_missing: bool
+    rewrites: str | None = Field(pattern=r"^[\w-][\w.-]*\.jsonl$")
     demo: DemoParams | None
     sources: dict[str, SourceParams]
 
@@ -93,7 +95,8 @@ def take_sources(
 
 def take_demo(params: DemoParams, folder: Path) -> tuple[Rows, dict[str, object], dict[str, object]]:
     """As `take_sources`, of the demo corpus; and the report of its draw."""
-    questions, drops = make_demo(choose_domains(params.domains), read_kinds(), params.seed, params.splits, folder)
+    domains, without_train = choose_domains(params.domains), params.strong_domain_names
+    questions, drops = make_demo(domains, read_kinds(), params.seed, params.splits, folder, without_train)
     rows = question_rows(questions)
     by_split = {f"{DEMO}-{split}": [row for row in rows if row["split"] == split] for split in questions}
     counts = {name: {"read": len(split), **_counts(split)} for name, split in by_split.items()}
@@ -122,9 +125,10 @@ def main() -> None:
     demo_rows, demo_counts, demo_drawn = take_demo(params.demo, folder) if params.demo else ([], {}, {})
     rows, counts = take_sources(splits, files, params.seed, folder)
     rows, counts = demo_rows + rows, demo_counts | counts
+    rewrites = apply_rewrites(rows, RAW / params.rewrites) if params.rewrites else {}
     move_folder(folder, DATABASES)
     write_dataset(pl.DataFrame(rows, schema=QUESTIONS.columns), QUESTIONS)
-    write_json(report_file("corpus"), {"questions": len(rows), "sets": counts, DEMO: demo_drawn})
+    write_json(report_file("corpus"), {"questions": len(rows), "sets": counts, "rewrites": rewrites, DEMO: demo_drawn})
 
 
 if __name__ == "__main__":

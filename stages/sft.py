@@ -1,39 +1,88 @@
-"""Makes the fine-tuning set: prompt and gold completion of the train questions whose gold query is usable."""
+"""Makes the fine-tuning set: prompt and gold completion of train questions whose gold is usable, and of strong data.
+
+Strong data are the accepted items of `synthetic`; their prompts have the form that `prompts` has by its params. A stated
+share is met exactly, up to rounding: rows are drawn, by a hash of their id, from the side that has too many.
+"""
 
 import argparse
 
 import polars as pl
+from pydantic import Field
 
-from stages.core.errors import run_stage
+from stages.core.errors import UserError, run_stage
 from stages.core.files import write_json
-from stages.core.layout import report_file
+from stages.core.layout import SYNTHETIC_DATABASES, report_file
 from stages.core.params import Params, read_params
 from stages.core.receipts import open_datasets
+from stages.core.stable_draw import stable_draw
 from stages.core.tables import write_dataset
 from stages.datasets.gold import GOLD
 from stages.datasets.prompts import PROMPTS
 from stages.datasets.questions import QUESTIONS, with_columns_of
 from stages.datasets.sft import SFT
+from stages.datasets.synthetic import SYNTHETIC, as_questions
 from stages.datasets.verdicts import GoldFlag
 from stages.pairing.exclusions import first_reason, gold_reasons
+from stages.prompting.rendering import PromptsParams, render_prompts
 
 UNUSABLE = ("exec_error", "over_budget", "undecided")
 """Verdicts of a gold query whose question teaches nothing."""
 
 
 class SftParams(Params):
-    """Section `sft` of params.yaml. `drop_flags`: audit flags of a gold query that keep its question out."""
+    """Section `sft` of params.yaml. `strong_share`: share of strong data among the rows, None: all of both;
+    `drop_flags`: audit flags of a gold query that keep its question out."""
 
+    strong_share: float | None = Field(ge=0, le=1)
     drop_flags: list[GoldFlag]
 
 
 def main() -> None:
     argparse.ArgumentParser(prog="python -m stages.sft", description=__doc__).parse_args()
-    params = read_params("sft", SftParams)
-    questions, gold, prompts = open_datasets(QUESTIONS, GOLD, PROMPTS)
+    params, prompt_params = read_params("sft", SftParams), read_params("prompts", PromptsParams)
+    questions, gold, prompts, synthetic = open_datasets(QUESTIONS, GOLD, PROMPTS, SYNTHETIC)
     reasons = drop_reasons(questions, gold, prompts, params.drop_flags)
-    write_dataset(sft_rows(reasons.filter(pl.col("reason").is_null())), SFT)
-    write_json(report_file("sft"), report_of(reasons))
+    strong = strong_reasons(synthetic, prompt_params)
+    mixed, over_share = mix(usable_rows(reasons), usable_rows(strong), params.strong_share)
+    if mixed.is_empty():
+        fix = "set it to null, or make more of the other side"
+        raise UserError(f"params.yaml: with `sft.strong_share` {params.strong_share} no row is left; {fix}")
+    write_dataset(mixed, SFT)
+    write_json(report_file("sft"), {"human": report_of(reasons, over_share[0]), "strong": report_of(strong, over_share[1])})
+
+
+def usable_rows(reasons: pl.DataFrame) -> pl.DataFrame:
+    """The rows of `sft` of the questions that nothing keeps out."""
+    return sft_rows(reasons.filter(pl.col("reason").is_null()))
+
+
+def strong_reasons(synthetic: pl.DataFrame, params: PromptsParams) -> pl.DataFrame:
+    """The items of `synthetic` as questions with the columns `prompt` and `reason`, as `drop_reasons` gives them.
+
+    The reasons: `refused_<refusal>`, `gold_table_dropped`. Raises UserError where a database is missing.
+    """
+    questions = as_questions(synthetic)
+    prompts = render_prompts(questions, params, SYNTHETIC_DATABASES)
+    joined = with_columns_of(questions, PROMPTS, prompts, "prompt", "lost_tables")
+    refused = pl.format("refused_{}", synthetic["refusal"])
+    dropped = pl.when(pl.col("lost_tables") != "[]").then(pl.lit("gold_table_dropped"))
+    return joined.select(*questions.columns, "prompt", reason=pl.coalesce(refused, dropped))
+
+
+def mix(human: pl.DataFrame, strong: pl.DataFrame, share: float | None) -> tuple[pl.DataFrame, tuple[int, int]]:
+    """Human and strong rows, of which `share` are strong; and how many rows of each are left out for that."""
+    if share is None:
+        return pl.concat([human, strong]), (0, 0)
+    if strong.height * (1 - share) > human.height * share:
+        keep_human, keep_strong = human.height, round(human.height * share / (1 - share))
+    else:
+        keep_human, keep_strong = round(strong.height * (1 - share) / share) if share else human.height, strong.height
+    rows = [_draw(human, keep_human), _draw(strong, keep_strong)]
+    return pl.concat(rows), (human.height - keep_human, strong.height - keep_strong)
+
+
+def _draw(rows: pl.DataFrame, count: int) -> pl.DataFrame:
+    return rows.filter(pl.col("question_id").is_in(stable_draw(rows["question_id"].to_list(), count, 0)))
 
 
 def drop_reasons(
@@ -57,10 +106,11 @@ def sft_rows(questions: pl.DataFrame) -> pl.DataFrame:
     return questions.select("question_id", "prompt", pl.col("gold_sql").alias("completion"), "origin")
 
 
-def report_of(reasons: pl.DataFrame) -> dict[str, object]:
-    """Counts of questions: in, out, and dropped for each reason."""
-    dropped = reasons["reason"].drop_nulls().value_counts().sort("reason")
-    return {"in": reasons.height, "out": reasons["reason"].null_count(), "dropped": dict(dropped.iter_rows())}
+def report_of(reasons: pl.DataFrame, over_share: int) -> dict[str, object]:
+    """Counts of questions: in, out, and dropped for each reason; `over_share` are left out by `strong_share`."""
+    counts = reasons["reason"].drop_nulls().value_counts().sort("reason")
+    dropped = dict(counts.iter_rows()) | ({"over_share": over_share} if over_share else {})
+    return {"in": reasons.height, "out": reasons["reason"].null_count() - over_share, "dropped": dropped}
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ import polars as pl
 
 from stages.core.display import show, visible_line
 from stages.core.errors import UserError, run_stage, short
-from stages.core.layout import DATABASES, dataset_file, suite_file
+from stages.core.layout import DATABASES, SYNTHETIC_DATABASES, dataset_file, suite_file
 from stages.core.receipts import write_receipt
 from stages.core.tables import Dataset, read_any
 from stages.datasets.catalog import DATASETS
@@ -41,8 +41,8 @@ def main() -> None:
 def orphans(frame: pl.DataFrame, suite: Suite) -> dict[str, list[str]]:
     """`orphan_<column>` to the values of a foreign key column that its parent lacks, for the suite's parameters.
 
-    The suite names the parent's column in `meta.references`: `<dataset>.<column>`, or `databases.db_id` for the folder
-    of databases. The few orphans are given and not the many keys, because Great Expectations copies a value set about a
+    The suite names the parent's column in `meta.references`: `<dataset>.<column>`, or `db_id` of a folder of
+    databases: `databases.db_id`, `synthetic_databases.db_id`. The few orphans are given and not the many keys, because Great Expectations copies a value set about a
     hundred times (60,000 keys: 10 s a column).
     """
     references = {
@@ -61,8 +61,9 @@ def orphans(frame: pl.DataFrame, suite: Suite) -> dict[str, list[str]]:
 
 
 def _keys(parent: str, column: str) -> pl.Series:
-    if parent == DATABASES.name:
-        names = sorted(folder.name for folder in DATABASES.iterdir() if (folder / f"{folder.name}.sqlite").is_file())
+    folders = {folder.name: folder for folder in (DATABASES, SYNTHETIC_DATABASES)}
+    if parent in folders:
+        names = sorted(path.name for path in folders[parent].iterdir() if (path / f"{path.name}.sqlite").is_file())
         return pl.Series(column, names, dtype=pl.String)
     file = dataset_file(parent)
     table = read_any(file)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 RAW = Path("data/raw")
 DATABASES = Path("data/databases")
+SYNTHETIC_DATABASES = Path("data/synthetic_databases")
 DICTIONARY = Path("data/README.md")
 MODELS = Path("models")
 EVALUATIONS = Path("reports/evaluate")

@@ -7,5 +7,7 @@ from stages.datasets.pairs import PAIRS
 from stages.datasets.prompts import PROMPTS
 from stages.datasets.questions import QUESTIONS
 from stages.datasets.sft import SFT
+from stages.datasets.synthetic import SYNTHETIC
 
-DATASETS = {dataset.name: dataset for dataset in (QUESTIONS, GOLD, PROMPTS, SFT, CANDIDATES, EXEC_RESULTS, PAIRS)}
+_ALL = (QUESTIONS, SYNTHETIC, GOLD, PROMPTS, SFT, CANDIDATES, EXEC_RESULTS, PAIRS)
+DATASETS = {dataset.name: dataset for dataset in _ALL}

@@ -7,7 +7,8 @@ exhausted, hold back no other request after a 429, and do not include responses 
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -66,6 +67,19 @@ class _TransientError(Exception):
     for_all: bool = False  # all requests have to wait
 
 
+@asynccontextmanager
+async def open_client(limiter: RateLimiter, state: EndpointState) -> AsyncIterator["EndpointClient"]:
+    """A client of the endpoint that OPENAI_BASE_URL and OPENAI_API_KEY name."""
+    from openai import AsyncOpenAI, DefaultAsyncHttpxClient
+
+    from stages.endpoints.bounded_responses import ENCODINGS, bound_response
+
+    http_client = DefaultAsyncHttpxClient(event_hooks={"response": [bound_response]})
+    headers = {"Accept-Encoding": ENCODINGS}
+    async with AsyncOpenAI(max_retries=0, timeout=600, http_client=http_client, default_headers=headers) as openai:
+        yield EndpointClient(openai, limiter, state)
+
+
 @dataclass
 class EndpointClient:
     """Sends requests through `client`, as the `limiter` allows."""
@@ -86,17 +100,23 @@ class EndpointClient:
         saved = 0
         while saved < count:
             missing = {"n": count - saved, "seed": request["seed"] + saved}
-            try:
-                response = await self._request_with_retries(request | missing)
-            except _LeftOut as left_out:
-                leave_out(left_out.reason, left_out.message)
-                return
+            response = await self.respond(request | missing, leave_out)
             if response is None:
                 return
-            self.state.has_answered, self.state.unexplained = True, []
             completions = completions_of(response)[: count - saved]
             save(completions)
             saved += len(completions)
+
+    async def respond(self, request: dict[str, Any], leave_out: Callable[[str, str], None]) -> Response | None:
+        """The response to one request; None if the limiter is closed, or if `leave_out` was called, as in `sample`."""
+        try:
+            response = await self._request_with_retries(request)
+        except _LeftOut as left_out:
+            leave_out(left_out.reason, left_out.message)
+            return None
+        if response is not None:
+            self.state.has_answered, self.state.unexplained = True, []
+        return response
 
     async def _request_with_retries(self, request: dict[str, Any]) -> Response | None:
         """The response; None if the limiter was closed. Raises _LeftOut, and UserError as `sample` does."""

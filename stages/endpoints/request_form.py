@@ -64,7 +64,7 @@ class RequestForm:
             self.max_choices = min(self.max_choices, body["n"] // 2)
             return f"{self.max_choices} samples are asked for in one request"
         optional = [name for name, value in _DEFAULTS.items() if body.get(name) == value]
-        optional += [name for name in ("seed", "n") if name in body]
+        optional += [name for name in ("seed", "n", "response_format") if name in body]
         rejected = next((name for name in optional if _mentions(name, message)), None)
         if rejected is None:
             return None

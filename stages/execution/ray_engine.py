@@ -28,7 +28,7 @@ from stages.core.errors import UserError
 from stages.core.files import sha256_code
 from stages.databases.held_files import HeldFiles
 from stages.execution.judge import ROOMS
-from stages.execution.worker_pool import Executor, Job, attempts
+from stages.execution.worker_pool import Executor, Job, attempts, files_of
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -60,12 +60,13 @@ def cluster(address: str, cache: Path | None = None) -> Executor[T, R]:
     """
 
     def records(job: Job[T, R], tasks: Sequence[T], chunks: list[list[int]]) -> Iterator[dict[int, R]]:
-        hashes = _hashes({job.file(tasks[index]) for index in chain.from_iterable(chunks)}, cache or default_folder())
+        todo = (tasks[index] for index in chain.from_iterable(chunks))
+        hashes = _hashes(files_of(job, todo), cache or default_folder())
         versions = _versions()
 
         def part_of(indices: list[list[int]]) -> _Part[T]:
             task_chunks = [[tasks[index] for index in chunk] for chunk in indices]
-            read = {job.file(task) for task in chain.from_iterable(task_chunks)}
+            read = files_of(job, chain.from_iterable(task_chunks))
             return _Part(task_chunks, versions, {path: hashes[path] for path in sorted(read)})
 
         with _connected(address):

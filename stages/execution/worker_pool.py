@@ -54,7 +54,7 @@ class Job(Generic[T, R]):
 
     `make_work` is called once in each worker and returns the function from task to record (workers import neither the
     started stage nor a script, so it is none of theirs); `encode` and `decode` turn a
-    record into what JSON can hold, for the pipe and the cache, and back; `file`: the database file that a task reads;
+    record into what JSON can hold, for the pipe and the cache, and back; `file`: the database file that a task reads, None if it reads none;
     `size`: the characters of its texts; `stall_seconds`: how long a worker may stall before it is killed; `lost`: the
     record of a task that took its worker down twice; `nondeterministic`: whether a record depends on the machine or its
     load, so that the task is retried alone, and the record never cached.
@@ -63,7 +63,7 @@ class Job(Generic[T, R]):
     make_work: Callable[[Heartbeat], Callable[[T], R]]
     encode: Callable[[R], Any]
     decode: Callable[[Any], R]
-    file: Callable[[T], str]
+    file: Callable[[T], str | None]
     size: Callable[[T], int]
     stall_seconds: float
     lost: Callable[[T], R]
@@ -102,7 +102,7 @@ def run(
     """The record of every task, in the order of `tasks`. `group`: tasks that follow each other with an equal group go
     to one worker. Raises UserError where a file is changed during the run, and then caches no record of it;
     RuntimeError where the work itself fails."""
-    files = HeldFiles({job.file(task) for task in tasks})
+    files = HeldFiles(files_of(job, tasks))
     keys = [cached.key(task) for task in tasks] if cached else []
     records = {index: job.decode(value) for index, value in cached.cache.get(keys).items()} if cached else {}
     todo = [index for index in range(len(tasks)) if index not in records]
@@ -110,7 +110,7 @@ def run(
         show(f"{label}: {len(tasks)} distinct, {len(records)} of them in the cache", sys.stderr)
     with tqdm(total=len(tasks), initial=len(records), desc=label, unit="query", disable=None) as progress:
         for part in _checked(executor(job, tasks, _chunks(job, tasks, todo, group)) if todo else (), files):
-            files.require_unchanged({job.file(tasks[index]) for index in part})
+            files.require_unchanged(files_of(job, (tasks[index] for index in part)))
             records.update(part)
             progress.update(len(part))
             if cached:
@@ -118,6 +118,11 @@ def run(
                 cached.cache.put((keys[index], job.encode(record)) for index, record in cacheable)
     files.require_unchanged()
     return [records[index] for index in range(len(tasks))]
+
+
+def files_of(job: Job[T, Any], tasks: Iterable[T]) -> set[str]:
+    """The database files that the tasks read."""
+    return {file for task in tasks if (file := job.file(task)) is not None}
 
 
 def _checked(parts: Iterable[dict[int, R]], files: HeldFiles) -> Iterator[dict[int, R]]:

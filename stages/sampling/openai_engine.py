@@ -1,43 +1,25 @@
 """The engine `openai`: samples from a model behind an OpenAI-compatible endpoint."""
 
 import asyncio
-import os
 import sys
 import time
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
-from urllib.parse import urlsplit
-
-from pydantic import Field
+from typing import Any
 
 from stages.core.display import show
 from stages.core.errors import UserError
-from stages.core.params import Params, read_params
-from stages.endpoints.client import EndpointClient, EndpointState
+from stages.endpoints.client import EndpointState, open_client
 from stages.endpoints.rate_limiter import RateLimiter, run_all
 from stages.endpoints.request_form import RequestForm
+from stages.endpoints.settings import PRICED, read_settings
 from stages.lm.completions import Completion, Decoding, PromptedQuestion, Save
 from stages.sampling.seeds import first_seed
 
 _CODE_VERSION = 1  # raised by hand if requests change: a hash of the code would pay for everything again at each edit
-_PRICED = ("prompt_tokens", "completion_tokens")
 _MAX_CHOICES = 10_000  # of one request
-_LIMITS = {"SENSE_OPENAI_CONCURRENCY": "16", "SENSE_OPENAI_REQUESTS_PER_MINUTE": "1000000"}  # with their defaults
 _BATCH_FACTOR = 4  # questions of a batch for each concurrent request: few wait for the slowest
-
-
-class Endpoint(Params):
-    """A file in models/endpoints: the model, how it is requested, and the price of a million tokens."""
-
-    model: str = Field(min_length=1)
-    version: str = Field(min_length=1)
-    api: Literal["chat", "completions"]
-    logprobs: bool
-    input_price: float | None = Field(ge=0)
-    output_price: float | None = Field(ge=0)
-    samples_per_request: int | None = Field(default=None, gt=0, le=10_000)
 
 
 class OpenaiEngine:
@@ -51,15 +33,8 @@ class OpenaiEngine:
     block_size = 1
 
     def __init__(self, endpoint: Path) -> None:
-        errors: list[str] = []
-        try:
-            self.endpoint = read_params("endpoint", Endpoint, endpoint)
-        except UserError as error:
-            errors += error.sentences
-        errors += _environment_errors()
-        if errors:
-            raise UserError(*errors)
-        self.concurrency, self.per_minute = (int(os.environ.get(name, default)) for name, default in _LIMITS.items())
+        self.settings = read_settings(endpoint)
+        self.endpoint, self.concurrency = self.settings.endpoint, self.settings.concurrency
         self.name, self.version = self.endpoint.model, self.endpoint.version
         self.state = EndpointState(RequestForm(self.endpoint.samples_per_request or _MAX_CHOICES))
         self.next_start = time.monotonic()
@@ -92,16 +67,9 @@ class OpenaiEngine:
     async def _sample(
         self, questions: Sequence[PromptedQuestion], decoding: Decoding, numbers: Sequence[range], save: Save
     ) -> None:
-        from openai import AsyncOpenAI, DefaultAsyncHttpxClient
-
-        from stages.endpoints.bounded_responses import ENCODINGS, bound_response
-
         self.state.has_answered |= any(missing.start for missing in numbers)
-        http_client = DefaultAsyncHttpxClient(event_hooks={"response": [bound_response]})
-        headers = {"Accept-Encoding": ENCODINGS}
-        async with AsyncOpenAI(max_retries=0, timeout=600, http_client=http_client, default_headers=headers) as openai:
-            limiter = RateLimiter(self.concurrency, self.per_minute, self.next_start)
-            client = EndpointClient(openai, limiter, self.state)
+        limiter = RateLimiter(self.concurrency, self.settings.per_minute, self.next_start)
+        async with open_client(limiter, self.state) as client:
             tasks = []
             for position, (question, missing) in enumerate(zip(questions, numbers, strict=True)):
                 request = self._request(question, decoding, missing.start)
@@ -134,38 +102,9 @@ class OpenaiEngine:
     def report(self) -> dict[str, Any]:
         """The requests, tokens and cost of this run, without those of earlier runs; also shown on stderr."""
         counts = self.state.counts
-        usage: dict[str, Any] = {name: counts[name] for name in ("requests", "retries", *_PRICED, "without_usage")}
-        prices = [self.endpoint.input_price, self.endpoint.output_price]
-        known_prices = [price for price in prices if price is not None]
-        costs = [usage[name] * price / 1e6 for name, price in zip(_PRICED, known_prices, strict=False)]
-        usage["cost"] = round(sum(costs), 6) if known_prices == prices and not counts["without_usage"] else None
+        usage: dict[str, Any] = {name: counts[name] for name in ("requests", "retries", *PRICED, "without_usage")}
+        cost = self.endpoint.cost(*(counts[name] for name in PRICED))
+        usage["cost"] = None if cost is None or counts["without_usage"] else round(cost, 6)
         show("endpoint: " + ", ".join(f"{name} {value}" for name, value in usage.items()), sys.stderr)
         return {"endpoint": usage}
 
-
-def _environment_errors() -> list[str]:
-    """The mistakes in the environment. Address and key are not shown: an address may hold a password."""
-    errors, key = [], os.environ.get("OPENAI_API_KEY", "")
-    if not _is_address(os.environ.get("OPENAI_BASE_URL", "")):
-        fix = "export one like https://host:8000/v1, its port at most 65535, with no `@` and nothing behind its path"
-        errors.append(f"OPENAI_BASE_URL is not the address of an endpoint; {fix}")
-    if not key or not key.isascii() or not key.isprintable() or " " in key:
-        fix = "export it, or any word where the endpoint wants none"
-        errors.append(f"OPENAI_API_KEY is not set, or no word of ASCII letters, digits and signs; {fix}")
-    for name, default in _LIMITS.items():
-        text = os.environ.get(name, default)
-        if not (text.isdecimal() and int(text) > 0):
-            errors.append(f"{name} is `{text}`; set it to a whole number, 1 or more, or unset it")
-    return errors
-
-
-def _is_address(text: str) -> bool:
-    """Whether requests can be sent to this URL. Neither of the two parsers finds every mistake."""
-    import httpx2
-
-    try:
-        url, port = httpx2.URL(text), urlsplit(text).port
-    except (ValueError, httpx2.InvalidURL):
-        return False
-    is_plain = not (" " in text or url.userinfo or url.query or url.fragment)
-    return url.scheme in ("http", "https") and bool(url.host) and port != 0 and is_plain

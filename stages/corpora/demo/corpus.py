@@ -2,6 +2,7 @@
 
 import random
 from collections import Counter
+from collections.abc import Collection
 from pathlib import Path
 
 from pydantic import Field
@@ -9,6 +10,7 @@ from tqdm import tqdm
 
 from stages.core.errors import UserError
 from stages.core.params import Params
+from stages.core.stable_draw import stable_draw
 from stages.corpora.demo.databases import draw_databases, load
 from stages.corpora.demo.domains import Domain, read_domains
 from stages.corpora.demo.kinds import Kind
@@ -20,6 +22,7 @@ class DemoParams(Params):
 
     seed: int = Field(ge=-(2**63), lt=2**63)
     domains: list[str] | None = Field(min_length=1)
+    strong_domains: int = Field(ge=0)
     train_databases: int = Field(ge=1)
     dev_databases: int = Field(ge=0)
     test_databases: int = Field(ge=0)
@@ -32,6 +35,12 @@ class DemoParams(Params):
         """The databases that are generated. Raises UserError if a domain is unknown."""
         numbers = range(1, self.train_databases + self.dev_databases + self.test_databases + 1)
         return {f"{domain.domain}_{number}" for domain in choose_domains(self.domains) for number in numbers}
+
+    @property
+    def strong_domain_names(self) -> list[str]:
+        """The domains whose train part is left to a strong model, sorted."""
+        names = [domain.domain for domain in choose_domains(self.domains)]
+        return sorted(stable_draw(names, self.strong_domains, self.seed))
 
     @property
     def splits(self) -> dict[str, tuple[int, int]]:
@@ -54,15 +63,19 @@ def choose_domains(names: list[str] | None) -> list[Domain]:
 
 
 def make_demo(
-    domains: list[Domain], kinds: list[Kind], seed: int, splits: dict[str, tuple[int, int]], databases: Path
-) -> tuple[dict[str, list[Question]], Counter[str]]:
-    """Draws the databases of every domain and the questions of each; writes `<databases>/<db_id>/<db_id>.sqlite`.
+    domains: list[Domain], kinds: list[Kind], seed: int, splits: dict[str, tuple[int, int]], databases: Path,
+    without_train: Collection[str] = (),
+) -> tuple[dict[str, list[Question]], Counter[str]]:  # fmt: skip
+    """Draws the databases of every domain and the questions of each; writes `<databases>/<db_id>/<db_id>.sqlite`. The
+    domains `without_train` have dev and test only, the same as with it.
     Returns split to questions, and the number of questions that were drawn and dropped, by reason."""
     questions: dict[str, list[Question]] = {split: [] for split in splits}
     drops: Counter[str] = Counter()
     sizes = [(split, count) for split, (number, count) in splits.items() for _ in range(number)]
     for domain in tqdm(domains, "corpus", unit="domain"):
         for database, (split, count) in zip(draw_databases(domain, len(sizes), seed), sizes, strict=True):
+            if split == "train" and domain.domain in without_train:
+                continue
             rng = random.Random(f"{seed}/{database.db_id}/questions")
             draw = QuestionDraw(database, rng)
             questions[split] += draw.questions(kinds, count)

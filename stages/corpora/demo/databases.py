@@ -4,6 +4,7 @@ import math
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from graphlib import TopologicalSorter
 from itertools import combinations
 from typing import Literal, TypeVar
@@ -188,12 +189,15 @@ def _draw_category(pool: list[str], rows: int, rng: random.Random) -> list[str]:
 def _draw_numbers(column: domains.Column, rows: int, rng: random.Random) -> list[int] | list[float]:
     """Draws numbers of the range, rounded if it is wide so that they stay short. Half of the columns have ties."""
     if column.real:
-        low, high = column.real
-        steps = [round(low + i / 10, 1) for i in range(round((high - low) * 10) + 1)]
-        return _draw_steps(steps, rows, column.unique, rng)
+        return _draw_steps(_tenths(*column.real), rows, column.unique, rng)
     low, high = column.whole or (0, 0)
     step = 10 ** max(0, int(math.log10(high - low)) - 2)
     return _draw_steps(range(-(-low // step) * step, high + 1, step), rows, column.unique, rng)
+
+
+@cache
+def _tenths(low: float, high: float) -> tuple[float, ...]:
+    return tuple(round(low + i / 10, 1) for i in range(round((high - low) * 10) + 1))
 
 
 def _draw_steps(steps: Sequence[N], rows: int, unique: bool, rng: random.Random) -> list[N]:

@@ -45,7 +45,7 @@ class QuestionDraw:
         self.drops: Counter[str] = Counter()
         self._database = database
         self._rng = rng
-        self._connection = load(database)
+        self.connection = load(database)
         reverse_scan = load(database)
         reverse_scan.execute("PRAGMA reverse_unordered_selects = 1")
         self._reordered = (load(database, reverse_ids=True), reverse_scan)
@@ -86,14 +86,14 @@ class QuestionDraw:
     def _drop_reason(self, kind: Kind, gold: str, fillings: Mapping[str, Filling]) -> str:
         """Returns why a question is dropped, or "". The result of a gold identifies a right answer only if every query
         plan and every reading of the question gives it, and no simpler query does."""
-        rows = _run(self._connection, kind, gold)
+        rows = _run(self.connection, kind, gold)
         if not any(value is not None for row in rows for value in row):
             return "empty"
         if any(not _same(kind, rows, _run(connection, kind, gold)) for connection in self._reordered):
             return "unstable"
-        if any(not _same(kind, rows, _run(self._connection, kind, _sql(text, fillings))) for text in kind.alike):
+        if any(not _same(kind, rows, _run(self.connection, kind, _sql(text, fillings))) for text in kind.alike):
             return "ambiguous"
-        if any(_same(kind, rows, _run(self._connection, kind, _sql(text, fillings))) for text in kind.unlike):
+        if any(_same(kind, rows, _run(self.connection, kind, _sql(text, fillings))) for text in kind.unlike):
             return "undiscriminating"
         return ""
 

@@ -1,0 +1,103 @@
+"""Reads what a strong model answers: JSON in free text, held to the form of what it was asked for.
+
+A model's text is hostile input. It is bounded, never evaluated, and has a reason where it cannot be read.
+"""
+
+import json
+import re
+from collections.abc import Iterator
+from typing import Any, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+MAX_CHARACTERS = 4_000_000
+"""Of an answer that is read."""
+_MAX_STARTS = 30  # braces of a text that are tried as the start of its JSON
+_THOUGHT = re.compile(r"<think>.*?</think>", re.DOTALL)
+
+Reason = Literal["no_answer", "cut", "not_json", "wrong_form"]
+
+
+class AnswerError(Exception):
+    """An answer that cannot be used: the reason that is counted, and a message for the model."""
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.reason, self.message = reason, message
+
+
+class _Form(BaseModel):
+    """Base of what a model is asked for. Unknown keys are ignored: they cost nothing, and models add them."""
+
+    model_config = ConfigDict(frozen=True, strict=True, allow_inf_nan=False)
+
+
+class TableDraft(_Form):
+    """A table: its name, its CREATE TABLE statement, and its rows with a value for each column."""
+
+    name: str = Field(min_length=1, max_length=200)
+    create: str = Field(min_length=1, max_length=100_000)
+    rows: list[list[str | int | float | None]]
+
+
+class DatabaseDraft(_Form):
+    """A database: its tables, those first that others refer to."""
+
+    tables: list[TableDraft] = Field(min_length=1)
+
+
+class QuestionDraft(_Form):
+    """A question in plain English and the SQLite query that answers it."""
+
+    question: str = Field(min_length=1, max_length=10_000)
+    sql: str = Field(min_length=1, max_length=100_000)
+
+
+class QueryDraft(_Form):
+    """A SQLite query."""
+
+    sql: str = Field(min_length=1, max_length=100_000)
+
+
+F = TypeVar("F", bound=_Form)
+
+
+def parse_answer(text: str | None, finish_reason: str, form: type[F]) -> F:
+    """The last JSON object in `text` that has the form. Raises AnswerError if there is none."""
+    if not text or not text.strip():
+        raise AnswerError("no_answer", f"the answer is empty ({finish_reason})")
+    problem = "there is no JSON object in the answer"
+    result: F | None = None
+    for value in _objects(_THOUGHT.sub("", text[:MAX_CHARACTERS])):
+        try:
+            result = form.model_validate(value)
+        except ValidationError as error:
+            problem = "; ".join(_sentence(detail["loc"], detail["msg"]) for detail in error.errors()[:5])
+    if result is not None:
+        return result
+    if finish_reason == "length":
+        raise AnswerError("cut", "the answer was cut at the limit of tokens")
+    raise AnswerError("not_json" if problem.startswith("there is no") else "wrong_form", problem)
+
+
+def json_schema(form: type[BaseModel]) -> dict[str, Any]:
+    """The `response_format` that asks an endpoint for this form."""
+    return {"type": "json_schema", "json_schema": {"name": form.__name__, "schema": form.model_json_schema()}}
+
+
+def _objects(text: str) -> Iterator[dict[str, Any]]:
+    """The outermost JSON objects in a text, in order."""
+    decoder, end = json.JSONDecoder(), 0
+    for start in [match.start() for match in re.finditer(r"\{", text)][:_MAX_STARTS]:
+        if start < end:
+            continue
+        try:
+            value, end = decoder.raw_decode(text, start)
+        except (ValueError, RecursionError):  # RecursionError: thousands of nested brackets
+            continue
+        if isinstance(value, dict):
+            yield value
+
+
+def _sentence(location: tuple[int | str, ...], message: str) -> str:
+    return f"{'.'.join(map(str, location)) or 'the object'}: {message[0].lower()}{message[1:]}"

@@ -1,0 +1,181 @@
+"""Stage `synthesize`: strong data, made up by a strong model or read from a file, verified item by item, and repaired.
+
+A strong model is asked for databases of domains, and for questions with SQL about them. Every database is built and
+every query executed here. An item is accepted if it passes each check, and if the votes (the question asked again,
+without its SQL) return what its SQL returns. What fails goes back for repair, with the problem. The others stay in the
+dataset with the reason of their refusal, so that what the checks changed can be measured; `sft` takes accepted ones.
+"""
+
+import argparse
+import json
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import polars as pl
+from pydantic import Field, model_validator
+from pydantic_core import PydanticCustomError
+
+from stages.cache.result_cache import Cache
+from stages.core.display import show
+from stages.core.errors import UserError, run_stage
+from stages.core.files import move_folder, write_json, write_text
+from stages.core.layout import RAW, SYNTHETIC_DATABASES, model_path, report_file
+from stages.core.params import Params, read_params
+from stages.core.receipts import open_dataset, open_datasets
+from stages.core.tables import write_dataset
+from stages.corpora.demo.corpus import DemoParams
+from stages.datasets.gold import GOLD
+from stages.datasets.questions import QUESTIONS
+from stages.datasets.synthetic import SYNTHETIC
+from stages.datasets.verdicts import GOLD_FLAGS
+from stages.execution.cli_flags import add_execution_flags, check_paths, engine_of
+from stages.execution.params import ExecutionParams
+from stages.synthesis.databases import DatabaseMaker
+from stages.synthesis.demo_model import DemoModel
+from stages.synthesis.demo_report import mistakes_report
+from stages.synthesis.endpoint_model import EndpointModel
+from stages.synthesis.examples import draw_examples
+from stages.synthesis.file_source import FileSource
+from stages.synthesis.item_checks import Verifier
+from stages.synthesis.items import Item
+from stages.synthesis.mending import Mending
+from stages.synthesis.rewriting import FLAGS, failing_golds, rewrite_golds
+from stages.synthesis.rows import report_of, synthetic_rows
+from stages.synthesis.strong_model import BudgetedModel, BudgetParams, StrongModel
+from stages.synthesis.synthesizer import ModelSource, Source, Synthesizer
+from stages.synthesis.taxonomy import read_taxonomy
+
+
+class DemoStrongParams(Params):
+    """Section `synthesize.demo` of params.yaml."""
+
+    mistake_rate: float = Field(ge=0, le=1)
+
+
+class SynthesizeParams(Params):
+    """Section `synthesize` of params.yaml."""
+
+    source: Literal["demo", "endpoint", "file", "none"]
+    endpoint: str | None = Field(min_length=1)
+    file: str | None = Field(pattern=r"^[\w-][\w.-]*$")
+    items: int | None = Field(ge=1, le=10**8)
+    questions_per_database: int = Field(ge=1, le=1000)
+    votes: int = Field(ge=0, le=100)
+    repair_rounds: int = Field(ge=0, le=10)
+    budget: BudgetParams
+    step_budget: int = Field(gt=0, le=10**12)
+    temperature: float = Field(ge=0, le=2)
+    max_tokens: int = Field(gt=0, le=10**6)
+    seed: int = Field(ge=0, lt=2**63)
+    demo: DemoStrongParams
+
+    @model_validator(mode="after")
+    def _fitting(self) -> Self:
+        if self.source in ("endpoint", "file") and getattr(self, self.source) is None:
+            raise PydanticCustomError(self.source, f"`source` is {self.source}, so give `{self.source}`")
+        if self.source == "file" and (self.votes or self.repair_rounds) and self.endpoint is None:
+            fix = "give `endpoint`, or set `votes` and `repair_rounds` to 0"
+            raise PydanticCustomError("endpoint", f"the votes and repairs of a file ask an endpoint; {fix}")
+        if self.source in ("demo", "endpoint") and self.items is None:
+            raise PydanticCustomError("items", f"`source` is {self.source}, which has no end; give `items`")
+        return self
+
+
+NO_REPORT: Mapping[str, Any] = {"source": "none", "in": 0, "out": 0}
+
+
+def open_model(params: SynthesizeParams, cache: Cache) -> StrongModel | None:
+    """The strong model that is asked; None where none is. Raises UserError with all mistakes of the endpoint."""
+    if params.source == "demo":
+        return DemoModel(params.seed, read_params("corpus.demo", DemoParams), params.demo.mistake_rate)
+    if params.endpoint is None or (params.source == "file" and not (params.votes or params.repair_rounds)):
+        return None
+    path = model_path(params.endpoint)
+    model = EndpointModel(path, params.temperature, params.max_tokens, params.seed, cache)
+    if params.budget.cost is not None and model.cost(0, 0) is None:
+        raise UserError(f"params.yaml: `synthesize.budget.cost` needs prices; give both in {path}, or set it to null")
+    return model
+
+
+def open_source(params: SynthesizeParams, model: BudgetedModel | None, maker: DatabaseMaker) -> Source:
+    """Where the items come from. Raises UserError if a file cannot be read."""
+    if params.source == "file":
+        return FileSource(RAW / str(params.file), maker)
+    assert model is not None
+    taxonomy = read_taxonomy()
+    domains = model.model.domains if isinstance(model.model, DemoModel) else taxonomy.domains
+    examples = [] if isinstance(model.model, DemoModel) else draw_examples(open_dataset(QUESTIONS), params.seed)
+    return ModelSource(model, maker, taxonomy, domains, params.questions_per_database, examples, params.seed)
+
+
+def synthesize(
+    params: SynthesizeParams, limits: ExecutionParams, args: argparse.Namespace, folder: Path
+) -> tuple[pl.DataFrame, Mapping[str, Any]]:
+    """The rows of `synthetic` and the report. Puts their databases into `folder`."""
+    cache, executor = Cache(args.cache), engine_of(args)
+    strong = open_model(params, cache)
+    model = BudgetedModel(strong, params.budget) if strong else None
+    maker = DatabaseMaker(folder, limits.limits(), executor, params.repair_rounds)
+    source = open_source(params, model, maker)
+    verifier = Verifier(params.step_budget, limits.limits(), executor, cache)
+    items, ended_by = Synthesizer(source, Mending(verifier, model, params.votes, params.repair_rounds)).run(params.items)
+    rows = synthetic_rows(items, strong)
+    _remove_unused(folder, items)
+    report = report_of(params.source, ended_by, rows, maker.counts, source.refused, model)
+    return rows, report | ({"mistakes": mistakes_report(strong, items)} if isinstance(strong, DemoModel) else {})
+
+
+def write_rewrites(params: SynthesizeParams, limits: ExecutionParams, args: argparse.Namespace) -> None:
+    """Writes the rewrites of golds that fail. Raises UserError with all mistakes, before anything is asked."""
+    if params.endpoint is None or not params.repair_rounds:
+        raise UserError("params.yaml: --repair asks an endpoint; give `synthesize.endpoint`, and `repair_rounds` of 1 or more")
+    check_paths({}, {}, {"--repair": args.repair})
+    cache, executor = Cache(args.cache), engine_of(args)
+    strong = open_model(params, cache)
+    assert strong is not None
+    questions, gold = open_datasets(QUESTIONS, GOLD)
+    items = failing_golds(questions, gold, args.flags)
+    verifier = Verifier(params.step_budget, limits.limits(), executor, cache, tuple(args.flags))
+    model = BudgetedModel(strong, params.budget)
+    rewrites, report = rewrite_golds(items, Mending(verifier, model, params.votes, params.repair_rounds), strong)
+    write_text(args.repair, "".join(json.dumps(rewrite, ensure_ascii=False) + "\n" for rewrite in rewrites))
+    show(json.dumps(report | {"requests": model.counts["requests"], "spent": model.spent()}, indent=2))
+
+
+def _remove_unused(folder: Path, items: list[Item]) -> None:
+    """Removes the databases that no item asks."""
+    used = {item.database.db_id for item in items}
+    for database in folder.iterdir():
+        if database.name not in used:
+            shutil.rmtree(database)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m stages.synthesize", description=__doc__)
+    parser.add_argument(
+        "--repair", type=Path, metavar="FILE.jsonl",
+        help="asks the endpoint for other SQL of the questions whose gold fails, and writes it for `corpus.rewrites`",
+    )  # fmt: skip
+    parser.add_argument("--flags", nargs="+", choices=GOLD_FLAGS, default=FLAGS, help="of the gold audit that --repair mends")
+    add_execution_flags(parser)
+    args = parser.parse_args()
+    params, limits = read_params("synthesize", SynthesizeParams), read_params("execution", ExecutionParams)
+    if args.repair is not None:
+        write_rewrites(params, limits, args)
+        return
+    folder = SYNTHETIC_DATABASES.with_name(f"{SYNTHETIC_DATABASES.name}.partial")
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    if params.source == "none":
+        rows, report = synthetic_rows([], None), NO_REPORT
+    else:
+        rows, report = synthesize(params, limits, args, folder)
+    move_folder(folder, SYNTHETIC_DATABASES)
+    write_dataset(rows, SYNTHETIC)
+    write_json(report_file("synthesize"), report)
+
+
+if __name__ == "__main__":
+    run_stage(main)
