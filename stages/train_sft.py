@@ -9,7 +9,7 @@ from pydantic import Field, ValidationInfo, field_validator
 from pydantic_core import PydanticCustomError
 
 from stages.core.errors import UserError, run_stage
-from stages.core.files import sha256_file, work_folder, write_json
+from stages.core.files import fingerprint, work_folder, write_json
 from stages.core.layout import model_path, report_file, training_log
 from stages.core.params import Params, read_params
 from stages.core.receipts import open_dataset
@@ -90,12 +90,14 @@ def base_model(params: TrainSftParams, texts: pl.Series) -> "tuple[PreTrainedMod
     return apply_lora(model, params), tokenizer
 
 
-def train_sft(sft: pl.DataFrame, params: TrainSftParams, role: str, work: Path) -> dict[str, object]:
-    """Trains the model of a role on the SFT set, with checkpoints in `work`. Writes the model folder and DVCLive's
-    curves, and returns the report."""
+def train_sft(sft: pl.DataFrame, params: TrainSftParams, out: Path, log: Path) -> dict[str, object]:
+    """Trains a model on the SFT set, with checkpoints beside the folder `out`. Writes that folder and, to the folder
+    `log`, DVCLive's curves. Returns the report."""
     from transformers.trainer_pt_utils import get_model_param_count
     from trl import SFTConfig
 
+    with main_process_first():
+        work = work_folder(out, work_key(Path(__file__), params.model_dump(), _content_hash(sft)))
     config = SFTConfig(  # before the model is loaded: it may say that each process loads a shard
         **trainer_settings(params, work),
         completion_only_loss=params.loss_on == "completion",
@@ -111,13 +113,17 @@ def train_sft(sft: pl.DataFrame, params: TrainSftParams, role: str, work: Path) 
     lengths = [len(ids) for ids in cast("Dataset", trainer.train_dataset)["input_ids"]]
     trained = get_model_param_count(model, trainable_only=True)
     weights = get_model_param_count(model) - (trained if params.lora else 0)  # LoRA's are merged into the others
-    history = train(trainer, lengths, work, training_log(f"train_sft/{role}"))
-    save_model(trainer, tokenizer, params, work, model_path(f"sft/{role}"))
+    history = train(trainer, lengths, work, log)
+    save_model(trainer, tokenizer, params, work, out)
     return {
         "in": sft.height, "trained_on": rows.height, "dropped": {"longer_than_max_length": sft.height - rows.height},
         "weights": weights, "trained_weights": trained, "steps": trainer.state.global_step,
         "first_loss": round(history[0]["loss"], 4), "last_loss": round(history[-1]["loss"], 4),
     }
+
+
+def _content_hash(sft: pl.DataFrame) -> str:
+    return fingerprint(sft.rows())
 
 
 def sft_trainer(
@@ -142,10 +148,7 @@ def main() -> None:
     params = read_params(f"train_sft.{role}", TrainSftParams)
     sft = open_dataset(SFT)
     launch("train_sft")
-    with main_process_first():
-        key = work_key(Path(__file__), params.model_dump(), sha256_file(SFT.file))
-        work = work_folder(model_path(f"sft/{role}"), key)
-    report = train_sft(sft, params, role, work)
+    report = train_sft(sft, params, model_path(f"sft/{role}"), training_log(f"train_sft/{role}"))
     if is_main_process():
         write_json(report_file(f"train_sft/{role}"), report)
     exit_worker()

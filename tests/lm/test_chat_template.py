@@ -13,7 +13,7 @@ from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 from stages import train_dpo, train_sft
 from stages.core.errors import UserError
 from stages.core.files import work_folder
-from stages.core.layout import model_path
+from stages.core.layout import model_path, training_log
 from stages.lm.chat_template import render_prompts
 from stages.lm.completions import Decoding, PromptedQuestion
 from stages.lm.loading import load_model
@@ -130,7 +130,7 @@ def test_the_trained_tokens_are_the_sampled_prompts_and_the_completion_and_only_
     rows = captured(monkeypatch, train_sft)
     params = params_of(base=str(folder), revision="v1", scratch=None, max_length=512, loss_on="completion")
     with pytest.raises(KeyboardInterrupt):
-        train_sft.train_sft(sft_rows, params, "strong", work_folder(tmp_path / "work", ""))
+        train_sft.train_sft(sft_rows, params, model_path("sft/strong"), training_log("train_sft/strong"))
     _, tokenizer = load_model(folder)
     prompts = tokens_sampled_from(folder, sft_rows["prompt"][:3].to_list())
     for row, prompt, completion in zip(rows, prompts, sft_rows["completion"], strict=False):
@@ -169,12 +169,12 @@ def test_max_length_counts_the_templates_tokens_and_the_end_token(
     rows = captured(monkeypatch, train_sft)
     params = params_of(base=str(folder), revision="v1", scratch=None, max_length=limit)
     with pytest.raises(KeyboardInterrupt if kept else UserError):
-        train_sft.train_sft(row, params, "strong", work_folder(tmp_path / "work", ""))
+        train_sft.train_sft(row, params, model_path("sft/strong"), training_log("train_sft/strong"))
     assert len(rows) == kept
 
 
 def test_a_trained_model_keeps_its_template(folder: Path, sft_rows: pl.DataFrame, tmp_path: Path) -> None:
     params = params_of(base=str(folder), revision="v1", scratch=None, max_length=512, epochs=0.5)
-    train_sft.train_sft(sft_rows, params, "strong", work_folder(tmp_path / "work", ""))
+    train_sft.train_sft(sft_rows, params, model_path("sft/strong"), training_log("train_sft/strong"))
     model, tokenizer = load_model(model_path("sft/strong"))
     assert tokenizer.chat_template == TEMPLATE and isinstance(model, LlamaForCausalLM)

@@ -31,7 +31,7 @@ def trained(rows: pl.DataFrame, folder: Path, **changed: Any) -> list[float]:
     """Trains the weak model with `folder` as the working directory. Returns the logged losses."""
     folder.mkdir(exist_ok=True)
     with chdir(folder):
-        train_sft.train_sft(rows, params_of(**changed), "weak", work_folder(MODEL, ""))
+        train_sft.train_sft(rows, params_of(**changed), MODEL, LOG)
     return pl.read_csv(folder / LOG / "plots" / "metrics" / "loss.tsv", separator="\t")["loss"].to_list()
 
 
