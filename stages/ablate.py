@@ -1,9 +1,9 @@
-"""What strong data is worth: trains the strong model on human data alone, and with strong data beside it, treated in three
-ways, and compares them on every test set.
+"""Measures what strong data is worth: trains the strong model with and without it, and compares them on every test set.
 
-The settings: `human`: no strong data; `unverified`: every item whose database builds, with its first SQL; `verified`: items
-that passed all checks at once; `repaired`: those that passed them after a repair too, as `sft` takes them. All see
-the same answers of the strong model. Finished models stay in models/ablation: a run that was killed goes on.
+The settings are `human`: no strong data; `unverified`: every item whose database builds, with its first SQL;
+`verified`: the items that passed all checks at once; `repaired`: also those that passed them after a repair, which is
+what `sft` takes. All use the same answers of the strong model. Trained models stay in models/ablation, so that a run
+that was killed goes on.
 """
 
 import argparse
@@ -59,7 +59,7 @@ def sft_sets(prompts: PromptsParams, params: SftParams) -> dict[str, pl.DataFram
 
 
 def train(setting: str, sft: pl.DataFrame, params: TrainSftParams) -> Path:
-    """The folder of the model of a setting, which is trained unless it was before, of the same rows by the same code."""
+    """The folder of a setting's model. It is trained unless the same code has trained it on the same rows before."""
     key = fingerprint(sft.rows(), params.model_dump(), sha256_code("lm", "training"))[:8]
     name = f"{setting}-{params.seed}-{key}"
     out = model_path(f"ablation/{name}")
@@ -115,7 +115,7 @@ def _domain(db_id: str) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m stages.ablate", description=__doc__)
-    parser.add_argument("--seeds", type=int, choices=range(1, 101), default=3, metavar="N", help="models of each setting")
+    parser.add_argument("--seeds", type=int, choices=range(1, 101), default=3, metavar="N", help="models a setting")
     add_execution_flags(parser)
     figures = ablate(parser.parse_args())
     write_json(report_file("ablation"), figures)

@@ -110,8 +110,8 @@ def _no_domain_left(sections: Mapping[str, Any]) -> list[str]:
         given = f"`corpus.demo.strong_domains` is {demo.strong_domains}, of {count} domains"
         return [f"{given}, which leaves none for train; give at most {count - 1}"]
     if source == "demo" and not demo.strong_domains:
-        return ["`corpus.demo.strong_domains` is 0, so the demo's strong model has no domain; give 1 or more, or another "
-                "`synthesize.source`"]  # fmt: skip
+        problem = "`corpus.demo.strong_domains` is 0, so the demo's strong model has no domain"
+        return [f"{problem}; give 1 or more, or another `synthesize.source`"]
     return []
 
 

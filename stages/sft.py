@@ -1,7 +1,7 @@
 """Makes the fine-tuning set: prompt and gold completion of train questions whose gold is usable, and of strong data.
 
-Strong data are the accepted items of `synthetic`; their prompts have the form that `prompts` has by its params. A stated
-share is met exactly, up to rounding: rows are drawn, by a hash of their id, from the side that has too many.
+Strong data are the accepted items of `synthetic`. Their prompts are rendered as `prompts` renders those of questions. A
+stated share is met exactly, up to rounding: rows are drawn, by a hash of their id, from the side that has too many.
 """
 
 import argparse
@@ -48,7 +48,8 @@ def main() -> None:
         fix = "set it to null, or make more of the other side"
         raise UserError(f"params.yaml: with `sft.strong_share` {params.strong_share} no row is left; {fix}")
     write_dataset(mixed, SFT)
-    write_json(report_file("sft"), {"human": report_of(reasons, over_share[0]), "strong": report_of(strong, over_share[1])})
+    sides = zip(("human", "strong"), (reasons, strong), over_share, strict=True)
+    write_json(report_file("sft"), {side: report_of(rows, left_out) for side, rows, left_out in sides})
 
 
 def usable_rows(reasons: pl.DataFrame) -> pl.DataFrame:

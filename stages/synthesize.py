@@ -120,7 +120,8 @@ def synthesize(
     maker = DatabaseMaker(folder, limits.limits(), executor, params.repair_rounds)
     source = open_source(params, model, maker)
     verifier = Verifier(params.step_budget, limits.limits(), executor, cache)
-    items, ended_by = Synthesizer(source, Mending(verifier, model, params.votes, params.repair_rounds)).run(params.items)
+    mending = Mending(verifier, model, params.votes, params.repair_rounds)
+    items, ended_by = Synthesizer(source, mending).run(params.items)
     rows = synthetic_rows(items, strong)
     _remove_unused(folder, items)
     report = report_of(params.source, ended_by, rows, maker.counts, source.refused, model)
@@ -130,7 +131,8 @@ def synthesize(
 def write_rewrites(params: SynthesizeParams, limits: ExecutionParams, args: argparse.Namespace) -> None:
     """Writes the rewrites of golds that fail. Raises UserError with all mistakes, before anything is asked."""
     if params.endpoint is None or not params.repair_rounds:
-        raise UserError("params.yaml: --repair asks an endpoint; give `synthesize.endpoint`, and `repair_rounds` of 1 or more")
+        fix = "give `synthesize.endpoint`, and `synthesize.repair_rounds` of 1 or more"
+        raise UserError(f"params.yaml: --repair asks an endpoint; {fix}")
     check_paths({}, {}, {"--repair": args.repair})
     cache, executor = Cache(args.cache), engine_of(args)
     strong = open_model(params, cache)
@@ -158,7 +160,7 @@ def main() -> None:
         "--repair", type=Path, metavar="FILE.jsonl",
         help="asks the endpoint for other SQL of the questions whose gold fails, and writes it for `corpus.rewrites`",
     )  # fmt: skip
-    parser.add_argument("--flags", nargs="+", choices=GOLD_FLAGS, default=FLAGS, help="of the gold audit that --repair mends")
+    parser.add_argument("--flags", nargs="+", choices=GOLD_FLAGS, default=FLAGS, help="audit flags that --repair mends")
     add_execution_flags(parser)
     args = parser.parse_args()
     params, limits = read_params("synthesize", SynthesizeParams), read_params("execution", ExecutionParams)

@@ -41,9 +41,9 @@ def main() -> None:
 def orphans(frame: pl.DataFrame, suite: Suite) -> dict[str, list[str]]:
     """`orphan_<column>` to the values of a foreign key column that its parent lacks, for the suite's parameters.
 
-    The suite names the parent's column in `meta.references`: `<dataset>.<column>`, or `db_id` of a folder of
-    databases: `databases.db_id`, `synthetic_databases.db_id`. The few orphans are given and not the many keys, because Great Expectations copies a value set about a
-    hundred times (60,000 keys: 10 s a column).
+    The suite names the parent's column in `meta.references`: `<dataset>.<column>`, or for a folder of databases
+    `databases.db_id` or `synthetic_databases.db_id`. The few orphans are given and not the many keys, because Great
+    Expectations copies a value set about a hundred times (60,000 keys: 10 s a column).
     """
     references = {
         expectation["kwargs"]["column"]: expectation["meta"]["references"]

@@ -7,10 +7,12 @@ import pytest
 
 from stages.core.errors import UserError
 from stages.core.files import read_json, write_json
+from stages.core.layout import DATABASES
 from stages.core.tables import read_any
 from stages.datasets.catalog import DATASETS
+from stages.prompting.rendering import PromptsParams, prompt_rows, read_schemas
 from stages.prompting.token_budget import estimate_tokens
-from stages.prompts import PromptsParams, main, prompt_rows, read_schemas
+from stages.prompts import main
 from tests.prompting.databases import make_database
 from tests.workplace import put, set_arguments, write_params
 
@@ -67,7 +69,7 @@ def databases(tmp_path: Path) -> Path:
 def prompts_of(databases: Path, ids: list[str] | None = None, **changed: Any) -> dict[str, dict[str, Any]]:
     """The rows of `prompts` by question_id."""
     params = PromptsParams.model_validate(PLAIN | changed)
-    schemas = read_schemas(["music", "zoo"], params)
+    schemas = read_schemas(["music", "zoo"], params, DATABASES)
     rows = prompt_rows(questions_of(ids or list(ASKED)), schemas, params, estimate_tokens)
     return {row["question_id"]: row for row in rows.iter_rows(named=True)}
 
@@ -144,7 +146,7 @@ def test_every_database_that_cannot_be_read_is_told_at_once_and_none_is_made(dat
     named = make_database(databases / "zoo" / "zoo.sqlite", "CREATE TABLE no_utf_8(x)")
     named.write_bytes(named.read_bytes().replace(b"no_utf_8", b"no_utf_\xff"))
     with pytest.raises(UserError) as caught:
-        read_schemas(["gone", *contents, "zoo"], PromptsParams.model_validate(PLAIN))
+        read_schemas(["gone", *contents, "zoo"], PromptsParams.model_validate(PLAIN), DATABASES)
     told = dict(zip(("gone", *contents, "zoo"), caught.value.sentences, strict=True))
     assert "gone.sqlite does not exist" in told["gone"]
     assert "hollow.sqlite holds no tables" in told["hollow"]

@@ -11,13 +11,15 @@ _FIELDS = ("question_id", "old_sql", "gold_sql")
 
 
 def apply_rewrites(rows: Sequence[dict[str, str]], path: Path) -> dict[str, int]:
-    """Gives the rows of `questions` that a file rewrites their new gold, and origin `rewrite`; the old one is kept in
-    `other_golds`. Returns how many were rewritten, and how many rewrites fit no row: it is missing, or has another gold.
+    """Replaces the golds of the rows of `questions` that a file rewrites. Their origin becomes `rewrite`, and the old
+    gold is kept in `other_golds`. Returns how many rows were rewritten, and how many rewrites fit no row: there is no
+    such question, or it has another gold.
 
     Raises UserError with a sentence for each line that is wrong, and where the file does not exist.
     """
     if not path.is_file():
-        raise UserError(f"{path} does not exist; make it with `python -m stages.synthesize --repair`, or set `corpus.rewrites` to null")
+        fix = "make it with `python -m stages.synthesize --repair`, or set `corpus.rewrites` to null"
+        raise UserError(f"{path} does not exist; {fix}")
     errors: list[str] = []
     rewrites = {}
     for number, entry in json_lines(path, errors):

@@ -53,11 +53,11 @@ class Job(Generic[T, R]):
     """What the workers do: each task of type T gives a record of type R.
 
     `make_work` is called once in each worker and returns the function from task to record (workers import neither the
-    started stage nor a script, so it is none of theirs); `encode` and `decode` turn a
-    record into what JSON can hold, for the pipe and the cache, and back; `file`: the database file that a task reads, None if it reads none;
-    `size`: the characters of its texts; `stall_seconds`: how long a worker may stall before it is killed; `lost`: the
-    record of a task that took its worker down twice; `nondeterministic`: whether a record depends on the machine or its
-    load, so that the task is retried alone, and the record never cached.
+    started stage nor a script, so it is none of theirs); `encode` and `decode` turn a record into what JSON can hold,
+    for the pipe and the cache, and back; `file`: the database file that a task reads, None if it reads none; `size`:
+    the characters of its texts; `stall_seconds`: how long a worker may stall before it is killed; `lost`: the record of
+    a task that took its worker down twice; `nondeterministic`: whether a record depends on the machine or its load, so
+    that the task is retried alone, and the record never cached.
     """
 
     make_work: Callable[[Heartbeat], Callable[[T], R]]

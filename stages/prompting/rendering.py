@@ -47,7 +47,8 @@ def render_prompts(questions: pl.DataFrame, params: PromptsParams, folder: Path)
     """The rows of `prompts` of questions about the databases in `folder`, in their order. Raises UserError where a
     database or the tokenizer cannot be read."""
     count = token_counter(params.tokenizer, params.revision)
-    return prompt_rows(questions, read_schemas(questions["db_id"].unique().sort().to_list(), params, folder), params, count)
+    schemas = read_schemas(questions["db_id"].unique().sort().to_list(), params, folder)
+    return prompt_rows(questions, schemas, params, count)
 
 
 def read_schemas(db_ids: Sequence[str], params: PromptsParams, folder: Path) -> dict[str, Schema]:

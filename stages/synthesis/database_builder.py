@@ -1,8 +1,8 @@
 """Builds a database from the tables and rows that a strong model wrote, in a worker process under limits.
 
-Of its SQL only CREATE TABLE and CREATE INDEX run, under an authorizer: no trigger, view, virtual table or query. Rows are
-bound as values, never put into SQL. What SQLite would accept silently is refused too: a foreign key that points
-nowhere, text in a column of numbers.
+Of the model's SQL only CREATE TABLE and CREATE INDEX run, under an authorizer: no trigger, view, virtual table or
+query. Rows are bound as values, never put into SQL. What SQLite would accept silently is refused too: a foreign key
+that points nowhere, text in a column of numbers.
 """
 
 import base64
@@ -34,7 +34,7 @@ _ALLOWED = {
     apsw.SQLITE_CREATE_TABLE, apsw.SQLITE_CREATE_INDEX, apsw.SQLITE_REINDEX, apsw.SQLITE_READ, apsw.SQLITE_TRANSACTION,
 }  # fmt: skip
 _WRITES = {apsw.SQLITE_INSERT, apsw.SQLITE_UPDATE}
-_NUMBER = re.compile(r"\b((big|small|tiny|medium)?int|integer|real|float|double|numeric|decimal|number)\b", re.IGNORECASE)
+_NUMBER = re.compile(r"\b((big|small|tiny|medium)?int|integer|real|float|double|numeric|decimal|number)\b", re.I)
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,9 +149,9 @@ def _harden(connection: apsw.Connection, heartbeat: Heartbeat | None) -> None:
 
 
 def _authorize(action: int, first: str | None, second: str | None, schema: str | None, trigger: str | None) -> int:
-    own = action in _WRITES and (first or "").lower() in ("sqlite_master", "sqlite_schema")  # where SQLite keeps the DDL
-    harmless = action == apsw.SQLITE_FUNCTION and second not in ("load_extension", "fts3_tokenizer")
-    return apsw.SQLITE_OK if own or harmless or action in _ALLOWED else apsw.SQLITE_DENY
+    keeps_ddl = action in _WRITES and (first or "").lower() in ("sqlite_master", "sqlite_schema")
+    is_harmless = action == apsw.SQLITE_FUNCTION and second not in ("load_extension", "fts3_tokenizer")
+    return apsw.SQLITE_OK if keeps_ddl or is_harmless or action in _ALLOWED else apsw.SQLITE_DENY
 
 
 def _create(connection: apsw.Connection, table: TableDraft) -> None:
@@ -171,8 +171,8 @@ def _insert(connection: apsw.Connection, table: TableDraft) -> None:
         raise _Refused("schema_error", f"no CREATE TABLE makes a table named {table.name}")
     for number, row in enumerate(table.rows):
         if len(row) != len(columns):
-            message = f"row {number + 1} of {table.name} has {len(row)} values, but the table has {len(columns)} columns"
-            raise _Refused("row_width", message)
+            width = f"row {number + 1} of {table.name} has {len(row)} values"
+            raise _Refused("row_width", f"{width}, but the table has {len(columns)} columns")
     insert = f"INSERT INTO {quoted(table.name)} VALUES ({', '.join('?' * len(columns))})"
     try:
         connection.executemany(insert, table.rows)
@@ -189,7 +189,8 @@ def _columns(connection: apsw.Connection, table: str) -> list[tuple[Any, ...]]:
 
 def _check_foreign_keys(connection: apsw.Connection, draft: DatabaseDraft) -> None:
     for table in draft.tables:
-        keys: list[tuple[Any, ...]] = connection.execute('SELECT "table", "to" FROM pragma_foreign_key_list(?)', (table.name,)).fetchall()
+        query = 'SELECT "table", "to" FROM pragma_foreign_key_list(?)'
+        keys: list[tuple[Any, ...]] = connection.execute(query, (table.name,)).fetchall()
         for parent, target in keys:
             columns = {name.lower() for name, _ in _columns(connection, parent)}
             if not columns or (target and target.lower() not in columns):

@@ -36,7 +36,7 @@ class _Attempt:
 
 @dataclass
 class DatabaseMaker:
-    """Puts databases into `folder`. `counts`: refusals by reason, of those that no repair mended; `asked`, `repaired`."""
+    """Puts databases into `folder`. `counts`: the databases that are left out, by reason."""
 
     folder: Path
     limits: Limits

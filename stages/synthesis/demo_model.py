@@ -1,8 +1,9 @@
 """The demo's strong model: the generator of the demo corpus, in its part, with the mistakes that such models make.
 
-It answers for domains whose questions the human part leaves out. It knows the right answer to everything it is asked,
-and gives it, except in a share of its answers, which have one mistake each. A vote repeats the mistake of the item in one
-of ten cases, and is independent of it else: real models repeat their own more often, so votes find fewer of those.
+It answers for domains of which the human part has no train questions. It knows the right answer to everything that it
+is asked, and gives it, except in a share of its answers, which have one mistake each. One vote in ten repeats the
+mistake of its item; apart from that, mistakes are independent. Real models repeat their own more often, so votes find
+fewer of those.
 """
 
 import json
@@ -39,8 +40,8 @@ _REPEATED = 0.1
 class DemoModel:
     """Plays the strong model. `mistakes`: the name of each request so far to the mistake in its answer, empty for none.
 
-    `corpus`: the params of the demo corpus. The databases are those that its train part would have, and further ones; never
-    those of dev and test.
+    `corpus`: the params of the demo corpus. The databases are those that its train part would have, and further ones,
+    but never those of dev and test.
     """
 
     name = "demo"

@@ -9,9 +9,12 @@ from stages.synthesis.mistakes import BROKEN_TEXT
 
 
 def mistakes_report(model: DemoModel, items: Sequence[Item]) -> dict[str, dict[str, int]]:
-    """For each kind of mistake in the items' first answers, and for `none`: how many were `made`, and how many of them
-    are `left_out`, `repaired` (accepted with the right SQL) and `accepted` with SQL that is not the right one; of `none`
-    all that are accepted count as such."""
+    """What became of the items by the mistake in their first answer, `none` for the right ones.
+
+    `made`: how many there were; `left_out`: refused by a check; `repaired`: accepted with the right SQL in place of a
+    mistake; `accepted`: right ones as they came, or with a mistake that no check found; `not_needed`: near-duplicates,
+    and items beyond the count.
+    """
     counts: Counter[tuple[str, str]] = Counter()
     for name, mistake in model.mistakes.items():
         if name.startswith("question/") and mistake in BROKEN_TEXT:
@@ -21,11 +24,13 @@ def mistakes_report(model: DemoModel, items: Sequence[Item]) -> dict[str, dict[s
         mistake = model.mistakes[f"question/{item.item_id}/1"] or "none"
         counts[mistake, "made"] += 1
         counts[mistake, _outcome(item, mistake, model.right_sql(item.item_id))] += 1
-    columns = ("made", "left_out", "repaired", "accepted")
+    columns = ("made", "left_out", "repaired", "accepted", "not_needed")
     return {kind: {column: counts[kind, column] for column in columns} for kind in sorted({kind for kind, _ in counts})}
 
 
 def _outcome(item: Item, mistake: str, right_sql: str) -> str:
+    if item.refusal in ("near_duplicate", "beyond_count"):
+        return "not_needed"
     if item.refusal:
         return "left_out"
     return "repaired" if item.sql == right_sql and mistake != "none" else "accepted"

@@ -1,4 +1,4 @@
-"""Items from a file that others made: JSON or JSONL of questions with SQL, each with its schema and rows, or its database.
+"""Items from a file that others made: questions with SQL, with schema and rows, or with databases beside the file.
 
 The keys are those in use: `question`; `sql`, `query`, `gold_sql` or `SQL`; `domain`; `db_id`; `schema` (CREATE TABLE
 statements, as one text or a list); `rows` (table to rows). Without a `schema` the database is
@@ -26,7 +26,7 @@ from stages.synthesis.items import Item, SyntheticDatabase, open_database
 NAMES = ("data.jsonl", "data.json")
 """The names of a file, in its folder of data/raw."""
 _SQL_KEYS = ("sql", "query", "gold_sql", "SQL")
-_CREATED = re.compile(r"""CREATE\s+TABLE\s+(?:IF\s+NOT\s+EXISTS\s+)?("[^"]+"|`[^`]+`|\[[^\]]+\]|[\w$]+)""", re.IGNORECASE)
+_CREATED = re.compile(r"""CREATE\s+TABLE\s+(?:IF\s+NOT\s+EXISTS\s+)?("[^"]+"|`[^`]+`|\[[^\]]+\]|[\w$]+)""", re.I)
 
 Entry = Mapping[str, Any]
 

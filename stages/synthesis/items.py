@@ -36,9 +36,10 @@ def _names(schema: Schema) -> list[str]:
 class Item:
     """A question with its SQL, and what the checks showed so far.
 
-    `concept`: the SQL concept that was asked for; `evidence`: a hint beside the question; either may be empty. `passed`: names of the checks that it passed, in their order; `refusal`: the reason why it is left out, empty as long
-    as there is none; `problem`: the same in a sentence; `agreeing`: how many of its `votes` return what its SQL returns;
-    `repairs`: rounds of repair; `first_sql`: the SQL before the first repair, None if it was not repaired.
+    `concept`: the SQL concept that was asked for; `evidence`: a hint beside the question; either may be empty.
+    `passed`: the names of the checks that it passed, in their order; `refusal`: the reason why it is left out, empty as
+    long as there is none; `problem`: the same in a sentence; `agreeing`: how many of its `votes` return what its SQL
+    returns; `repairs`: rounds of repair; `first_sql`: the SQL before the first repair, None if it was not repaired.
     """
 
     item_id: str

@@ -24,7 +24,10 @@ _SWAPS = {
     "wrong_aggregate": {"MAX(": "MIN(", "MIN(": "MAX(", "AVG(": "SUM(", "SUM(": "AVG(", "COUNT(DISTINCT ": "COUNT("},
     "wrong_direction": {" DESC": "", " ASC": " DESC"},
 }
-_CONDITIONS = (r" WHERE [^()]*?(?= GROUP BY| ORDER BY|$)", r" (?:AND|OR) [^()]*?(?= GROUP BY| ORDER BY| AND| OR|$)", r" HAVING [^)]*\)[^()]*$")
+_CONDITIONS = (
+    r" WHERE [^()]*?(?= GROUP BY| ORDER BY|$)", r" (?:AND|OR) [^()]*?(?= GROUP BY| ORDER BY| AND| OR|$)",
+    r" HAVING [^)]*\)[^()]*$",
+)  # fmt: skip
 
 
 def spoil_text(text: str, mistake: str, rng: random.Random) -> str:

@@ -59,8 +59,8 @@ def ask_database(db_id: str, domain: str, tables: int) -> Request:
     """Asks for a database of a domain with about this many tables."""
     text = f"""Design a SQLite database about: {domain.replace("_", " ")}.
 
-- About {tables} tables that foreign keys connect, each with 2 to 8 columns of realistic names, and keys where they belong.
-- 5 to 20 rows a table, invented but plausible, and varied: repeated categories, ties, a few NULLs where a value may be missing.
+- About {tables} tables that foreign keys connect, each with a primary key and 2 to 8 columns of realistic names.
+- 5 to 20 rows a table, invented but plausible and varied: repeated categories, ties, NULL where a value may be missing.
 - Only CREATE TABLE statements: no views, triggers or virtual tables. Every foreign key points to an existing table.
 - Every row has a value for each column, in the order of the columns, and keeps all constraints.
 

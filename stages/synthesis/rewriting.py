@@ -1,4 +1,4 @@
-"""Asks a strong model for other SQL of questions whose gold fails the audit, and checks it as strong data is checked."""
+"""Asks a strong model for other SQL of questions whose gold fails the audit, and checks it like strong data."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -40,7 +40,9 @@ def _item(row: dict[str, Any], database: SyntheticDatabase) -> Item:
     return item
 
 
-def rewrite_golds(items: Sequence[Item], mending: Mending, model: StrongModel) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+def rewrite_golds(
+    items: Sequence[Item], mending: Mending, model: StrongModel
+) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     """The rewrites that were accepted, one for each mended item, and the counts: in, out, and left out by reason."""
     problems = {item.item_id: item.problem for item in items}
     mending.repair(items)

@@ -14,7 +14,7 @@ from stages.synthesis.strong_model import BudgetedModel, StrongModel
 
 
 def synthetic_rows(items: Sequence[Item], model: StrongModel | None) -> pl.DataFrame:
-    """The rows of `synthetic`. `model`: what made the items or voted on them; None where they come from a file alone."""
+    """The rows of `synthetic`. `model`: what made the items, or voted on them; None if they come from a file alone."""
     name, version = (model.name, model.version) if model else ("file", "")
     rows = [
         {

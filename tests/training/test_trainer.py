@@ -13,7 +13,7 @@ from transformers import PreTrainedTokenizerFast
 
 from stages import train_sft
 from stages.core.errors import UserError
-from stages.core.files import read_json, sha256_folder, work_folder
+from stages.core.files import read_json, sha256_folder
 from stages.lm.loading import load_model
 from stages.training import checkpoints
 from stages.training.checkpoints import ROOMS, last_checkpoint, work_key
