@@ -57,6 +57,7 @@ class EndpointModel:
         refusals: dict[int, Answer] = {}
         for number in range(ROUNDS):
             kept = self._kept(requests)
+            self.state.has_answered |= bool(kept)
             unanswered = [index for index, answer in refusals.items() if answer.finish_reason == NO_ANSWER]
             todo = unanswered if number else [index for index in range(len(requests)) if index not in kept]
             if todo:
