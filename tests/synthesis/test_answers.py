@@ -78,8 +78,8 @@ def test_a_blank_question_never_becomes_an_item(blank: str) -> None:
     assert error_of(json.dumps({"question": blank, "sql": "SELECT 1"}), form=QuestionDraft).reason == "wrong_form"
 
 
-@pytest.mark.parametrize("form", sorted(set(FORMS.values()), key=lambda form: form.__name__))
+@pytest.mark.parametrize("form", [DatabaseDraft, QuestionDraft, QueryDraft])
 def test_the_form_that_an_endpoint_is_sent_names_the_keys(form: Any) -> None:
     sent = json_schema(form)
     assert sent["type"] == "json_schema"
-    assert set(sent["json_schema"]["schema"]["required"]) == set(form.model_fields)
+    assert form in FORMS.values() and set(sent["json_schema"]["schema"]["required"]) == set(form.model_fields)

@@ -83,7 +83,8 @@ def test_a_check_of_many_steps_meets_the_budget(monkeypatch: pytest.MonkeyPatch)
 
 def test_a_check_that_runs_for_ever_costs_its_database_and_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(database_builder, "_STALL_SECONDS", 1.0)
-    first, second, third = build_all([draft(SINGERS), draft(table(columns=ENDLESS)), draft(ALBUMS, SINGERS)], LIMITS, local(1))
+    drafts = [draft(SINGERS), draft(table(columns=ENDLESS)), draft(ALBUMS, SINGERS)]
+    first, second, third = build_all(drafts, LIMITS, local(1))
     assert first.database and third.database
     assert (second.reason, second.message) == ("undecided", "building the database took its process down")
 
