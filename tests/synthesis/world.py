@@ -6,10 +6,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+from stages.audit import gold_worker
 from stages.cache.result_cache import Cache
 from stages.databases.paths import database_path
+from stages.execution import worker
 from stages.execution.sandbox import Limits
 from stages.execution.worker_pool import Executor, Job
+from stages.synthesis import database_builder, first_rows
 from stages.synthesis.answers import DatabaseDraft
 from stages.synthesis.database_builder import build
 from stages.synthesis.databases import DatabaseMaker
@@ -59,6 +64,12 @@ def inline(job: Job[Any, Any], tasks: Sequence[Any], chunks: list[list[int]]) ->
     work = job.make_work(lambda: None)
     for chunk in chunks:
         yield {index: job.decode(json.loads(json.dumps(job.encode(work(tasks[index]))))) for index in chunk}
+
+
+def work_here(patch: pytest.MonkeyPatch) -> None:
+    """Lets `inline` run the work of workers here, without the limits that a process cannot get rid of."""
+    for module in (gold_worker, worker, database_builder, first_rows):
+        patch.setattr(module, "limit_process", lambda memory_mb: None)
 
 
 def verifier(folder: Path, executor: Executor[Any, Any] = inline) -> Verifier:
