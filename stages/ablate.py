@@ -84,6 +84,8 @@ def right_answers(
 def ablate(args: argparse.Namespace) -> dict[str, Any]:
     """The figures of all settings, seeds and test sets."""
     training, evaluation = read_params("train_sft.strong", TrainSftParams), read_params("evaluate", EvaluateParams)
+    if args.epochs is not None:
+        training = TrainSftParams.model_validate(training.model_dump() | {"epochs": args.epochs})
     limits = read_params("execution", ExecutionParams).limits()
     test_sets = read_params("test_sets", TestSets).root
     sets = sft_sets(read_params("prompts", PromptsParams), read_params("sft", SftParams))
@@ -116,6 +118,7 @@ def _domain(db_id: str) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m stages.ablate", description=__doc__)
     parser.add_argument("--seeds", type=int, choices=range(1, 101), default=3, metavar="N", help="models a setting")
+    parser.add_argument("--epochs", type=float, metavar="E", help="of each training, in place of those in params.yaml")
     add_execution_flags(parser)
     figures = ablate(parser.parse_args())
     write_json(report_file("ablation"), figures)
