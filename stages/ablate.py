@@ -7,6 +7,7 @@ that was killed goes on.
 """
 
 import argparse
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -115,10 +116,17 @@ def _domain(db_id: str) -> str:
     return db_id.rpartition("_")[0]
 
 
+def positive(text: str) -> float:
+    """The value of `--epochs`. Raises argparse's error unless it is a number above 0."""
+    if not re.fullmatch(r"\d+(\.\d+)?", text) or not float(text):
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of epochs; give one above 0")
+    return float(text)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m stages.ablate", description=__doc__)
     parser.add_argument("--seeds", type=int, choices=range(1, 101), default=3, metavar="N", help="models a setting")
-    parser.add_argument("--epochs", type=float, metavar="E", help="of each training, in place of those in params.yaml")
+    parser.add_argument("--epochs", type=positive, metavar="E", help="of each training, in place of those in params.yaml")
     add_execution_flags(parser)
     figures = ablate(parser.parse_args())
     write_json(report_file("ablation"), figures)
