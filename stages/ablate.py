@@ -126,7 +126,7 @@ def positive(text: str) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m stages.ablate", description=__doc__)
     parser.add_argument("--seeds", type=int, choices=range(1, 101), default=3, metavar="N", help="models a setting")
-    parser.add_argument("--epochs", type=positive, metavar="E", help="of each training, in place of those in params.yaml")
+    parser.add_argument("--epochs", type=positive, metavar="E", help="in place of those of params.yaml")
     add_execution_flags(parser)
     figures = ablate(parser.parse_args())
     write_json(report_file("ablation"), figures)
