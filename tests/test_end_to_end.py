@@ -36,7 +36,8 @@ SIZE = {"vocab_size": 1024, "hidden_size": 32, "layers": 1, "heads": 2}
 TRAINING = {"scratch": SIZE, "epochs": 1.0, "batch_size": 8}
 SMALL: dict[str, dict[str, Any]] = {
     "corpus.demo": {
-        "domains": ["bakery", "music"], "strong_domains": 1, "train_databases": 4, "dev_databases": 1, "test_databases": 1,
+        "domains": ["bakery", "music"], "strong_domains": 1,
+        "train_databases": 4, "dev_databases": 1, "test_databases": 1,
         "train_questions": 10, "dev_questions": 5, "test_questions": 5,
     },
     "synthesize": {"items": 12, "questions_per_database": 4},
