@@ -227,7 +227,8 @@ def test_unfinished_work_in_a_folder_changes_no_hash_of_dvc() -> None:
 
 
 def test_every_section_of_params_is_read_by_a_stage_as_a_whole() -> None:
-    read = {param for stage in STAGES.values() for param in stage.get("params", [])} - {"objectives.cdpo", "corpus.demo"}
+    parts = {"objectives.cdpo", "corpus.demo"}
+    read = {param for stage in STAGES.values() for param in stage.get("params", [])} - parts
     assert read == {"objectives" if section.startswith("objectives.") else section for section in SECTIONS}
     assert {section.partition(".")[0] for section in SECTIONS} == set(load("params.yaml"))
 
