@@ -112,8 +112,8 @@ def _with_domains(
 
 
 def _domain(db_id: str) -> str:
-    """The domain of a demo database: `bakery` of bakery_12."""
-    return db_id.rpartition("_")[0]
+    """The domain of a demo database: `bakery` of bakery_12. Any other database is a domain of its own."""
+    return re.sub(r"_\d+$", "", db_id)
 
 
 def positive(text: str) -> float:
