@@ -7,6 +7,7 @@ that was killed goes on.
 """
 
 import argparse
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -84,6 +85,8 @@ def right_answers(
 def ablate(args: argparse.Namespace) -> dict[str, Any]:
     """The figures of all settings, seeds and test sets."""
     training, evaluation = read_params("train_sft.strong", TrainSftParams), read_params("evaluate", EvaluateParams)
+    if args.epochs is not None:
+        training = TrainSftParams.model_validate(training.model_dump() | {"epochs": args.epochs})
     limits = read_params("execution", ExecutionParams).limits()
     test_sets = read_params("test_sets", TestSets).root
     sets = sft_sets(read_params("prompts", PromptsParams), read_params("sft", SftParams))
@@ -109,13 +112,21 @@ def _with_domains(
 
 
 def _domain(db_id: str) -> str:
-    """The domain of a demo database: `bakery` of bakery_12."""
-    return db_id.rpartition("_")[0]
+    """The domain of a demo database: `bakery` of bakery_12. Any other database is a domain of its own."""
+    return re.sub(r"_\d+$", "", db_id)
+
+
+def positive(text: str) -> float:
+    """The value of `--epochs`. Raises argparse's error unless it is a number above 0."""
+    if not re.fullmatch(r"\d+(\.\d+)?", text) or not float(text):
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of epochs; give one above 0")
+    return float(text)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m stages.ablate", description=__doc__)
     parser.add_argument("--seeds", type=int, choices=range(1, 101), default=3, metavar="N", help="models a setting")
+    parser.add_argument("--epochs", type=positive, metavar="E", help="in place of those of params.yaml")
     add_execution_flags(parser)
     figures = ablate(parser.parse_args())
     write_json(report_file("ablation"), figures)

@@ -26,7 +26,7 @@ from stages.prompting.rendering import PromptsParams
 from stages.publish import PublishParams
 from stages.report import TestSets
 from stages.sft import SftParams
-from stages.synthesize import SynthesizeParams
+from stages.synthesis.params import SynthesizeParams
 from stages.train_dpo import OBJECTIVES, TrainDpoParams
 from stages.train_sft import TrainSftParams
 

@@ -16,14 +16,14 @@ from pydantic_core import PydanticCustomError
 from stages.core.disk import disk_full_errors
 from stages.core.errors import UserError, collect_errors, run_stage
 from stages.core.files import move_folder, read_json, write_json
-from stages.core.layout import DICTIONARY, EXPORT, model_path, receipt_file, report_file
+from stages.core.layout import DICTIONARY, EXPORT, MODELS, model_path, receipt_file, report_file
 from stages.core.params import Params, parse_section, read_sections
 from stages.core.receipts import open_datasets
 from stages.datasets.catalog import DATASETS
 from stages.diffing.dvc_files import LOCK, PIPELINE, contents_in
 from stages.fetching.sources import SOURCES
 from stages.publishing.dataset import write_dataset
-from stages.publishing.licences import bases_of, origins_of, sampler_of
+from stages.publishing.licences import STRONG, bases_of, origins_of, sampler_of, strong_origin
 from stages.publishing.models import adapters_base, model_files, write_adapter_config, write_model_card
 from stages.publishing.params import Language, Licence, Model, Repository
 from stages.publishing.release_info import ReleaseInfo
@@ -71,13 +71,18 @@ def read_tables() -> dict[str, pl.DataFrame]:
     return dict(zip(DATASETS, open_datasets(*DATASETS.values()), strict=True))
 
 
-def release_info(params: PublishParams, sections: Mapping[str, Any], sources: list[str]) -> ReleaseInfo:
+def release_info(
+    params: PublishParams, sections: Mapping[str, Any], tables: Mapping[str, pl.DataFrame]
+) -> ReleaseInfo:
     """What the cards say. Raises UserError where a model cannot be published."""
     candidates, licences = sections["candidates"], params.licences
     sampler = sampler_of(model_path(candidates["model"]), licences) if candidates["engine"] == "openai" else None
+    origins = origins_of(sorted(tables["questions"]["source"].unique()), SOURCES, licences)
+    if not tables["synthetic"].is_empty():
+        origins.append(strong_origin(sections["synthesize"], MODELS, licences))
     info = ReleaseInfo(
         params.version, params.dataset, dict(params.models.items()), params.adapters, params.code, params.languages,
-        sections, origins_of(sources, SOURCES, licences), bases_of(sections["train_sft"], licences), sampler,
+        sections, origins, bases_of(sections["train_sft"], licences), sampler,
     )  # fmt: skip
     errors: list[str] = []
     for model in params.models:
@@ -98,10 +103,11 @@ def write_export(
     hashes = {name: read_json(receipt_file(name))["sha256"] for name in DATASETS}
     counts = write_dataset(tables, info, hashes, DICTIONARY, params.shard_rows, folder / "dataset")
     sources = tables["questions"].filter(pl.col("question_id").is_in(tables["sft"]["question_id"].implode()))["source"]
+    trained_on = sources.unique().to_list() + ([STRONG] if (tables["sft"]["origin"] == STRONG).any() else [])
     preference = read_json(report_file("train_dpo"))
     for model in params.models:
         out = folder / "models" / model
-        write_model_card(model, info, preference, sources.unique().to_list(), out / "README.md")
+        write_model_card(model, info, preference, trained_on, out / "README.md")
         if model in params.adapters:
             write_adapter_config(model, info, model_path(model), out / "adapter_config.json")
     return counts
@@ -113,7 +119,7 @@ def main() -> None:
     params = parse_section(sections, "publish", PublishParams)
     require_fresh()
     tables = read_tables()
-    info = release_info(params, sections, sorted(tables["questions"]["source"].unique()))
+    info = release_info(params, sections, tables)
 
     folder = EXPORT.with_name(f"{EXPORT.name}.partial")
     shutil.rmtree(folder, ignore_errors=True)

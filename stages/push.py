@@ -59,7 +59,7 @@ def uploads_of(params: PublishParams, export: Path) -> list[Upload]:
 def main() -> None:
     argparse.ArgumentParser(prog="python -m stages.push", description=__doc__).parse_args()
     params, sections, tables = read_params("publish", PublishParams), read_sections(), read_tables()
-    info = with_release(release_info(params, sections, sorted(tables["questions"]["source"].unique())), params)
+    info = with_release(release_info(params, sections, tables), params)
 
     export = EXPORT.with_name("push.partial")  # not the stage's own: its cards name no commit
     shutil.rmtree(export, ignore_errors=True)  # of a push that was killed

@@ -11,18 +11,16 @@ import json
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any
 
 import polars as pl
-from pydantic import Field, model_validator
-from pydantic_core import PydanticCustomError
 
 from stages.cache.result_cache import Cache
 from stages.core.display import show
 from stages.core.errors import UserError, run_stage
 from stages.core.files import move_folder, write_json, write_text
 from stages.core.layout import RAW, SYNTHETIC_DATABASES, model_path, report_file
-from stages.core.params import Params, read_params
+from stages.core.params import read_params
 from stages.core.receipts import open_dataset, open_datasets
 from stages.core.tables import write_dataset
 from stages.corpora.demo.corpus import DemoParams
@@ -41,62 +39,32 @@ from stages.synthesis.file_source import FileSource
 from stages.synthesis.item_checks import Verifier
 from stages.synthesis.items import Item
 from stages.synthesis.mending import Mending
+from stages.synthesis.params import SynthesizeParams
 from stages.synthesis.rewriting import FLAGS, failing_golds, rewrite_golds
 from stages.synthesis.rows import report_of, synthetic_rows
-from stages.synthesis.strong_model import BudgetedModel, BudgetParams, StrongModel
+from stages.synthesis.strong_model import BudgetedModel, StrongModel
 from stages.synthesis.synthesizer import ModelSource, Source, Synthesizer
 from stages.synthesis.taxonomy import read_taxonomy
-
-
-class DemoStrongParams(Params):
-    """Section `synthesize.demo` of params.yaml."""
-
-    mistake_rate: float = Field(ge=0, le=1)
-
-
-class SynthesizeParams(Params):
-    """Section `synthesize` of params.yaml."""
-
-    source: Literal["demo", "endpoint", "file", "none"]
-    endpoint: str | None = Field(min_length=1)
-    file: str | None = Field(pattern=r"^[\w-][\w.-]*$")
-    items: int | None = Field(ge=1, le=10**8)
-    questions_per_database: int = Field(ge=1, le=1000)
-    votes: int = Field(ge=0, le=100)
-    repair_rounds: int = Field(ge=0, le=10)
-    budget: BudgetParams
-    step_budget: int = Field(gt=0, le=10**12)
-    temperature: float = Field(ge=0, le=2)
-    max_tokens: int = Field(gt=0, le=10**6)
-    seed: int = Field(ge=0, lt=2**63)
-    demo: DemoStrongParams
-
-    @model_validator(mode="after")
-    def _fitting(self) -> Self:
-        if self.source in ("endpoint", "file") and getattr(self, self.source) is None:
-            raise PydanticCustomError(self.source, f"`source` is {self.source}, so give `{self.source}`")
-        if self.source == "file" and (self.votes or self.repair_rounds) and self.endpoint is None:
-            fix = "give `endpoint`, or set `votes` and `repair_rounds` to 0"
-            raise PydanticCustomError("endpoint", f"the votes and repairs of a file ask an endpoint; {fix}")
-        if self.source in ("demo", "endpoint") and self.items is None:
-            raise PydanticCustomError("items", f"`source` is {self.source}, which has no end; give `items`")
-        return self
-
 
 NO_REPORT: Mapping[str, Any] = {"source": "none", "in": 0, "out": 0}
 
 
 def open_model(params: SynthesizeParams, cache: Cache) -> StrongModel | None:
-    """The strong model that is asked; None where none is. Raises UserError with all mistakes of the endpoint."""
+    """The strong model that is asked; None where none is. Raises UserError as `open_endpoint` does."""
     if params.source == "demo":
         corpus = read_params("corpus.demo", DemoParams)
         if not corpus.strong_domains:
             problem = "`corpus.demo.strong_domains` is 0, so the demo's strong model has no domain"
             raise UserError(f"params.yaml: {problem}; set it to 1 or more, or `synthesize.source` to none")
         return DemoModel(params.seed, corpus, params.demo.mistake_rate)
-    if params.endpoint is None or (params.source == "file" and not (params.votes or params.repair_rounds)):
+    if params.source == "file" and not (params.votes or params.repair_rounds):
         return None
-    path = model_path(params.endpoint)
+    return open_endpoint(params, cache)
+
+
+def open_endpoint(params: SynthesizeParams, cache: Cache) -> EndpointModel:
+    """The model at the endpoint. Raises UserError with all mistakes in its file, the environment and the budget."""
+    path = model_path(str(params.endpoint))
     model = EndpointModel(path, params.temperature, params.max_tokens, params.seed, cache)
     if params.budget.cost is not None and model.cost(0, 0) is None:
         raise UserError(f"params.yaml: `synthesize.budget.cost` needs prices; give both in {path}, or set it to null")
@@ -119,9 +87,9 @@ def synthesize(
 ) -> tuple[pl.DataFrame, Mapping[str, Any]]:
     """The rows of `synthetic` and the report. Puts their databases into `folder`."""
     cache, executor = Cache(args.cache), engine_of(args)
+    maker = DatabaseMaker(folder, limits.limits(), executor, params.repair_rounds)
     strong = open_model(params, cache)
     model = BudgetedModel(strong, params.budget) if strong else None
-    maker = DatabaseMaker(folder, limits.limits(), executor, params.repair_rounds)
     source = open_source(params, model, maker)
     verifier = Verifier(params.step_budget, limits.limits(), executor, cache)
     mending = Mending(verifier, model, params.votes, params.repair_rounds)
@@ -139,8 +107,7 @@ def write_rewrites(params: SynthesizeParams, limits: ExecutionParams, args: argp
         raise UserError(f"params.yaml: --repair asks an endpoint; {fix}")
     check_paths({}, {}, {"--repair": args.repair})
     cache, executor = Cache(args.cache), engine_of(args)
-    strong = open_model(params, cache)
-    assert strong is not None
+    strong = open_endpoint(params, cache)
     questions, gold = open_datasets(QUESTIONS, GOLD)
     items = failing_golds(questions, gold, args.flags)
     verifier = Verifier(params.step_budget, limits.limits(), executor, cache, tuple(args.flags))

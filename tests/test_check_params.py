@@ -66,7 +66,7 @@ def test_every_mistake_in_the_file_is_named_at_once_and_nothing_is_written(param
 def test_a_role_that_no_stage_trains_is_named(params: dict[str, Any]) -> None:
     params["train_sft"]["medium"] = params["train_sft"]["weak"]
     (sentence,) = sentences(params)
-    assert sentence.startswith("params.yaml: `train_sft.medium` is not a section; there are: corpus, execution, gold")
+    assert sentence.startswith("params.yaml: `train_sft.medium` is not a section; there are: corpus, execution, synth")
 
 
 def test_a_section_that_is_missing_is_named(params: dict[str, Any]) -> None:
@@ -96,7 +96,7 @@ def test_a_test_set_that_no_source_gives_is_named_beside_the_other_mistakes(para
 
 
 def test_a_domain_that_is_none_is_named(params: dict[str, Any]) -> None:
-    params["corpus"]["demo"]["domains"] = ["music", "musik"]
+    params["corpus"]["demo"] |= {"domains": ["music", "musik"], "strong_domains": 1}
     (sentence,) = sentences(params)
     assert sentence.startswith("params.yaml: `corpus.demo.domains` has musik, which is no domain; there are: ")
 

@@ -27,14 +27,16 @@ from tests.real import REAL
 
 ALL = {"share": 1.0, "limit": None}
 DEMO = {
-    "seed": 3, "domains": ["music", "bank"], "train_databases": 2, "dev_databases": 1, "test_databases": 1,
+    "seed": 3, "domains": ["music", "bank"], "strong_domains": 0,
+    "train_databases": 2, "dev_databases": 1, "test_databases": 1,
     "train_questions": 20, "dev_questions": 10, "test_questions": 10,
 }  # fmt: skip
 
 
 def write_params(folder: Path, **params: Any) -> None:
     with (folder / "params.yaml").open("w") as file:
-        YAML().dump({"corpus": {"seed": 1, "allow_missing": False, "demo": None, "sources": {}} | params}, file)
+        defaults = {"seed": 1, "allow_missing": False, "rewrites": None, "demo": None, "sources": {}}
+        YAML().dump({"corpus": defaults | params}, file)
 
 
 def run(folder: Path, **params: Any) -> subprocess.CompletedProcess[str]:
@@ -77,6 +79,16 @@ def test_several_sources_give_one_table_with_readable_ids_and_one_folder_of_data
     sets = read_json(tmp_path / "reports/corpus.json")["sets"]
     assert sets["spider-train"]["questions"] == 5 and sets["bird-dev"]["read"] == 3
     assert sum(counts["questions"] for counts in sets.values()) == questions.height
+
+
+def test_a_domain_left_to_the_strong_model_has_no_train_questions_and_the_same_dev_and_test(tmp_path: Path) -> None:
+    every_domain = made(tmp_path, demo=DEMO)
+    without = made(tmp_path, demo=DEMO | {"strong_domains": 1})
+    is_train = pl.col("split") == "train"
+    domains = [set(rows.filter(is_train)["db_id"].str.split("_").list.first()) for rows in (every_domain, without)]
+    assert domains[0] == {"music", "bank"} and len(domains[1]) == 1
+    assert without.filter(~is_train).equals(every_domain.filter(~is_train))
+    assert set(without.filter(is_train)["question"]) < set(every_domain.filter(is_train)["question"])
 
 
 def test_a_source_without_difficulty_gets_that_of_spider(tmp_path: Path) -> None:

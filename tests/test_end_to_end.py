@@ -36,9 +36,11 @@ SIZE = {"vocab_size": 1024, "hidden_size": 32, "layers": 1, "heads": 2}
 TRAINING = {"scratch": SIZE, "epochs": 1.0, "batch_size": 8}
 SMALL: dict[str, dict[str, Any]] = {
     "corpus.demo": {
-        "domains": ["bakery", "music"], "train_databases": 4, "dev_databases": 1, "test_databases": 1,
+        "domains": ["bakery", "music"], "strong_domains": 1,
+        "train_databases": 4, "dev_databases": 1, "test_databases": 1,
         "train_questions": 10, "dev_questions": 5, "test_questions": 5,
     },
+    "synthesize": {"items": 12, "questions_per_database": 4},
     "candidates": {"n": 4, "max_tokens": 8, "batch_size": 4},
     "pairs": {"keep_gold": True},  # such a model is never right
     "train_dpo": {"batch_size": 16},

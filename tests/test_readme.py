@@ -106,6 +106,8 @@ AS_WRITTEN = [
     "mkdir -p data/raw/mydata models/imported/mydata-train", "cp -r DATABASES data/raw/mydata/databases",
     "cp QUESTIONS data/raw/mydata/train.jsonl", "cp PREDICTIONS/* models/imported/mydata-train/",
     "git add --all", "git commit --message v0.2.0", "git tag v0.2.0", "git push --tags origin HEAD", "hf auth login",
+    # these want a model and a server of the reader's
+    "vllm serve MODEL", "export OPENAI_BASE_URL=http://localhost:8000/v1 OPENAI_API_KEY=none",
     # tests/publishing/test_consumers.py runs this
     "hf download OWNER/sense-demo pairs/train-00000-of-00001.parquet --repo-type dataset --revision v0.1.0 --local-dir "
     "sense",

@@ -47,11 +47,12 @@ def test_without_apply_it_tells_the_changes_and_writes_nothing(
     before = Path("params.yaml").read_bytes()
     source = "own: {layout: folder, dev: {share: 1.0, limit: null}}"
     text = f"pairs: {{neg_limit: 3, dedup: true}}\ncorpus:\n  demo: null\n  sources:\n    {source}\n"
-    call(monkeypatch, f"{text}test_sets: [own-dev]\n")
+    call(monkeypatch, f"{text}synthesize: {{source: none}}\ntest_sets: [own-dev]\n")
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0].startswith("corpus.demo: {") and lines[2] == "pairs.neg_limit: 1 -> 3"
+    assert lines[0].startswith("corpus.demo: {") and lines[2] == "synthesize.source: demo -> none"
     assert lines[1].startswith("corpus.sources.own: None -> {'layout': 'folder'")
-    assert lines[3] == "test_sets: ['demo-dev', 'demo-test'] -> ['own-dev']" and len(lines) == 4
+    assert lines[3] == "pairs.neg_limit: 1 -> 3"
+    assert lines[4] == "test_sets: ['demo-dev', 'demo-test'] -> ['own-dev']" and len(lines) == 5
     assert Path("params.yaml").read_bytes() == before and not list(folder.glob("*.partial"))
 
 
@@ -71,7 +72,7 @@ def test_with_apply_only_the_named_values_change_and_every_comment_stays(
     ("text", "gone"),
     [
         ("corpus:\n  demo: null\n  sources: {own: {layout: folder, dev: {share: 1.0, limit: null}}}\n"
-         "test_sets: [own-dev]\n", "demo"),
+         "synthesize: {source: none}\ntest_sets: [own-dev]\n", "demo"),
         ("train_sft: {strong: {base: org/model, revision: main, scratch: null}}\n", "scratch"),
     ],
 )

@@ -13,7 +13,8 @@ from stages.publishing.shards import SPLITS, Counts
 ROW_MEANINGS = {
     "pairs": "prompt, chosen, rejected",
     "candidates": "a sampled completion, the SQL in it, and what executing it showed",
-    "sft": "prompt and completion of a train question whose gold is usable",
+    "sft": "prompt and completion of a train question whose gold is usable, or of strong data",
+    "synthetic": "strong data: a question and SQL that a strong model made up, and what checking it showed",
     "gold": "a question, its gold SQL, what executing and auditing it showed, and its prompt",
 }
 """What a row of each config is."""
@@ -26,7 +27,9 @@ SENSE_CITATION = """@inproceedings{yang2024synthesizing,
   pages     = {7864--7875},
   year      = {2024}
 }"""
-DATA_SECTIONS = ["corpus", "execution", "gold", "prompts", "sft", "train_sft", "candidates", "exec_results", "pairs"]
+DATA_SECTIONS = [
+    "corpus", "execution", "synthesize", "gold", "prompts", "sft", "train_sft", "candidates", "exec_results", "pairs",
+]  # fmt: skip
 """The sections of params.yaml that the datasets depend on."""
 
 
@@ -44,6 +47,16 @@ def data_facts(counts: Counts, configs: Mapping[str, pl.DataFrame]) -> dict[str,
         "sqlite_versions": sorted(candidates["sqlite_version"].unique()),
         "models": list(candidates.select("model", "model_version").unique().sort("model").iter_rows(named=True)),
     }
+
+
+def strong_fact(synthetic: pl.DataFrame) -> str:
+    """How much strong data there is, and from which model, in words; empty if there is none."""
+    if synthetic.is_empty():
+        return ""
+    versions = synthetic.select("model", "model_version").unique().sort("model")
+    models = " and ".join(f"{model} ({version})" for model, version in versions.iter_rows())
+    refusal = synthetic["refusal"]
+    return f"{refusal.null_count():,} items of {models} accepted, {refusal.count():,} left out"
 
 
 def config_facts(counts: Counts, meanings: Mapping[tuple[str, str], str]) -> list[dict[str, Any]]:

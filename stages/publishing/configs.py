@@ -1,4 +1,4 @@
-"""The four views of the datasets that are published, each a config of one dataset repository on the Hub."""
+"""The views of the datasets that are published, each a config of one dataset repository on the Hub."""
 
 import json
 import re
@@ -11,6 +11,7 @@ import polars as pl
 from stages.core.errors import UserError
 from stages.core.tables import features
 from stages.datasets.catalog import DATASETS
+from stages.publishing.licences import STRONG
 
 if TYPE_CHECKING:
     from datasets import Features
@@ -29,13 +30,15 @@ VIEWS: dict[str, list[tuple[str, str]]] = {
         *_but("candidates"), ("questions", "db_id"), *_but("exec_results", "candidate_id", "question_id", "sql"),
     ],
     "sft": _but("sft"),
+    "synthetic": _but("synthetic"),
     "gold": [*_but("questions"), *_but("gold", "question_id"), ("prompts", "prompt")],
 }
 """Config to its columns, each with the dataset that it is from. The first config is the default one."""
 
 
 def views(tables: Tables) -> dict[str, pl.DataFrame]:
-    """The rows of each config, with the `source` and `split` of their question as columns `_source` and `_split`.
+    """The rows of each config, with the `source` and `split` of their question as columns `_source` and `_split`: those
+    of strong data are `strong` and `train`.
 
     Raises UserError where the datasets have not the same keys.
     """
@@ -48,14 +51,16 @@ def views(tables: Tables) -> dict[str, pl.DataFrame]:
             tables["exec_results"].drop("question_id", "sql"), on="candidate_id", validate="1:1"
         ),
         "sft": tables["sft"],
+        "synthetic": tables["synthetic"].with_columns(question_id="item_id"),
         "gold": tables["gold"].join(tables["prompts"].drop("db_id"), on="question_id", validate="1:1"),
     }  # fmt: skip
     questions = tables["questions"].with_columns(_source="source", _split="split")
-    shared = {config: ["question_id", "_source", "_split"] for config in VIEWS}
-    shared["candidates"].append("db_id")
-    shared["gold"] = questions.columns
+    strong = tables["synthetic"].select(question_id="item_id", _source=pl.lit(STRONG), _split=pl.lit("train"))
+    places = pl.concat([questions.select(strong.columns), strong])
+    shared = dict.fromkeys(VIEWS, places)
+    shared |= {"candidates": questions.select("question_id", "_source", "_split", "db_id"), "gold": questions}
     return {
-        config: rows.join(questions.select(shared[config]), on="question_id", validate="m:1")
+        config: rows.join(shared[config], on="question_id", validate="m:1")
         .select(*columns_of(config), "_source", "_split").sort(DATASETS[config].key)
         for config, rows in joined.items()
     }  # fmt: skip

@@ -12,7 +12,7 @@ from stages.core.files import write_text
 from stages.publishing import card_facts as facts
 from stages.publishing.cards import dataset_metadata, render_card
 from stages.publishing.configs import VIEWS, Tables, column_meanings, hide_sources, views
-from stages.publishing.licences import DEMO
+from stages.publishing.licences import DEMO, STRONG
 from stages.publishing.release_info import ReleaseInfo
 from stages.publishing.shards import write_export
 
@@ -48,7 +48,9 @@ def write_dataset(
         **info.facts(), **facts.data_facts(counts, published), **facts.provenance_facts(info),
         "title": info.dataset.rpartition("/")[2], "repository": info.dataset,
         "configs": facts.config_facts(counts, meanings),
-        "origins": info.origins, "questions": Counter(tables["questions"]["source"]),
+        "origins": info.origins,
+        "questions": Counter(tables["questions"]["source"]) | {STRONG: tables["synthetic"].height},
+        "strong": facts.strong_fact(published["synthetic"]),
         "bases": info.candidate_models(), "left_out": list(left_out), "demo": DEMO in sources,
         "tables": [(name, tables[name].height, sha256) for name, sha256 in hashes.items()],
         "citations": list(dict.fromkeys(citations)),

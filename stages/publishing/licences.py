@@ -9,6 +9,8 @@ from stages.core.params import read_sections
 from stages.fetching.sources import read_sources
 
 DEMO = "demo"
+STRONG = "strong"
+"""The source of strong data, beside those of questions."""
 OURS = "apache-2.0"
 OTHER = "other"
 HUB = "https://huggingface.co"
@@ -17,7 +19,8 @@ HUB = "https://huggingface.co"
 @dataclass(frozen=True, slots=True)
 class Origin:
     """A source of questions, or a model. `licence`: its name on the Hub, `other` where it is not known; `published`:
-    whether what is made of it may be passed on; `revision`: of a model."""
+    whether what is made of it may be passed on; `revision`: of a model; `licensed_as`: its name in `publish.licences`,
+    if that is another one."""
 
     name: str
     title: str
@@ -26,6 +29,7 @@ class Origin:
     published: bool
     citation: str = ""
     revision: str = ""
+    licensed_as: str = ""
 
 
 def origins_of(names: Sequence[str], sources_file: Path, licences: Mapping[str, str]) -> list[Origin]:
@@ -46,6 +50,18 @@ def origins_of(names: Sequence[str], sources_file: Path, licences: Mapping[str, 
         else:
             origins.append(Origin(name, f"{name}, a source of the publisher's own", "", *_licence_of(name, licences)))
     return origins
+
+
+def strong_origin(params: Mapping[str, object], models: Path, licences: Mapping[str, str]) -> Origin:
+    """Where strong data comes from: `params` are section `synthesize`, `models` the folder of endpoint files."""
+    if params["source"] == DEMO:
+        return Origin(STRONG, "Strong data, made up by the generator of the demo corpus", "", OURS, True)
+    if params["source"] == "file":
+        name = str(params["file"])
+        return Origin(STRONG, f"Strong data of the file {name}", "", *_licence_of(name, licences), licensed_as=name)
+    model = sampler_of(models / str(params["endpoint"]), licences)
+    title = f"Strong data, made up by {model.title}"
+    return Origin(STRONG, title, "", model.licence, model.published, licensed_as=model.name)
 
 
 def bases_of(trainings: Mapping[str, Mapping[str, object]], licences: Mapping[str, str]) -> dict[str, Origin]:
@@ -81,8 +97,8 @@ def licence_errors(
     if not any(origin.published for origin in origins):
         sources = ", ".join(origin.name for origin in origins)
         errors.append(f"none of {sources} may be passed on; name their licences in `publish.licences`")
-    used = {origin.name for origin in [*origins, *models, *bases]}
-    known = {origin.name for origin in origins if origin.name == DEMO or origin.citation}
+    used = {origin.licensed_as or origin.name for origin in [*origins, *models, *bases]}
+    known = {origin.name for origin in origins if origin.name in (DEMO, STRONG) or origin.citation}
     return errors + [
         f"`publish.licences` names {name}, whose licence is known; remove it" if name in known else
         f"`publish.licences` names {name}, which is no source of the questions and no model here; correct or remove it"

@@ -26,9 +26,10 @@ def ablation_figures(
         shares = {setting: _shares(answers[test_set, setting]) for setting in settings}
         for part in PARTS:
             parts = {setting: _part(frame, part) for setting, frame in shares.items()}
-            if parts[settings[0]].is_empty():
-                continue
-            figures.setdefault(test_set, {})[part] = {"questions": parts[settings[0]].height} | {
+            questions = parts[settings[0]].height
+            if not questions or (part != "all" and questions == shares[settings[0]].height):
+                continue  # no part of its own
+            figures.setdefault(test_set, {})[part] = {"questions": questions} | {
                 setting: _figures(frame, parts[settings[0]], seed, resamples) for setting, frame in parts.items()
             }
     return figures

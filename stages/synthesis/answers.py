@@ -6,6 +6,7 @@ A model's text is hostile input. It is bounded, never evaluated, and has a reaso
 import json
 import re
 from collections.abc import Iterator
+from functools import cache
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
@@ -89,6 +90,7 @@ def parse_answer(text: str | None, finish_reason: str, form: type[F]) -> F:
     raise AnswerError("not_json" if problem.startswith("there is no") else "wrong_form", problem)
 
 
+@cache
 def json_schema(form: type[BaseModel]) -> dict[str, Any]:
     """The `response_format` that asks an endpoint for this form."""
     return {"type": "json_schema", "json_schema": {"name": form.__name__, "schema": form.model_json_schema()}}

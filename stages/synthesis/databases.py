@@ -51,9 +51,8 @@ class DatabaseMaker:
         requests = [ask_database(each.db_id, each.domain, _tables(each.db_id)) for each in attempts]
         made: dict[str, bytes] = {}
         for number in range(self.repair_rounds + 1):
-            answered = _read(attempts, model.ask(requests))
-            made |= self._build(answered)
-            attempts = [each for each in answered if each.refusal]
+            made |= self._build(_read(attempts, model.ask(requests)))
+            attempts = [each for each in attempts if each.refusal]  # one that the budget did not allow has none
             if number == self.repair_rounds or not attempts:
                 break
             requests = [_repair(each, number + 1) for each in attempts]

@@ -54,25 +54,25 @@ class EndpointModel:
 
         Raises UserError if the endpoint refuses all requests or keeps failing; what it answered before is kept.
         """
+        bodies = [self._body(request) for request in requests]
+        keys = [self._key(body) for body in bodies]
         refusals: dict[int, Answer] = {}
-        for number in range(ROUNDS):
-            kept = self._kept(requests)
-            self.state.has_answered |= bool(kept)
-            unanswered = [index for index, answer in refusals.items() if answer.finish_reason == NO_ANSWER]
-            todo = unanswered if number else [index for index in range(len(requests)) if index not in kept]
+        kept = self._kept(keys)
+        self.state.has_answered |= bool(kept)
+        todo = [index for index in range(len(requests)) if index not in kept]
+        for _ in range(ROUNDS):
             if todo:
-                asyncio.run(self._ask([(index, requests[index]) for index in todo], refusals))
-        kept = self._kept(requests)
+                asyncio.run(self._ask([(index, bodies[index], keys[index]) for index in todo], refusals))
+            todo = [index for index in todo if index in refusals and refusals[index].finish_reason == NO_ANSWER]
+        kept = self._kept(keys)  # another run may have been faster: what was kept first counts
         self._show()
         return [kept.get(index) or refusals[index] for index in range(len(requests))]
 
-    def _kept(self, requests: Sequence[Request]) -> dict[int, Answer]:
-        """The answers in the cache, by the position of their request: another run may have paid for some."""
-        records = self.cache.get([self._key(request) for request in requests])
-        return {index: Answer(**record) for index, record in records.items()}
+    def _kept(self, keys: Sequence[bytes]) -> dict[int, Answer]:
+        """The answers in the cache, by the position of their key."""
+        return {index: Answer(**record) for index, record in self.cache.get(keys).items()}
 
-    def _key(self, request: Request) -> bytes:
-        body = self._body(request)
+    def _key(self, body: dict[str, Any]) -> bytes:
         identity = [self.endpoint.model_dump(include={"model", "version", "api"}), body, _CODE_VERSION]
         return blake2b(fingerprint("strong", identity).encode(), digest_size=20).digest()
 
@@ -86,28 +86,29 @@ class EndpointModel:
             return body | {"prompt": "\n\n".join(message["content"] for message in messages) + "\n\n"}
         return body | {"messages": messages, "response_format": json_schema(FORMS[request.kind])}
 
-    async def _ask(self, requests: Sequence[tuple[int, Request]], refusals: dict[int, Answer]) -> None:
+    async def _ask(self, todo: Sequence[tuple[int, dict[str, Any], bytes]], refusals: dict[int, Answer]) -> None:
         limiter = RateLimiter(self.settings.concurrency, self.settings.per_minute, self.next_start)
-        with tqdm(total=len(requests), desc="strong model", unit="request", mininterval=5) as progress:
+        with tqdm(total=len(todo), desc="strong model", unit="request", mininterval=5) as progress:
             async with open_client(limiter, self.state) as client:
-                asking = (self._ask_one(client, index, request, refusals, progress) for index, request in requests)
+                tasks = [asyncio.create_task(self._ask_one(client, *each, refusals, progress)) for each in todo]
                 try:
-                    await run_all(limiter, [asyncio.create_task(each) for each in asking])
+                    await run_all(limiter, tasks)
                 finally:
                     self.next_start = limiter.next_start
         if self.state.unexplained and not self.state.has_answered:
             raise UserError(self.state.unexplained[0])
 
     async def _ask_one(
-        self, client: EndpointClient, index: int, request: Request, refusals: dict[int, Answer], progress: "tqdm[Any]"
-    ) -> None:
-        response = await client.respond(self._body(request), partial(self._refuse, refusals, index))
+        self, client: EndpointClient, index: int, body: dict[str, Any], key: bytes, refusals: dict[int, Answer],
+        progress: "tqdm[Any]",
+    ) -> None:  # fmt: skip
+        response = await client.respond(body, partial(self._refuse, refusals, index))
         if response is None:
             return
         refusals.pop(index, None)
         completion, usage = completions_of(response)[0], response.token_usage()
         answer = Answer(completion.completion, completion.finish_reason, usage.prompt_tokens, usage.completion_tokens)
-        self.cache.put([(self._key(request), asdict(answer))])
+        self.cache.put([(key, asdict(answer))])
         progress.update()
 
     def _refuse(self, refusals: dict[int, Answer], index: int, reason: str, message: str) -> None:

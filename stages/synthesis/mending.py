@@ -26,11 +26,12 @@ class Mending:
         self.repair([item for item in items if item.refusal])
 
     def repair(self, items: Sequence[Item]) -> None:
-        """Sends refused items back, up to `repair_rounds` times. One that then passes all checks is accepted."""
+        """Sends refused items back, up to `repair_rounds` times. One that then passes all checks is accepted. Other SQL
+        cannot mend a question in another language."""
         if self.model is None:
             return
         for number in range(1, self.repair_rounds + 1):
-            failing = [item for item in items if item.refusal]
+            failing = [item for item in items if item.refusal not in ("", "not_english")]
             if failing:
                 self._check_once(self._repair_once(failing, self.model, number))
 

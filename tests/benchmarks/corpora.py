@@ -41,7 +41,7 @@ def prepare() -> None:
     shutil.copytree(SPIDER, RAW / "spider")
     params = dict(read_sections(ROOT / "params.yaml"))
     sources = {"spider": {"train": WHOLE, "dev": WHOLE}}
-    params["corpus"] = {"seed": 1, "allow_missing": True, "demo": None, "sources": sources}
+    params["corpus"] = {"seed": 1, "allow_missing": True, "rewrites": None, "demo": None, "sources": sources}
     params["prompts"] = {**cast("dict[str, Any]", params["prompts"]), "style": "create_table"}
     write_params(**params)
 

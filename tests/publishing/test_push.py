@@ -319,9 +319,9 @@ def test_sources_and_base_models_without_a_licence_are_refused_with_what_else_is
     hub: Hub, workplace: Workplace
 ) -> None:
     workplace.replace_in_sources("redistribution: true", "redistribution: false")
-    only = {name: rows.filter(rows["question_id"].str.starts_with("mydata/")) for name, rows in small_tables().items()}
-    for name, rows in only.items():
-        put(name, rows)
+    for name, rows in small_tables().items():
+        ids = rows["item_id" if name == "synthetic" else "question_id"]
+        put(name, rows.filter(ids.str.starts_with("mydata/")))
     workplace.set("train_sft.weak", base="some/coder", revision="abc", scratch=None)
     workplace.set("publish", dataset="OWNER/small")
     sentences = refused(workplace, hub)

@@ -78,9 +78,20 @@ def small_tables() -> dict[str, pl.DataFrame]:
                 "dropped_tables": "[]", "lost_tables": "[]"} for key in QUESTIONS]  # fmt: skip
     sft = [{"question_id": key, "prompt": f"Prompt of {key}\n", "completion": "SELECT count(*) FROM singer",
             "origin": "human"} for key in train]  # fmt: skip
+    synthetic = [
+        {
+            "item_id": f"strong/bakery_0001/{number:02}", "domain": "bakery", "db_id": "strong_bakery_0001",
+            "question": "How many ovens are there?", "evidence": "", "gold_sql": "SELECT count(*) FROM oven",
+            "difficulty": "easy", "concept": "count", "model": "demo", "model_version": "seed 1", "refusal": refusal,
+            "checks": "english,names", "votes": 0, "repairs": 0,
+        }
+        for number, refusal in enumerate([None, "exec_error"])
+    ]  # fmt: skip
+    sft.append({"question_id": "strong/bakery_0001/00", "prompt": "Prompt of an oven\n",
+                "completion": "SELECT count(*) FROM oven", "origin": "strong"})  # fmt: skip
     rows: dict[str, list[dict[str, Any]]] = {
-        "questions": questions, "gold": golds, "prompts": prompts, "sft": sft, "candidates": candidates,
-        "exec_results": candidates, "pairs": pairs,
+        "questions": questions, "synthetic": synthetic, "gold": golds, "prompts": prompts, "sft": sft,
+        "candidates": candidates, "exec_results": candidates, "pairs": pairs,
     }  # fmt: skip
     return {dataset: frame_of(of_it, dataset) for dataset, of_it in rows.items()}
 

@@ -2,6 +2,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import polars as pl
+import pytest
 
 from stages.scoring.ablation import ablation_figures, ablation_table
 
@@ -47,8 +48,10 @@ def test_seen_and_unseen_domains_have_figures_of_their_own() -> None:
     assert (parts["seen"]["verified"]["difference"][0], parts["unseen"]["verified"]["difference"][0]) == (0.0, 100.0)
 
 
-def test_a_part_without_questions_is_left_out() -> None:
-    assert set(figures([frame([True])], [frame([True])])["test"]) == {"all", "seen"}
+@pytest.mark.parametrize("seen", [True, False])
+def test_a_part_that_is_nothing_or_everything_is_left_out(seen: bool) -> None:
+    answers = [frame([True, False], [seen] * 2)]
+    assert set(figures(answers, answers)["test"]) == {"all"}
 
 
 def test_the_same_answers_give_the_same_figures() -> None:
@@ -58,8 +61,9 @@ def test_the_same_answers_give_the_same_figures() -> None:
 
 def test_the_table_has_a_row_a_setting_and_differences_from_the_first() -> None:
     right, better = [True, False], [True, True]
-    table = ablation_table(figures([frame(right)], [frame(better)])).splitlines()
-    assert table[0] == "| SFT on | rows | test, all (2) | test, seen (2) |"
-    assert table[2] == "| human | 100 | 50.0 | 50.0 |"
+    seen = [True, False]
+    table = ablation_table(figures([frame(right, seen)], [frame(better, seen)])).splitlines()
+    assert table[0] == "| SFT on | rows | test, all (2) | test, seen (1) | test, unseen (1) |"
+    assert table[2] == "| human | 100 | 50.0 | 100.0 | 0.0 |"
     assert table[3].startswith("| verified | 1,500 | 100.0 (+50.0; ")
     assert len({line.count("|") for line in table}) == 1
