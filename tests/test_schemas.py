@@ -1,6 +1,7 @@
 """Every expectation of every suite: a valid table meets it, and one break fails it and nothing else."""
 
 import json
+import re
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from stages.datasets.catalog import DATASETS
 from stages.datasets.difficulties import DIFFICULTIES
 from stages.datasets.verdicts import ERROR_CLASSES, GOLD_FLAGS, GOLD_VERDICTS, VERDICTS
 from stages.execution.comparison import CONTRACT_NAMES
+from stages.synthesis.item_checks import CHECKS, REFUSED_FLAGS
 from stages.validate import orphans, sentence
 from stages.validation.suites import Suite, failed_expectations, read_suite
 from tests import FIXTURES, ROOT
@@ -27,6 +29,13 @@ CASES: dict[str, dict[str, Any]] = {
 """Dataset to a valid table, the keys of its parent, and for each expectation a break: a row with other values (`set`),
 a column that is dropped or of another type, or a table without rows."""
 TYPES = {pl.String(): "str", pl.Int64(): "int64", pl.Float64(): "float64"}
+
+
+REFUSALS = (
+    "not_english", "unused_name", *sft.UNUSABLE, *REFUSED_FLAGS, "outvoted", "no_budget", "near_duplicate",
+    "beyond_count",
+)  # fmt: skip
+"""Why an item of `synthetic` is refused."""
 
 
 @cache
@@ -138,6 +147,8 @@ def kwargs_of(dataset: str, name: str) -> dict[str, Any]:
     [
         ("questions", "difficulty", DIFFICULTIES),
         ("gold", "verdict", GOLD_VERDICTS),
+        ("synthetic", "difficulty", DIFFICULTIES),
+        ("synthetic", "refusal", REFUSALS),
         ("exec_results", "verdict", VERDICTS),
         ("exec_results", "error_class", ERROR_CLASSES),
         ("exec_results", "contract", CONTRACT_NAMES),
@@ -151,3 +162,10 @@ def test_the_audit_flags_and_verdicts_are_those_that_others_know() -> None:
     flag = f"(?:{'|'.join(GOLD_FLAGS)})"
     assert kwargs_of("gold", "flags-format")["regex"] == f"^(?:{flag}(?:,{flag})*)?$"
     assert tuple(verdict for verdict in GOLD_VERDICTS if verdict != "ok") == sft.UNUSABLE
+
+
+def test_the_checks_of_an_item_are_a_beginning_of_those_that_there_are() -> None:
+    regex = kwargs_of("synthetic", "checks-format")["regex"]
+    for count in range(len(CHECKS) + 1):
+        assert re.search(regex, ",".join(CHECKS[:count]))
+        assert count < 2 or not re.search(regex, ",".join(CHECKS[1:count]))

@@ -97,6 +97,12 @@ def test_an_item_goes_back_as_often_as_there_are_rounds(tmp_path: Path, database
     assert (hopeless.sql, hopeless.first_sql) == ("SELECT bad3 FROM singer", FAILING)
 
 
+def test_a_question_in_another_language_does_not_go_back(tmp_path: Path, database: SyntheticDatabase) -> None:
+    foreign = item(database, "¿Qué edad tiene cada cantante?", RIGHT)
+    model = mend(tmp_path, [foreign], answers())
+    assert (foreign.refusal, foreign.repairs, model.asked) == ("not_english", 0, [])
+
+
 @pytest.mark.parametrize("text", ["", "SELECT age", '{"sql": "', json.dumps({"sql": FAILING})])
 def test_a_repair_that_gives_no_other_sql_changes_nothing(
     tmp_path: Path, database: SyntheticDatabase, text: str

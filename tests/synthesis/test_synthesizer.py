@@ -144,6 +144,12 @@ def test_a_database_that_cannot_be_built_goes_back_with_the_problem(tmp_path: Pa
     assert len(accepted(items)) == 2
 
 
+def test_a_database_whose_repair_the_budget_does_not_allow_is_counted(tmp_path: Path) -> None:
+    work, _ = synthesizer(tmp_path, ScriptedModel(lambda request: "no"), budget(requests=1), repair_rounds=1)
+    assert work.run(1) == ([], "requests")
+    assert work.source.maker.counts == {"not_json": 1}  # type: ignore[attr-defined]
+
+
 def test_domains_take_turns(tmp_path: Path) -> None:
     items, _ = synthesizer(tmp_path, ScriptedModel())[0].run(24)
     by_domain = Counter(item.database.domain for item in items)
