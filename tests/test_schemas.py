@@ -147,7 +147,6 @@ def kwargs_of(dataset: str, name: str) -> dict[str, Any]:
     [
         ("questions", "difficulty", DIFFICULTIES),
         ("gold", "verdict", GOLD_VERDICTS),
-        ("synthetic", "difficulty", DIFFICULTIES),
         ("synthetic", "refusal", REFUSALS),
         ("exec_results", "verdict", VERDICTS),
         ("exec_results", "error_class", ERROR_CLASSES),
