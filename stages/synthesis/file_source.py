@@ -15,7 +15,7 @@ from pydantic import ValidationError
 
 from stages.core.errors import UserError, short
 from stages.core.files import fingerprint
-from stages.core.user_files import JSONL, json_lines, json_value
+from stages.core.user_files import JSONL, json_lines, json_value, refuse
 from stages.corpora.source_databases import find_database, place_database, source_database_problem
 from stages.databases.paths import database_path
 from stages.sql.text import statements
@@ -46,7 +46,7 @@ class FileSource:
 
     def next_items(self, count: int) -> list[Item]:
         """The items of the next `count` entries."""
-        entries = list(enumerate(self._entries))[self._taken : self._taken + count]
+        entries = list(enumerate(self._entries[self._taken : self._taken + count], self._taken))
         self._taken += len(entries)
         usable = [(number, entry) for number, entry in entries if self._is_complete(entry)]
         self._add_databases([entry for _, entry in usable])
@@ -108,8 +108,7 @@ def read_entries(folder: Path) -> list[Entry]:
     if path.suffix in JSONL:
         errors: list[str] = []
         entries: list[Entry] = [entry for _, entry in json_lines(path, errors)]
-        if errors:
-            raise UserError(*errors)
+        refuse(path, errors)
     else:
         value = json_value(path)
         if not isinstance(value, list) or not all(isinstance(entry, dict) for entry in value):
