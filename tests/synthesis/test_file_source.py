@@ -147,6 +147,12 @@ def test_every_wrong_line_is_told(tmp_path: Path) -> None:
     ]
 
 
+def test_of_very_many_wrong_lines_ten_are_told(tmp_path: Path) -> None:
+    (tmp_path / "data.jsonl").write_text("{\n" * 1000)
+    sentences = error_of(tmp_path)
+    assert len(sentences) == 11 and sentences[-1].endswith("and 990 more")
+
+
 @pytest.mark.parametrize(
     ("name", "text", "message"),
     [
