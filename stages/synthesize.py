@@ -52,7 +52,11 @@ NO_REPORT: Mapping[str, Any] = {"source": "none", "in": 0, "out": 0}
 def open_model(params: SynthesizeParams, cache: Cache) -> StrongModel | None:
     """The strong model that is asked; None where none is. Raises UserError as `open_endpoint` does."""
     if params.source == "demo":
-        return DemoModel(params.seed, read_params("corpus.demo", DemoParams), params.demo.mistake_rate)
+        corpus = read_params("corpus.demo", DemoParams)
+        if not corpus.strong_domains:
+            problem = "`corpus.demo.strong_domains` is 0, so the demo's strong model has no domain"
+            raise UserError(f"params.yaml: {problem}; set it to 1 or more, or `synthesize.source` to none")
+        return DemoModel(params.seed, corpus, params.demo.mistake_rate)
     if params.source == "file" and not (params.votes or params.repair_rounds):
         return None
     return open_endpoint(params, cache)

@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 
 from stages import sft
-from stages.core.layout import DATABASES, dataset_file
+from stages.core.layout import DATABASES, SYNTHETIC_DATABASES, dataset_file
 from stages.core.tables import features
 from stages.datasets.catalog import DATASETS
 from stages.datasets.difficulties import DIFFICULTIES
@@ -41,10 +41,11 @@ def table_of(dataset: str) -> pl.DataFrame:
 def write_parent(dataset: str) -> None:
     """Writes the parent of a dataset."""
     parent = CASES[dataset]["parent"]
-    if parent["name"] == "databases":
+    folder = {folder.name: folder for folder in (DATABASES, SYNTHETIC_DATABASES)}.get(parent["name"])
+    if folder:
         for db_id in parent["columns"]["db_id"]:
-            (DATABASES / db_id).mkdir(parents=True)
-            (DATABASES / db_id / f"{db_id}.sqlite").touch()
+            (folder / db_id).mkdir(parents=True)
+            (folder / db_id / f"{db_id}.sqlite").touch()
         return
     dataset_file(parent["name"]).parent.mkdir(exist_ok=True)
     pl.DataFrame(parent["columns"]).write_parquet(dataset_file(parent["name"]))

@@ -1,14 +1,20 @@
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from stages.core.errors import UserError
 from stages.core.files import read_json
+from stages.core.layout import SYNTHETIC_DATABASES
 from stages.core.tables import read_any
 from stages.datasets.catalog import DATASETS
-from stages.sft import drop_reasons, main, sft_rows
+from stages.prompting.rendering import PromptsParams
+from stages.sft import drop_reasons, main, mix, sft_rows, strong_reasons
+from tests.execution.world import make_database
 from tests.workplace import put, set_arguments, write_params
 
 
@@ -47,6 +53,31 @@ GOLD = pl.DataFrame(
         gold("lost"),
     ],
     schema=DATASETS["gold"].columns,
+)  # fmt: skip
+
+
+PROMPT_PARAMS = {
+    "style": "compact", "example_rows": 0, "descriptions": False, "evidence": True, "shuffle": None, "max_tokens": None,
+    "tokenizer": None, "revision": None,
+}  # fmt: skip
+"""Section `prompts` of params.yaml."""
+
+
+def item(number: int, refusal: str | None = None, **changed: Any) -> dict[str, Any]:
+    return {
+        "item_id": f"strong/music_0001/{number:02}", "domain": "music", "db_id": "strong_music_0001",
+        "question": "How old is each singer?", "evidence": "", "gold_sql": "SELECT age FROM singer",
+        "difficulty": "easy", "concept": "projection", "model": "strong", "model_version": "1", "refusal": refusal,
+        "checks": "", "votes": 0, "vote_share": None, "repairs": 0, "first_sql": None,
+    } | changed  # fmt: skip
+
+
+SYNTHETIC = pl.DataFrame(
+    [
+        item(0), item(1, "outvoted"), item(2, evidence="in years"), item(3, "exec_error", gold_sql="SELECT age FROM"),
+        item(4, "outvoted"),
+    ],
+    schema=DATASETS["synthetic"].columns,
 )  # fmt: skip
 
 
@@ -89,26 +120,138 @@ def stage_in(folder: Path, section: dict[str, Any], monkeypatch: pytest.MonkeyPa
     """Datasets, true receipts and params.yaml in `folder`, which becomes the working directory."""
     monkeypatch.chdir(folder)
     set_arguments(monkeypatch, "sft")
-    write_params(sft=section)
-    for name, frame in {"questions": QUESTIONS, "gold": GOLD, "prompts": PROMPTS}.items():
+    write_params(sft={"strong_share": None, "drop_flags": ["limit_tie"]} | section, prompts=PROMPT_PARAMS)
+    make_database(SYNTHETIC_DATABASES, "strong_music_0001")
+    frames = {"questions": QUESTIONS, "gold": GOLD, "prompts": PROMPTS, "synthetic": SYNTHETIC}
+    for name, frame in frames.items():
         put(name, frame)
 
 
 def test_the_stage_writes_the_same_bytes_twice_and_counts_what_it_dropped(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    stage_in(tmp_path, {"drop_flags": ["limit_tie"]}, monkeypatch)
+    stage_in(tmp_path, {}, monkeypatch)
     main()
     first = Path("data/sft.parquet").read_bytes()
     main()
     assert first == Path("data/sft.parquet").read_bytes()
-    assert read_any(Path("data/sft.parquet"))["question_id"].to_list() == ["empty", "good"]
+    assert read_any(Path("data/sft.parquet")).select("question_id", "origin").rows() == [
+        ("empty", "human"), ("good", "human"), ("strong/music_0001/00", "strong"), ("strong/music_0001/02", "strong"),
+    ]  # fmt: skip
     assert read_json(Path("reports/sft.json")) == {
-        "in": 8, "out": 2,
-        "dropped": {
-            "flag_limit_tie": 2, "gold_exec_error": 1, "gold_over_budget": 1, "gold_table_dropped": 1, "not_train": 1,
+        "human": {
+            "in": 8, "out": 2,
+            "dropped": {
+                "flag_limit_tie": 2, "gold_exec_error": 1, "gold_over_budget": 1, "gold_table_dropped": 1,
+                "not_train": 1,
+            },
         },
+        "strong": {"in": 5, "out": 2, "dropped": {"refused_exec_error": 1, "refused_outvoted": 2}},
     }  # fmt: skip
+
+
+def test_the_prompt_of_an_item_is_rendered_as_that_of_a_question(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stage_in(tmp_path, {}, monkeypatch)
+    main()
+    rows = {row["question_id"]: row for row in read_any(Path("data/sft.parquet")).to_dicts()}
+    plain, hinted = rows["strong/music_0001/00"], rows["strong/music_0001/02"]
+    assert plain["prompt"].startswith("singer(singer_id, name, age, country)\nalbum(album_id, singer_id, title)\n")
+    assert plain["prompt"].endswith("question: How old is each singer?\nsql:\n")
+    assert "in years" in hinted["prompt"] and plain["completion"] == "SELECT age FROM singer"
+
+
+def test_an_item_whose_table_does_not_fit_the_prompt_is_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stage_in(tmp_path, {}, monkeypatch)
+    params = PromptsParams.model_validate(PROMPT_PARAMS | {"max_tokens": 1})
+    both = SYNTHETIC.with_columns(gold_sql=pl.lit("SELECT title FROM album JOIN singer USING (singer_id)"))
+    reasons = strong_reasons(both, params)["reason"].to_list()
+    assert reasons == [
+        "gold_table_dropped", "refused_outvoted", "gold_table_dropped", "refused_exec_error", "refused_outvoted",
+    ]  # fmt: skip
+
+
+def test_a_missing_database_of_an_item_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stage_in(tmp_path, {}, monkeypatch)
+    (SYNTHETIC_DATABASES / "strong_music_0001/strong_music_0001.sqlite").unlink()
+    with pytest.raises(UserError, match=r"strong_music_0001.sqlite does not exist; run `dvc repro`"):
+        main()
+
+
+def test_without_strong_data_the_set_is_that_of_people(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stage_in(tmp_path, {}, monkeypatch)
+    put("synthetic", SYNTHETIC.clear())
+    main()
+    assert read_any(Path("data/sft.parquet"))["origin"].to_list() == ["human", "human"]
+    assert read_json(Path("reports/sft.json"))["strong"] == {"in": 0, "out": 0, "dropped": {}}
+
+
+@pytest.mark.parametrize(
+    ("share", "human", "strong", "over"),
+    [(0, 2, 0, (0, 2)), (1, 0, 2, (2, 0)), (0.5, 2, 2, (0, 0)), (0.34, 2, 1, (0, 1))],
+)
+def test_the_stage_mixes_by_share_and_counts_what_is_over_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, share: float, human: int, strong: int, over: tuple[int, int]
+) -> None:
+    stage_in(tmp_path, {"strong_share": share}, monkeypatch)
+    main()
+    origins = read_any(Path("data/sft.parquet"))["origin"].to_list()
+    assert (origins.count("human"), origins.count("strong")) == (human, strong)
+    report = read_json(Path("reports/sft.json"))
+    assert tuple(report[side]["dropped"].get("over_share", 0) for side in ("human", "strong")) == over
+    for side in report.values():
+        assert side["in"] == side["out"] + sum(side["dropped"].values())
+
+
+def test_a_share_that_leaves_no_row_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stage_in(tmp_path, {"strong_share": 1}, monkeypatch)
+    put("synthetic", SYNTHETIC.clear())
+    with pytest.raises(UserError, match=r"with `sft.strong_share` 1.0 no row is left; set it to null"):
+        main()
+    assert not Path("data/sft.parquet").exists()
+
+
+@pytest.mark.parametrize("share", [-0.1, 1.1, "half"])
+def test_a_share_beyond_its_bounds_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, share: object) -> None:
+    stage_in(tmp_path, {"strong_share": share}, monkeypatch)
+    with pytest.raises(UserError, match=r"`sft.strong_share` is"):
+        main()
+
+
+def rows(side: str, count: int) -> pl.DataFrame:
+    ids = [f"{side}/{number:04}" for number in range(count)]
+    frame = pl.DataFrame({"question_id": ids}, schema={"question_id": pl.String})
+    return frame.with_columns(prompt=pl.lit("p"), completion=pl.lit("c"), origin=pl.lit(side))
+
+
+COUNTS = st.integers(0, 300)
+
+
+@given(COUNTS, COUNTS, st.floats(0, 1))
+def test_the_share_holds_up_to_rounding_and_one_side_is_whole(human: int, strong: int, share: float) -> None:
+    mixed, over = mix(rows("human", human), rows("strong", strong), share)
+    kept = mixed.filter(pl.col("origin") == "strong").height
+    assert (mixed.height - kept + over[0], kept + over[1]) == (human, strong)
+    assert 0 in over or share in (0, 1)
+    assert abs(kept - Fraction(share) * mixed.height) <= Fraction(1, 2) + Fraction(1, 10**6)
+    assert mixed["question_id"].n_unique() == mixed.height
+
+
+@given(COUNTS, COUNTS)
+def test_without_a_share_nothing_is_lost(human: int, strong: int) -> None:
+    mixed, over = mix(rows("human", human), rows("strong", strong), None)
+    assert over == (0, 0)
+    assert mixed.rows() == [*rows("human", human).rows(), *rows("strong", strong).rows()]
+
+
+@given(COUNTS, COUNTS, st.floats(0, 1))
+def test_which_rows_are_drawn_does_not_depend_on_their_order(human: int, strong: int, share: float) -> None:
+    mixed, _ = mix(rows("human", human), rows("strong", strong), share)
+    reversed_mix, _ = mix(rows("human", human).reverse(), rows("strong", strong).reverse(), share)
+    assert set(mixed["question_id"]) == set(reversed_mix["question_id"])
 
 
 def test_an_invalid_dataset_stops_the_stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,14 +7,14 @@ import json
 import re
 from collections.abc import Iterator
 from functools import cache
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 MAX_CHARACTERS = 4_000_000
 """Of an answer that is read."""
 _MAX_STARTS = 30  # braces of a text that are tried as the start of its JSON
-_THOUGHT = re.compile(r"<think>.*?</think>", re.DOTALL)
+_MAX_ROWS = 10_000  # of a table: each row that is wrong has a message
 
 Reason = Literal["no_answer", "cut", "not_json", "wrong_form"]
 
@@ -38,7 +38,7 @@ class TableDraft(_Form):
 
     name: str = Field(min_length=1, max_length=200)
     create: str = Field(min_length=1, max_length=100_000)
-    rows: list[list[str | int | float | None]]
+    rows: list[list[str | int | float | None]] = Field(max_length=_MAX_ROWS)
 
 
 class DatabaseDraft(_Form):
@@ -47,17 +47,26 @@ class DatabaseDraft(_Form):
     tables: list[TableDraft] = Field(min_length=1)
 
 
+def _not_blank(text: str) -> str:
+    if not text.strip():
+        raise ValueError("it is blank")
+    return text
+
+
+Filled = Annotated[str, AfterValidator(_not_blank)]
+
+
 class QuestionDraft(_Form):
     """A question in plain English and the SQLite query that answers it."""
 
-    question: str = Field(min_length=1, max_length=10_000)
-    sql: str = Field(min_length=1, max_length=100_000)
+    question: Filled = Field(max_length=10_000)
+    sql: Filled = Field(max_length=100_000)
 
 
 class QueryDraft(_Form):
     """A SQLite query."""
 
-    sql: str = Field(min_length=1, max_length=100_000)
+    sql: Filled = Field(max_length=100_000)
 
 
 F = TypeVar("F", bound=_Form)
@@ -69,7 +78,7 @@ def parse_answer(text: str | None, finish_reason: str, form: type[F]) -> F:
         raise AnswerError("no_answer", f"the answer is empty ({finish_reason})")
     problem = "there is no JSON object in the answer"
     result: F | None = None
-    for value in _objects(_THOUGHT.sub("", text[:MAX_CHARACTERS])):
+    for value in _objects(_without_thoughts(text[:MAX_CHARACTERS])):
         try:
             result = form.model_validate(value)
         except ValidationError as error:
@@ -85,6 +94,12 @@ def parse_answer(text: str | None, finish_reason: str, form: type[F]) -> F:
 def json_schema(form: type[BaseModel]) -> dict[str, Any]:
     """The `response_format` that asks an endpoint for this form."""
     return {"type": "json_schema", "json_schema": {"name": form.__name__, "schema": form.model_json_schema()}}
+
+
+def _without_thoughts(text: str) -> str:
+    """The text without what stands between <think> and </think>, in one pass."""
+    start, *thoughts = text.split("<think>")
+    return start + "".join(part.partition("</think>")[2] if "</think>" in part else part for part in thoughts)
 
 
 def _objects(text: str) -> Iterator[dict[str, Any]]:

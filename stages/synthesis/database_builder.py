@@ -31,9 +31,10 @@ STEP_BUDGET = 50_000_000
 _STALL_SECONDS = 70.0
 _STEPS_PER_TICK = 1000
 _ALLOWED = {
-    apsw.SQLITE_CREATE_TABLE, apsw.SQLITE_CREATE_INDEX, apsw.SQLITE_REINDEX, apsw.SQLITE_READ, apsw.SQLITE_TRANSACTION,
+    apsw.SQLITE_CREATE_TABLE, apsw.SQLITE_CREATE_INDEX, apsw.SQLITE_REINDEX, apsw.SQLITE_READ,
 }  # fmt: skip
 _WRITES = {apsw.SQLITE_INSERT, apsw.SQLITE_UPDATE}
+_FORBIDDEN_FUNCTIONS = {"load_extension", "fts3_tokenizer", "random", "randomblob"}
 _NUMBER = re.compile(r"\b((big|small|tiny|medium)?int|integer|real|float|double|numeric|decimal|number)\b", re.I)
 
 
@@ -100,14 +101,15 @@ def _build(draft: DatabaseDraft, heartbeat: Heartbeat | None) -> bytes:
     connection = apsw.Connection(":memory:")
     try:
         connection.pragma("page_size", 1024)
+        connection.execute("BEGIN")
         _harden(connection, heartbeat)
-        with connection:
-            for table in draft.tables:
-                _create(connection, table)
-            connection.authorizer = None  # from here on the SQL is ours
-            for table in draft.tables:
-                _insert(connection, table)
-        _check_foreign_keys(connection, draft)
+        for table in draft.tables:
+            _create(connection, table)
+        connection.authorizer = None  # from here on the SQL is ours
+        for table in draft.tables:
+            _insert(connection, table)
+        connection.execute("COMMIT")
+        _check_foreign_keys(connection)
         _check_types(connection)
         return bytes(connection.serialize("main"))
     except apsw.InterruptError:
@@ -150,7 +152,7 @@ def _harden(connection: apsw.Connection, heartbeat: Heartbeat | None) -> None:
 
 def _authorize(action: int, first: str | None, second: str | None, schema: str | None, trigger: str | None) -> int:
     keeps_ddl = action in _WRITES and (first or "").lower() in ("sqlite_master", "sqlite_schema")
-    is_harmless = action == apsw.SQLITE_FUNCTION and second not in ("load_extension", "fts3_tokenizer")
+    is_harmless = action == apsw.SQLITE_FUNCTION and (second or "").lower() not in _FORBIDDEN_FUNCTIONS
     return apsw.SQLITE_OK if keeps_ddl or is_harmless or action in _ALLOWED else apsw.SQLITE_DENY
 
 
@@ -161,7 +163,7 @@ def _create(connection: apsw.Connection, table: TableDraft) -> None:
         except apsw.AuthError:
             message = f"only CREATE TABLE and CREATE INDEX are allowed, not: {text[:200]}"
             raise _Refused("schema_forbidden", message) from None
-        except apsw.SQLError as error:
+        except (apsw.SQLError, ValueError) as error:  # ValueError: a NUL in the text
             raise _Refused("schema_error", f"{error}, in: {text[:200]}") from None
 
 
@@ -187,15 +189,21 @@ def _columns(connection: apsw.Connection, table: str) -> list[tuple[Any, ...]]:
     return connection.execute("SELECT name, type FROM pragma_table_xinfo(?) WHERE hidden = 0", (table,)).fetchall()
 
 
-def _check_foreign_keys(connection: apsw.Connection, draft: DatabaseDraft) -> None:
-    for table in draft.tables:
+def _tables(connection: apsw.Connection) -> list[str]:
+    """All tables: a statement may hold several."""
+    tables: list[tuple[Any, ...]] = connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table'").fetchall()
+    return [name for (name,) in tables if not name.lower().startswith("sqlite_")]
+
+
+def _check_foreign_keys(connection: apsw.Connection) -> None:
+    for table in _tables(connection):
         query = 'SELECT "table", "to" FROM pragma_foreign_key_list(?)'
-        keys: list[tuple[Any, ...]] = connection.execute(query, (table.name,)).fetchall()
+        keys: list[tuple[Any, ...]] = connection.execute(query, (table,)).fetchall()
         for parent, target in keys:
             columns = {name.lower() for name, _ in _columns(connection, parent)}
             if not columns or (target and target.lower() not in columns):
                 target = f"{parent}.{target}" if columns else parent
-                raise _Refused("foreign_key", f"a foreign key of {table.name} points to {target}, which does not exist")
+                raise _Refused("foreign_key", f"a foreign key of {table} points to {target}, which does not exist")
     try:
         orphans = connection.execute("PRAGMA foreign_key_check").fetchall()
     except apsw.SQLError as error:  # "foreign key mismatch": the parent's columns are not unique
@@ -207,10 +215,7 @@ def _check_foreign_keys(connection: apsw.Connection, draft: DatabaseDraft) -> No
 
 
 def _check_types(connection: apsw.Connection) -> None:
-    tables: list[tuple[Any, ...]] = connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table'").fetchall()
-    for (table,) in tables:
-        if table.lower().startswith("sqlite_"):
-            continue
+    for table in _tables(connection):
         for column, declared in _columns(connection, table):
             if not _NUMBER.search(declared):
                 continue

@@ -58,6 +58,7 @@ class EndpointModel:
         keys = [self._key(body) for body in bodies]
         refusals: dict[int, Answer] = {}
         kept = self._kept(keys)
+        self.state.has_answered |= bool(kept)
         todo = [index for index in range(len(requests)) if index not in kept]
         for _ in range(ROUNDS):
             if todo:
