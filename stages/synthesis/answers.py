@@ -92,8 +92,20 @@ def parse_answer(text: str | None, finish_reason: str, form: type[F]) -> F:
 
 @cache
 def json_schema(form: type[BaseModel]) -> dict[str, Any]:
-    """The `response_format` that asks an endpoint for this form."""
-    return {"type": "json_schema", "json_schema": {"name": form.__name__, "schema": form.model_json_schema()}}
+    """The `response_format` that asks an endpoint for this form.
+
+    It limits the length of no text: vLLM then allows no escape sequence in it, so no line break and no quoted name.
+    """
+    schema = _without_lengths(form.model_json_schema())
+    return {"type": "json_schema", "json_schema": {"name": form.__name__, "schema": schema}}
+
+
+def _without_lengths(schema: Any) -> Any:
+    if isinstance(schema, list):
+        return [_without_lengths(part) for part in schema]
+    if not isinstance(schema, dict):
+        return schema
+    return {name: _without_lengths(part) for name, part in schema.items() if name not in ("minLength", "maxLength")}
 
 
 def _without_thoughts(text: str) -> str:

@@ -47,7 +47,7 @@ class DatabaseMaker:
 
     def ask(self, model: BudgetedModel, wanted: Sequence[tuple[str, str]]) -> list[SyntheticDatabase]:
         """Asks for databases with these (db_id, domain). Returns those that can be used, in their order."""
-        attempts = [_Attempt(db_id, domain) for db_id, domain in wanted]
+        attempts = asked = [_Attempt(db_id, domain) for db_id, domain in wanted]
         requests = [ask_database(each.db_id, each.domain, _tables(each.db_id)) for each in attempts]
         made: dict[str, bytes] = {}
         for number in range(self.repair_rounds + 1):
@@ -56,7 +56,7 @@ class DatabaseMaker:
             if number == self.repair_rounds or not attempts:
                 break
             requests = [_repair(each, number + 1) for each in attempts]
-        self.counts.update(each.refusal for each in attempts)
+        self.counts.update(each.refusal for each in asked if each.refusal)
         return self._keep([(db_id, domain, made[db_id]) for db_id, domain in wanted if db_id in made])
 
     def add(self, drafts: Sequence[tuple[str, str, DatabaseDraft]]) -> list[SyntheticDatabase]:

@@ -1,16 +1,8 @@
 """The engine `openai` against vLLM's own server, with a model that is made here."""
 
-import os
-import signal
-import socket
-import subprocess
-import sys
-import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from urllib.error import URLError
-from urllib.request import urlopen
 
 import pytest
 from ruamel.yaml import YAML
@@ -19,9 +11,8 @@ from transformers import PreTrainedTokenizerFast
 from stages.lm.completions import PromptedQuestion
 from stages.sampling.openai_engine import OpenaiEngine
 from stages.sampling.transformers_engine import TransformersEngine
+from tests.vllm.server import serving
 from tests.vllm.test_vllm_engine import CONFIGS, GREEDY, QUESTIONS, SAMPLING, save
-
-PATIENCE = 180  # seconds that the server may take to start
 
 
 @pytest.fixture(scope="module")
@@ -32,40 +23,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory, tokenizer: PreTrainedTokeni
 @pytest.fixture(scope="module")
 def server(folder: Path) -> Iterator[str]:
     """The address of the model's server on loopback."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = str(free.getsockname()[1])
-    command = [
-        sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", str(folder), "--dtype", "float32",
-        "--served-model-name", "weak", "--generation-config", "vllm", "--host", "127.0.0.1", "--port", port,
-    ]  # fmt: skip
-    with (folder.parent / "log").open("wb") as log:
-        process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
-        try:
-            wait_for(f"http://127.0.0.1:{port}/health", process, folder.parent / "log")
-            yield f"http://127.0.0.1:{port}/v1"
-        finally:
-            stop(process)
-
-
-def stop(process: "subprocess.Popen[bytes]") -> None:
-    """Ends the server, and what it started, whether it wants to or not."""
-    process.terminate()
-    try:
-        process.wait(timeout=20)
-    except subprocess.TimeoutExpired:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-
-
-def wait_for(address: str, process: "subprocess.Popen[bytes]", log: Path) -> None:
-    end = time.monotonic() + PATIENCE
-    while time.monotonic() < end and process.poll() is None:
-        try:
-            with urlopen(address, timeout=5):
-                return
-        except (URLError, OSError):
-            time.sleep(0.5)
-    pytest.fail(f"the server did not start:\n{log.read_text(errors='replace')[-3000:]}")
+    with serving(folder, "weak") as address:
+        yield f"{address}/v1"
 
 
 @pytest.fixture
