@@ -116,7 +116,7 @@ def _without_thoughts(text: str) -> str:
 
 def _objects(text: str) -> Iterator[dict[str, Any]]:
     """The outermost JSON objects in a text, in order."""
-    decoder, end = json.JSONDecoder(), 0
+    decoder, end = json.JSONDecoder(strict=False), 0  # models write line breaks into strings
     for start in [match.start() for match in re.finditer(r"\{", text)][:_MAX_STARTS]:
         if start < end:
             continue

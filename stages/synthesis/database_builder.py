@@ -178,6 +178,9 @@ def _insert(connection: apsw.Connection, table: TableDraft) -> None:
     insert = f"INSERT INTO {quoted(table.name)} VALUES ({', '.join('?' * len(columns))})"
     try:
         connection.executemany(insert, table.rows)
+        stored = connection.execute(f"SELECT count(*) FROM {quoted(table.name)}").fetchone()
+        if stored != (len(table.rows),):  # ON CONFLICT IGNORE or REPLACE
+            raise _Refused("row_constraint", f"{table.name} keeps {stored} of its {len(table.rows)} rows")
     except apsw.ConstraintError as error:
         raise _Refused("row_constraint", f"a row of {table.name} breaks a constraint: {error}") from None
     except (apsw.SQLError, apsw.MismatchError, apsw.TooBigError, UnicodeError, OverflowError) as error:

@@ -46,7 +46,8 @@ class DatabaseMaker:
     _known: NearDuplicates = field(default_factory=lambda: NearDuplicates(SIMILAR_DATABASES))
 
     def ask(self, model: BudgetedModel, wanted: Sequence[tuple[str, str]]) -> list[SyntheticDatabase]:
-        """Asks for databases with these (db_id, domain). Returns those that can be used, in their order."""
+        """Asks for databases with these (db_id, domain). Returns those that can be used and are like no earlier one, in
+        their order."""
         attempts = asked = [_Attempt(db_id, domain) for db_id, domain in wanted]
         requests = [ask_database(each.db_id, each.domain, _tables(each.db_id)) for each in attempts]
         made: dict[str, bytes] = {}
@@ -57,14 +58,15 @@ class DatabaseMaker:
                 break
             requests = [_repair(each, number + 1) for each in attempts]
         self.counts.update(each.refusal for each in asked if each.refusal)
-        return self._keep([(db_id, domain, made[db_id]) for db_id, domain in wanted if db_id in made])
+        databases = [self._put(db_id, domain, made[db_id]) for db_id, domain in wanted if db_id in made]
+        return [database for database in databases if self._is_new(database)]
 
     def add(self, drafts: Sequence[tuple[str, str, DatabaseDraft]]) -> list[SyntheticDatabase]:
         """Builds databases of a file, each with db_id and domain. Returns those that can be used."""
         attempts = [_Attempt(db_id, domain, draft=draft) for db_id, domain, draft in drafts]
         made = self._build(attempts)
         self.counts.update(each.refusal for each in attempts if each.refusal)
-        return self._keep([(db_id, domain, made[db_id]) for db_id, domain, _ in drafts if db_id in made])
+        return [self._put(db_id, domain, made[db_id]) for db_id, domain, _ in drafts if db_id in made]
 
     def _build(self, attempts: Sequence[_Attempt]) -> dict[str, bytes]:
         """The databases of the drafts that can be built. The other attempts get their refusal."""
@@ -77,19 +79,17 @@ class DatabaseMaker:
                 made[attempt.db_id] = built.database
         return made
 
-    def _keep(self, made: Sequence[tuple[str, str, bytes]]) -> list[SyntheticDatabase]:
-        """Writes the databases that are like no earlier one."""
-        databases = []
-        for db_id, domain, content in made:
-            file = database_path(self.folder, db_id)
-            file.parent.mkdir(parents=True, exist_ok=True)
-            file.write_bytes(content)
-            database = open_database(db_id, domain, file)
-            if self._known.is_new(_shingles(database)):
-                databases.append(database)
-            else:
-                self.counts["near_duplicate"] += 1
-        return databases
+    def _put(self, db_id: str, domain: str, content: bytes) -> SyntheticDatabase:
+        file = database_path(self.folder, db_id)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(content)
+        return open_database(db_id, domain, file)
+
+    def _is_new(self, database: SyntheticDatabase) -> bool:
+        """Whether no earlier database is nearly the same. Counts those that are."""
+        is_new = self._known.is_new(_shingles(database))
+        self.counts["near_duplicate"] += not is_new
+        return is_new
 
 
 def _tables(db_id: str) -> int:

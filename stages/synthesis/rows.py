@@ -47,13 +47,17 @@ def report_of(
         "out": accepted.height,
         "dropped": _counts(rows, "refusal"),
         "repaired": accepted["first_sql"].is_not_null().sum(),
-        "no_item": dict(sorted((reason, count) for reason, count in refused.items() if count)),
-        "databases": {"out": accepted["db_id"].n_unique(), "dropped": dict(sorted(databases.items()))},
+        "no_item": _nonzero(refused),
+        "databases": {"out": accepted["db_id"].n_unique(), "dropped": _nonzero(databases)},
         "domains": _counts(accepted, "domain"),
         "difficulties": dict(sorted(_counts(accepted, "difficulty").items(), key=lambda pair: by_difficulty(pair[0]))),
         "concepts": _counts(accepted, "concept"),
         **({"requests": _requests(model), "spent": model.spent()} if model else {}),
     }
+
+
+def _nonzero(counts: Mapping[str, int]) -> dict[str, int]:
+    return {name: count for name, count in sorted(counts.items()) if count}
 
 
 def _counts(rows: pl.DataFrame, column: str) -> dict[str, int]:

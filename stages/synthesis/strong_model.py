@@ -4,15 +4,18 @@ So a budget belongs to a version of the dataset, not to a run: a run that is kil
 not would have ended.
 """
 
+import json
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Protocol
 
 from pydantic import Field
 
 from stages.core.params import Params
-from stages.synthesis.requests import Request
+from stages.synthesis.answers import json_schema
+from stages.synthesis.requests import FORMS, Kind, Request
 
 
 class BudgetParams(Params):
@@ -108,6 +111,12 @@ class BudgetedModel:
         return len(requests)
 
     def _worst_case(self, request: Request) -> tuple[int, int]:
-        """Tokens of prompt and completion at most: no tokenizer gives more tokens than a text has bytes."""
+        """Tokens of prompt and completion at most: no tokenizer gives more tokens than a text has bytes. Some endpoints
+        put the JSON schema of the answer into the prompt."""
         texts = sum(len(message["content"].encode()) + 16 for message in request.messages())
-        return texts, self.model.max_tokens
+        return texts + _schema_bytes(request.kind), self.model.max_tokens
+
+
+@cache
+def _schema_bytes(kind: Kind) -> int:
+    return len(json.dumps(json_schema(FORMS[kind])))

@@ -1,3 +1,4 @@
+import json
 from collections.abc import Sequence
 
 from hypothesis import given
@@ -14,7 +15,8 @@ def requests(count: int) -> list[Request]:
 
 
 def worst_case(request: Request, model: ScriptedModel) -> tuple[int, int]:
-    return sum(len(message["content"].encode()) + 16 for message in request.messages()), model.max_tokens
+    form = json.dumps(json_schema(FORMS[request.kind]))
+    return len(form) + sum(len(message["content"].encode()) + 16 for message in request.messages()), model.max_tokens
 
 
 class Silent(ScriptedModel):
