@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stages.synthesis.requests import Request, ask_vote
+from stages.synthesis.answers import json_schema
+from stages.synthesis.requests import FORMS, Request, ask_vote
 from stages.synthesis.strong_model import Answer, BudgetedModel
 from tests.synthesis.world import NO_LIMIT, ScriptedModel, budget
 
