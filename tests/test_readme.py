@@ -19,6 +19,7 @@ from stages.corpora.demo.kinds import read_kinds
 from stages.datasets.catalog import DATASETS
 from stages.datasets.verdicts import VERDICTS
 from stages.pairs import REJECTED
+from stages.scoring.ablation import ablation_table
 from stages.training.objectives import Cdpo, trl_loss_arguments
 from tests import ROOT
 from tests.test_pipeline import STAGES, covered, deps, load, outs
@@ -246,8 +247,22 @@ def percent(share: float) -> str:
 def test_the_rows_in_the_readme_are_those_of_the_receipts() -> None:
     rows = {row[0].strip("`"): row[2] for row in table_after("## What you get", README)}
     assert rows["corpus"].startswith(f"{committed('validation/questions')['rows']:,} questions")
+    assert rows["synthesize"].startswith(f"{committed('validation/synthetic')['rows']:,}; ")
     for dataset in ("gold", "prompts", "sft", "candidates", "exec_results", "pairs"):
         assert rows[dataset].startswith(f"{committed(f'validation/{dataset}')['rows']:,}")
+
+
+def test_the_tables_of_what_strong_data_is_worth_are_those_of_the_report() -> None:
+    for file in ("README.md", "docs/strong-data.md"):
+        assert ablation_table(committed("ablation")) in (ROOT / file).read_text(encoding="utf-8")
+
+
+def test_the_mistakes_of_the_strong_model_are_those_of_the_report() -> None:
+    text = (ROOT / "docs" / "strong-data.md").read_text(encoding="utf-8")
+    rows = {row[0].strip("`"): row[1:] for row in table_after("## The demo", text)}
+    counts = committed("synthesize")["mistakes"]
+    columns = ("made", "left_out", "repaired", "accepted")
+    assert rows == {kind: [f"{counts[kind][column]:,}" for column in columns] for kind in counts}
 
 
 def test_every_verdict_is_in_the_table_with_the_filters_that_take_it() -> None:
