@@ -74,6 +74,7 @@ bench: $(DEV)
 	python -m tests.benchmarks.sampling
 	python -m tests.benchmarks.training
 	python -m tests.benchmarks.diff
+	python -m tests.benchmarks.strong_data
 
 agreement: $(DEV)
 	python -m tests.benchmarks.agreement
