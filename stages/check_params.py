@@ -103,12 +103,12 @@ def _no_domain_left(sections: Mapping[str, Any]) -> list[str]:
     """Domains of the demo corpus that are left to the strong model: some if it is asked, and never all."""
     demo, source = sections["corpus"].demo, sections["synthesize"].source
     if demo is None:
-        asks = "`synthesize.source` is demo, but `corpus.demo` is null; give another source, or none"
-        return [asks] if source == "demo" else []
+        problem = "`synthesize.source` is demo, but `corpus.demo` is null; give another source, or none"
+        return [problem] if source == "demo" else []
     count = len(demo.domains or read_domains())
     if demo.strong_domains >= count:
-        given = f"`corpus.demo.strong_domains` is {demo.strong_domains}, of {count} domains"
-        return [f"{given}, which leaves none for train; give at most {count - 1}"]
+        problem = f"`corpus.demo.strong_domains` is {demo.strong_domains}, of {count} domains"
+        return [f"{problem}, which leaves none for train; give at most {count - 1}"]
     if source == "demo" and not demo.strong_domains:
         problem = "`corpus.demo.strong_domains` is 0, so the demo's strong model has no domain"
         return [f"{problem}; give 1 or more, or another `synthesize.source`"]

@@ -23,8 +23,8 @@ def apply_rewrites(rows: Sequence[dict[str, str]], path: Path) -> dict[str, int]
     errors: list[str] = []
     rewrites = {}
     for number, entry in json_lines(path, errors):
-        if wrong := [name for name in _FIELDS if not isinstance(entry.get(name), str)]:
-            errors.append(f"{path}, line {number}: `{wrong[0]}` is {short(entry.get(wrong[0]))}; give text")
+        if invalid := [name for name in _FIELDS if not isinstance(entry.get(name), str)]:
+            errors.append(f"{path}, line {number}: `{invalid[0]}` is {short(entry.get(invalid[0]))}; give text")
         else:
             rewrites[entry["question_id"], entry["old_sql"]] = entry["gold_sql"]
     if errors:

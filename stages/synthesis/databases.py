@@ -48,36 +48,36 @@ class DatabaseMaker:
     def ask(self, model: BudgetedModel, wanted: Sequence[tuple[str, str]]) -> list[SyntheticDatabase]:
         """Asks for databases with these (db_id, domain). Returns those that can be used and are like no earlier one, in
         their order."""
-        attempts = asked = [_Attempt(db_id, domain) for db_id, domain in wanted]
+        attempts = all_attempts = [_Attempt(db_id, domain) for db_id, domain in wanted]
         requests = [ask_database(each.db_id, each.domain, _tables(each.db_id)) for each in attempts]
-        made: dict[str, bytes] = {}
+        contents: dict[str, bytes] = {}
         for number in range(self.repair_rounds + 1):
-            made |= self._build(_read(attempts, model.ask(requests)))
+            contents |= self._build(_read(attempts, model.ask(requests)))
             attempts = [each for each in attempts if each.refusal]  # one that the budget did not allow has none
             if number == self.repair_rounds or not attempts:
                 break
             requests = [_repair(each, number + 1) for each in attempts]
-        self.counts.update(each.refusal for each in asked if each.refusal)
-        databases = [self._put(db_id, domain, made[db_id]) for db_id, domain in wanted if db_id in made]
+        self.counts.update(each.refusal for each in all_attempts if each.refusal)
+        databases = [self._put(db_id, domain, contents[db_id]) for db_id, domain in wanted if db_id in contents]
         return [database for database in databases if self._is_new(database)]
 
     def add(self, drafts: Sequence[tuple[str, str, DatabaseDraft]]) -> list[SyntheticDatabase]:
         """Builds databases of a file, each with db_id and domain. Returns those that can be used."""
         attempts = [_Attempt(db_id, domain, draft=draft) for db_id, domain, draft in drafts]
-        made = self._build(attempts)
+        contents = self._build(attempts)
         self.counts.update(each.refusal for each in attempts if each.refusal)
-        return [self._put(db_id, domain, made[db_id]) for db_id, domain, _ in drafts if db_id in made]
+        return [self._put(db_id, domain, contents[db_id]) for db_id, domain, _ in drafts if db_id in contents]
 
     def _build(self, attempts: Sequence[_Attempt]) -> dict[str, bytes]:
         """The databases of the drafts that can be built. The other attempts get their refusal."""
         drafted = [(each, each.draft) for each in attempts if each.draft]
         results = build_all([draft for _, draft in drafted], self.limits, self.executor) if drafted else []
-        made = {}
+        contents = {}
         for (attempt, _), built in zip(drafted, results, strict=True):
             attempt.refusal, attempt.problem = built.reason, built.message
             if built.database:
-                made[attempt.db_id] = built.database
-        return made
+                contents[attempt.db_id] = built.database
+        return contents
 
     def _put(self, db_id: str, domain: str, content: bytes) -> SyntheticDatabase:
         file = database_path(self.folder, db_id)

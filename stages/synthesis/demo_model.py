@@ -98,8 +98,8 @@ class DemoModel:
             sql, mistake = self._mistaken(request, question, rng)
         if request.kind == "question" and mistake in WRONG_SQL:
             self._wrong[request.subject] = sql, mistake
-        asked = request.kind == "question"
-        text = json.dumps({"question": question.text, "sql": sql} if asked else {"sql": sql})
+        is_question = request.kind == "question"
+        text = json.dumps({"question": question.text, "sql": sql} if is_question else {"sql": sql})
         return (spoil_text(text, mistake, rng) if mistake in BROKEN_TEXT else text), mistake
 
     def _mistaken(self, request: Request, question: Question, rng: random.Random) -> tuple[str, str]:

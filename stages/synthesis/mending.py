@@ -50,11 +50,11 @@ class Mending:
         ]  # fmt: skip
         answers = iter(model.ask(requests))
         for item in new:
-            given = [answer for _ in range(self.votes) if (answer := next(answers))]
-            if len(given) < self.votes:
+            votes = [answer for _ in range(self.votes) if (answer := next(answers))]
+            if len(votes) < self.votes:
                 item.refuse("no_budget", "the budget does not allow its votes")
             else:
-                item.votes = [_sql(answer.text, answer.finish_reason) for answer in given]
+                item.votes = [_sql(answer.text, answer.finish_reason) for answer in votes]
         self.verifier.count_votes([item for item in items if not item.refusal])
 
     def _repair_once(self, items: Sequence[Item], model: BudgetedModel, number: int) -> list[Item]:

@@ -75,20 +75,20 @@ def _singular(word: str) -> str:
 
 def _named(words: tuple[str, ...], question: str, database: DatabaseWords) -> bool:
     """Whether the question has these words in a row, and not as part of a longer name or value."""
-    said = _words(question)
+    spoken = _words(question)
     longer = [name for name in database.names if len(name) > len(words)]
     return bool(words) and any(
-        said[start : start + len(words)] == words and not _inside_longer(said, start, words, longer)
-        for start in range(len(said) - len(words) + 1)
+        spoken[start : start + len(words)] == words and not _inside_longer(spoken, start, words, longer)
+        for start in range(len(spoken) - len(words) + 1)
     )
 
 
 def _inside_longer(
-    said: tuple[str, ...], start: int, words: tuple[str, ...], longer: Sequence[tuple[str, ...]]
+    spoken: tuple[str, ...], start: int, words: tuple[str, ...], longer: Sequence[tuple[str, ...]]
 ) -> bool:
     for name in longer:
         for first in range(max(0, start + len(words) - len(name)), start + 1):
-            if said[first : first + len(name)] == name:
+            if spoken[first : first + len(name)] == name:
                 return True
     return False
 

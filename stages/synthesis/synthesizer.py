@@ -131,11 +131,11 @@ class Synthesizer:
         self.mending.check([item for item in items if not item.refusal])
 
 
-def _wave_size(count: int | None, accepted: int, asked: int) -> int:
+def _wave_size(count: int | None, accepted: int, total: int) -> int:
     """What is missing, divided by the share of items that were accepted so far, and a little more."""
     if count is None:
         return 10_000
-    missing, share = count - accepted, max(accepted / asked, 0.1) if asked else 1.0
+    missing, share = count - accepted, max(accepted / total, 0.1) if total else 1.0
     return ceil(missing / share + sqrt(missing))
 
 

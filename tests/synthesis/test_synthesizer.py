@@ -130,7 +130,7 @@ def test_a_database_like_an_earlier_one_gets_no_questions(tmp_path: Path) -> Non
     work, _ = synthesizer(tmp_path, model := ScriptedModel(same))
     items, ended_by = work.run(12)
     assert ended_by == "no_progress" and {item.database.db_id for item in items} == {model.asked[0].db_id}
-    assert work.source.maker.counts["near_duplicate"] == model.kinds.count("database") - 1  # type: ignore[attr-defined]
+    assert work.source.maker.counts["near_duplicate"] == model.kinds.count("database") - 1  # type: ignore[attr-defined]  # of the source in this test
 
 
 def test_a_database_that_cannot_be_built_goes_back_with_the_problem(tmp_path: Path) -> None:
@@ -147,7 +147,7 @@ def test_a_database_that_cannot_be_built_goes_back_with_the_problem(tmp_path: Pa
 def test_a_database_whose_repair_the_budget_does_not_allow_is_counted(tmp_path: Path) -> None:
     work, _ = synthesizer(tmp_path, ScriptedModel(lambda request: "no"), budget(requests=1), repair_rounds=1)
     assert work.run(1) == ([], "requests")
-    assert work.source.maker.counts == {"not_json": 1}  # type: ignore[attr-defined]
+    assert work.source.maker.counts == {"not_json": 1}  # type: ignore[attr-defined]  # of the source in this test
 
 
 def test_domains_take_turns(tmp_path: Path) -> None:
