@@ -35,7 +35,7 @@ DEMO = {
 
 def write_params(folder: Path, **params: Any) -> None:
     with (folder / "params.yaml").open("w") as file:
-        defaults = {"seed": 1, "allow_missing": False, "rewrites": None, "demo": None, "sources": {}}
+        defaults: dict[str, Any] = {"seed": 1, "allow_missing": False, "rewrites": None, "demo": None, "sources": {}}
         YAML().dump({"corpus": defaults | params}, file)
 
 
