@@ -103,13 +103,37 @@ def test_a_source_of_ones_own_without_a_licence_is_left_out_and_the_card_and_the
     workplace: Workplace,
 ) -> None:
     report = workplace.run()
-    for config in VIEWS:
+    for config in VIEWS.keys() - {"synthetic"}:
         assert not workplace.rows(config)["question_id"].str.starts_with("mydata/").any()
-    assert report["left_out"] == {"mydata": {"pairs": 1, "candidates": 2, "sft": 1, "gold": 1}}
+    assert report["left_out"] == {"mydata": {"pairs": 1, "candidates": 2, "sft": 1, "synthetic": 0, "gold": 1}}
     assert report["rows"]["gold"] == {"train": 5, "dev": 1, "test": 1}
     assert "| mydata, a source of the publisher's own | other | 1 | no: its licence does not let" in workplace.card
     assert "**Left out**, because of their licence: all rows of mydata." in workplace.card
     assert licences(workplace.card) == ["apache-2.0", "cc-by-sa-4.0"]
+
+
+def test_strong_data_is_published_with_what_was_left_out_and_the_card_says_so(workplace: Workplace) -> None:
+    report = workplace.run()
+    assert report["rows"]["synthetic"] == {"train": 2}
+    assert workplace.rows("synthetic")["refusal"].to_list() == [None, "exec_error"]
+    assert "strong" in workplace.rows("sft")["origin"].to_list()
+    assert "| strong data | 1 items of demo (seed 1) accepted, 1 left out |" in workplace.card
+    assert "| Strong data, made up by the generator of the demo corpus | apache-2.0 | 2 | yes |" in workplace.card
+
+
+@pytest.mark.parametrize("licence", [None, "mit"])
+def test_strong_data_of_a_model_is_published_under_its_licence_or_not_at_all(
+    licence: str | None, workplace: Workplace
+) -> None:
+    file = workplace.folder / "models" / "endpoints" / "big.yaml"
+    file.parent.mkdir(parents=True)
+    file.write_text("endpoint: {model: owner/big, version: '1'}")
+    workplace.set("synthesize", source="endpoint", endpoint="endpoints/big.yaml")
+    workplace.set("publish", licences={"owner/big": licence} if licence else {})
+    report = workplace.run()
+    assert ("synthetic" in report["rows"]) == bool(licence)
+    assert ("strong" in workplace.rows("sft")["origin"].to_list()) == bool(licence)
+    assert ("mit" in licences(workplace.card)) == bool(licence)
 
 
 def test_a_source_whose_licence_is_in_params_is_published_under_it(workplace: Workplace) -> None:
@@ -175,7 +199,8 @@ def test_the_model_card_tells_of_data_that_is_left_out_and_links_no_test_set_of_
 
 def test_where_no_source_may_be_passed_on_the_card_says_that_nothing_is_published(workplace: Workplace) -> None:
     for name, rows in small_tables().items():
-        put(name, rows.filter(pl.col("question_id").str.starts_with("mydata/")))
+        key = "item_id" if name == "synthetic" else "question_id"
+        put(name, rows.filter(pl.col(key).str.starts_with("mydata/")))
     report = workplace.run()
     assert report["rows"] == {} and list((workplace.export / "dataset").iterdir()) == [
         workplace.export / "dataset" / "README.md"
