@@ -2,8 +2,9 @@
 
 The settings are `human`: no strong data; `unverified`: every item whose database builds, with its first SQL;
 `verified`: the items that passed all checks at once; `repaired`: also those that passed them after a repair, which is
-what `sft` takes. All use the same answers of the strong model. Trained models stay in models/ablation, so that a run
-that was killed goes on.
+what `sft` takes. All use the same answers of the strong model. `human` is trained for as many steps as `repaired`, so
+that a difference is not that of longer training; the others for as many epochs. Trained models stay in models/ablation,
+so that a run that was killed goes on.
 """
 
 import argparse
@@ -95,7 +96,8 @@ def ablate(args: argparse.Namespace) -> dict[str, Any]:
     answers: dict[tuple[str, str], list[pl.DataFrame]] = {}
     for seed in range(training.seed, training.seed + args.seeds):
         for name, rows in sets.items():
-            model = train(name, rows, training.model_copy(update={"seed": seed}))
+            longer = sets["repaired"].height / rows.height if name == "human" else 1.0
+            model = train(name, rows, training.model_copy(update={"seed": seed, "epochs": training.epochs * longer}))
             for test_set in test_sets:
                 right = right_answers(model, test_set, evaluation, rules, args)
                 answers.setdefault((test_set, name), []).append(right)
