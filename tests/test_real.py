@@ -59,7 +59,7 @@ def test_every_gold_that_can_be_executed_is_and_the_known_bad_ones_are_found(rep
     assert bad["question_id"].to_list() == [f"spider/train/{number}" for number in (3153, 4513, 4514)]
     sft = read_any(repository / "data" / "sft.parquet")
     assert not set(bad["question_id"]) & set(sft["question_id"])
-    assert read_json(repository / "reports" / "sft.json")["dropped"]["gold_exec_error"] == 3
+    assert read_json(repository / "reports" / "sft.json")["human"]["dropped"]["gold_exec_error"] == 3
 
 
 def test_the_page_of_the_audit_shows_them(repository: Path) -> None:
