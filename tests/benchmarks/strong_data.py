@@ -41,7 +41,7 @@ from stages.synthesis.taxonomy import read_taxonomy
 ITEMS = 5_000
 RATE = 0.2
 VOTES = 3
-REQUESTS, CONCURRENCY, LATENCY = 800, 16, 0.2
+REQUESTS, CONCURRENCY, LATENCY = 2_400, 16, 0.2
 NO_LIMIT = BudgetParams(requests=None, tokens=None, cost=None)
 LIMITS = ExecutionParams(wall_seconds=60.0, memory_mb=1024, max_rows=500_000, result_mb=200).limits()
 GROUPS = {
