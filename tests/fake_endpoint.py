@@ -26,14 +26,16 @@ Fault = tuple[int, dict[str, str], bytes]
 @dataclass
 class Endpoint:
     """`faults`: status, headers and body of the next responses, in place of correct ones; status 0 closes the
-    connection. `then`: the same, by the number of earlier requests. `refuse`: the same, by the request. `choices`: the
-    most choices of a response. `requests`: the bodies so far. `busiest`: the most requests in flight at once.
+    connection. `then`: the same, by the number of earlier requests. `refuse`: the same, by the request. `respond`: what
+    gives correct responses in place of `answer`. `choices`: the most choices of a response. `requests`: the bodies so
+    far. `busiest`: the most requests in flight at once.
     """
 
     address: str = ""
     faults: list[Fault] = field(default_factory=list)
     then: dict[int, Fault] = field(default_factory=dict)
     refuse: Callable[[dict[str, Any]], Fault | None] = lambda body: None
+    respond: Callable[[str, dict[str, Any]], dict[str, Any]] | None = None
     choices: int = 100
     text: str = "SELECT {}"
     reason: str = "stop"
@@ -72,7 +74,7 @@ class Handler(BaseHTTPRequestHandler):
             fault = end.faults.pop(0) if end.faults else end.then.get(len(end.requests) - 1)
         fault = fault or end.refuse(body)
         time.sleep(end.pause)
-        status, headers, data = fault or (200, {}, json.dumps(end.answer(self.path, body)).encode())
+        status, headers, data = fault or (200, {}, json.dumps((end.respond or end.answer)(self.path, body)).encode())
         with end.lock:
             end.busy -= 1
         if status:

@@ -94,7 +94,7 @@ def strong(endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch) -> Endpoint:
         choice = {"message": {"content": f"```json\n{content}\n```"}, "finish_reason": "stop"}
         return {"choices": [choice], "usage": {"prompt_tokens": 300, "completion_tokens": 40}}
 
-    endpoint.answer = answer  # type: ignore[method-assign]  # a test double
+    endpoint.respond = answer
     return endpoint
 
 
@@ -167,9 +167,10 @@ def test_the_dataset_meets_its_suite(stage: Stage, strong: Endpoint) -> None:
 
 
 def test_an_answer_that_is_blank_does_not_break_the_suite(stage: Stage, strong: Endpoint) -> None:
-    plain = strong.answer
+    plain = strong.respond
+    assert plain
     blank = {"choices": [{"message": {"content": '{"question": " ", "sql": " "}'}, "finish_reason": "stop"}]}
-    strong.answer = lambda path, body: (  # type: ignore[method-assign]  # a test double
+    strong.respond = lambda path, body: (
         blank if body["seed"] % 3 == 0 and "Write one new" in body["messages"][-1]["content"] else plain(path, body)
     )
     report = stage()
@@ -331,7 +332,7 @@ def test_a_file_is_checked_without_a_model(stage: Stage) -> None:
 def test_a_file_is_repaired_by_an_endpoint(stage: Stage, strong: Endpoint) -> None:
     write_file()
     sql = "SELECT stage_name FROM singer WHERE age > 30"
-    strong.answer = lambda path, body: {  # type: ignore[method-assign]  # a test double
+    strong.respond = lambda path, body: {
         "choices": [{"message": {"content": json.dumps({"sql": sql})}, "finish_reason": "stop"}]
     }
     report = stage(source="file", file="mine", items=None, votes=0)
@@ -395,7 +396,7 @@ def test_golds_that_fail_are_rewritten_for_the_corpus(
 ) -> None:
     write_failing_golds()
     sql = "SELECT name FROM singer WHERE age >= 40"
-    strong.answer = lambda path, body: {  # type: ignore[method-assign]  # a test double
+    strong.respond = lambda path, body: {
         "choices": [{"message": {"content": json.dumps({"sql": sql})}, "finish_reason": "stop"}]
     }
     set_up()

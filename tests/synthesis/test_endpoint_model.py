@@ -140,7 +140,7 @@ def test_two_runs_at_once_get_the_same_answers(endpoint: Endpoint, tmp_path: Pat
         endpoint.text = f"SELECT {next(numbers)}"
         return plain(path, body)
 
-    endpoint.answer = changing  # type: ignore[method-assign]  # a test double
+    endpoint.respond = changing
     runs = [threading.Thread(target=lambda: results.append(answers(model_of(tmp_path)))) for _ in range(2)]
     for run in runs:
         run.start()
@@ -268,7 +268,7 @@ def test_an_endpoint_that_rejects_the_response_format_is_asked_without(
 
 def test_an_answer_without_reported_tokens_is_kept_as_such(endpoint: Endpoint, tmp_path: Path) -> None:
     plain = endpoint.answer
-    endpoint.answer = lambda path, body: plain(path, body) | {"usage": None}  # type: ignore[method-assign]  # a test double
+    endpoint.respond = lambda path, body: plain(path, body) | {"usage": None}
     for _ in range(2):
         (answer,) = answers(model_of(tmp_path), REQUESTS[:1])
         assert (answer.prompt_tokens, answer.completion_tokens) == (None, None)

@@ -18,10 +18,7 @@ from tests.fake_endpoint import endpoint as endpoint
 from tests.real import REAL
 from tests.workplace import EXECUTION, accept, put_rows, set_arguments, write_params
 
-pytestmark = [
-    pytest.mark.realdata,
-    pytest.mark.skipif(not REAL.is_dir(), reason=f"{REAL} is absent"),
-]
+pytestmark = pytest.mark.realdata
 CASES: list[dict[str, str]] = YAML(typ="safe").load(FIXTURES / "synthesis" / "bad_golds.yaml")
 FOLDERS = {"document_management": REAL / "spider" / "database", "superhero": REAL / "bird" / "dev_databases"}
 REWRITES = RAW / "rewrites.jsonl"

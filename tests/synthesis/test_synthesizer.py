@@ -12,6 +12,7 @@ from stages.synthesis.items import Item
 from stages.synthesis.requests import Request
 from stages.synthesis.rows import report_of, synthetic_rows
 from stages.synthesis.strong_model import BudgetParams
+from stages.synthesis.synthesizer import ModelSource
 from tests.synthesis.world import NO_LIMIT, ScriptedModel, budget, inline, right_answer, sql_of, synthesizer
 
 pytestmark = pytest.mark.usefixtures("in_this_process")
@@ -130,7 +131,8 @@ def test_a_database_like_an_earlier_one_gets_no_questions(tmp_path: Path) -> Non
     work, _ = synthesizer(tmp_path, model := ScriptedModel(same))
     items, ended_by = work.run(12)
     assert ended_by == "no_progress" and {item.database.db_id for item in items} == {model.asked[0].db_id}
-    assert work.source.maker.counts["near_duplicate"] == model.kinds.count("database") - 1  # type: ignore[attr-defined]  # of the source in this test
+    assert isinstance(work.source, ModelSource)
+    assert work.source.maker.counts["near_duplicate"] == model.kinds.count("database") - 1
 
 
 def test_a_database_that_cannot_be_built_goes_back_with_the_problem(tmp_path: Path) -> None:
@@ -147,7 +149,8 @@ def test_a_database_that_cannot_be_built_goes_back_with_the_problem(tmp_path: Pa
 def test_a_database_whose_repair_the_budget_does_not_allow_is_counted(tmp_path: Path) -> None:
     work, _ = synthesizer(tmp_path, ScriptedModel(lambda request: "no"), budget(requests=1), repair_rounds=1)
     assert work.run(1) == ([], "requests")
-    assert work.source.maker.counts == {"not_json": 1}  # type: ignore[attr-defined]  # of the source in this test
+    assert isinstance(work.source, ModelSource)
+    assert work.source.maker.counts == {"not_json": 1}
 
 
 def test_domains_take_turns(tmp_path: Path) -> None:
