@@ -7,7 +7,7 @@ DEV := .venv/.installed-dev
 VLLM := .venv-vllm/.installed
 
 # What a run needs; `make test` adds what tests need.
-.PHONY: setup repro back test test-all test-slow test-vllm check bench agreement
+.PHONY: setup repro back test test-all test-browser test-slow test-vllm check bench agreement
 setup: $(SETUP)
 
 $(SETUP): pyproject.toml constraints.txt
@@ -18,14 +18,16 @@ $(SETUP): pyproject.toml constraints.txt
 	rm -rf build *.egg-info
 	touch $@
 
+# Of the last package only axe's script is used, not Playwright.
 $(DEV): $(SETUP)
 	.venv/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt '.[dev]'
+	.venv/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --no-deps axe-playwright-python
 	rm -rf build *.egg-info
 	touch $@
 
 repro: $(SETUP)
 	dvc repro
-	@python -m stages.report
+	@python -m stages.report --figures
 
 # Back to the last commit, after any run or experiment: params.yaml, dvc.lock, reports/ and what DVC makes
 # (docs/experiments.md says what that discards). `git read-tree` empties the index of what DVC staged, and of the sizes and times by which git may take
@@ -44,10 +46,15 @@ check: $(DEV)
 
 # Every test that takes seconds, on up to four cores. A file's tests stay in one process, which makes what they share once.
 test: check
-	python -m pytest -m "not slow and not gpu" --numprocesses logical --maxprocesses 4 --dist loadfile
+	python -m pytest -m "not slow and not gpu and not browser" --numprocesses logical --maxprocesses 4 --dist loadfile
 
-# All that runs without a GPU: after `make test`, the pipeline from end to end, killed and on several processes, and vLLM.
-test-all: test test-slow test-vllm
+# All that runs without a GPU: after `make test`, the pages in Chromium, the pipeline from end to end, killed and on several
+# processes, and vLLM.
+test-all: test test-browser test-slow test-vllm
+
+# Chromium and its driver are not installed by this: they are Debian's packages chromium and chromium-driver.
+test-browser: $(DEV)
+	python -m pytest -m browser tests/browser
 
 test-slow: $(DEV)
 	python -m pytest -m "slow and not gpu"
@@ -66,15 +73,18 @@ $(VLLM): Makefile constraints.txt
 	  apsw datasketch hypothesis polars pytest pytest-timeout ruamel.yaml
 	touch $@
 
-# The first two, and agreement, need the real databases and predictions beside the repository (../shared/real); the others
-# what `make repro` made.
+# The first two, and agreement, need the real databases and predictions beside the repository (../shared/real); pairs needs
+# nothing, the others what `make repro` made.
 bench: $(DEV)
 	python -m tests.benchmarks.speed
 	python -m tests.benchmarks.corpora
 	python -m tests.benchmarks.sampling
 	python -m tests.benchmarks.training
 	python -m tests.benchmarks.diff
+	python -m tests.benchmarks.pairs 1000000
+	python -m tests.benchmarks.counterexamples gaps gold time
 	python -m tests.benchmarks.strong_data
+	python -m tests.benchmarks.report
 
 agreement: $(DEV)
 	python -m tests.benchmarks.agreement

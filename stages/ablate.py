@@ -47,7 +47,7 @@ def sft_sets(prompts: PromptsParams, params: SftParams) -> dict[str, pl.DataFram
     questions, gold, prompt_rows, synthetic = open_datasets(QUESTIONS, GOLD, PROMPTS, SYNTHETIC)
     if synthetic.is_empty():
         raise UserError("data/synthetic.parquet is empty; set `synthesize.source`, and run `dvc repro sft`")
-    human = usable_rows(drop_reasons(questions, gold, prompt_rows, params.drop_flags))
+    human = usable_rows(drop_reasons(questions, gold, prompt_rows, params))
     accepted = pl.col("refusal").is_null()
     as_it_came = synthetic.with_columns(gold_sql=pl.coalesce("first_sql", "gold_sql"), refusal=pl.lit(None, pl.String))
     strong = {

@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 import polars as pl
-from pydantic import Field, ValidationInfo, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 from pydantic_core import PydanticCustomError
 
 from stages.cache.result_cache import Cache, default_folder
+from stages.core.end_line import shares_text, write_report
 from stages.core.errors import UserError, run_stage
-from stages.core.files import fingerprint, read_json, write_json
+from stages.core.files import fingerprint, read_json
 from stages.core.layout import model_path, report_file
 from stages.core.params import Params, read_params
 from stages.core.receipts import open_dataset
@@ -21,7 +22,7 @@ from stages.core.stable_draw import stable_draw
 from stages.core.tables import write_dataset
 from stages.datasets.candidates import CANDIDATES
 from stages.datasets.prompts import PROMPTS
-from stages.datasets.questions import QUESTIONS, with_columns_of
+from stages.datasets.questions import QUESTIONS, held_back_databases, with_columns_of
 from stages.endpoints.refusals import REASONS, TOO_LONG
 from stages.extraction.extract import extract_sql
 from stages.lm.completions import Completion, Decoding, Engine, PromptedQuestion, sample_all
@@ -30,12 +31,21 @@ from stages.sampling.engines import open_engine
 from stages.sampling.openai_engine import OpenaiEngine
 
 
+class PreferenceShare(BaseModel):
+    """The `preference_share` of section `sft`."""
+
+    model_config = ConfigDict(frozen=True, strict=True, extra="ignore")
+
+    preference_share: float = Field(ge=0, lt=1)
+
+
 class CandidatesParams(Params):
     """Section `candidates` of params.yaml."""
 
     engine: Literal["transformers", "vllm", "openai", "file"]
     model: str = Field(min_length=1)
     split: Literal["train", "dev", "test"]
+    questions: Literal["all", "unseen"]
     n: int = Field(gt=0, le=10_000)
     temperature: float = Field(gt=0)
     top_p: float = Field(gt=0, le=1)
@@ -131,8 +141,9 @@ def main() -> None:
     parser.add_argument("--cache", type=Path, default=default_folder(), help="folder of the cache of samples")
     args = parser.parse_args()
     params = read_params("candidates", CandidatesParams)
+    preference_share = read_params("sft", PreferenceShare).preference_share
     questions = open_dataset(QUESTIONS)
-    drawn, dropped = draw_questions(questions, params)
+    drawn, dropped = draw_questions(questions, params, preference_share)
     if params.engine == "file":
         sizes = {name: counts["read"] for name, counts in read_json(report_file("corpus"))["sets"].items()}
         predictions = read_imported(drawn, model_path("imported"), sizes)
@@ -145,20 +156,32 @@ def main() -> None:
         candidates, left_out = sample_candidates(drawn, engine, params.decoding(), cache)
         dropped, counts = dropped | left_out, engine.report()
     write_dataset(candidates, CANDIDATES)
-    write_json(report_file("candidates"), report_of(questions.height, dropped, candidates) | counts)
+    report = report_of(questions.height, dropped, candidates) | counts
+    figures = f"{report['no_sql']:,} without SQL", f"ended by {shares_text(report['finish_reason'])}"
+    write_report("candidates", report, candidates.height, dropped, *figures, what="questions dropped")
 
 
-def draw_questions(questions: pl.DataFrame, params: CandidatesParams) -> tuple[pl.DataFrame, dict[str, int]]:
+def draw_questions(
+    questions: pl.DataFrame, params: CandidatesParams, preference_share: float
+) -> tuple[pl.DataFrame, dict[str, int]]:
     """The questions of the split that candidates are made for, and how many are dropped for each reason. Raises
-    UserError where the split has none."""
+    UserError where no question is left."""
     of_split = questions.filter(pl.col("split") == params.split)
     if of_split.is_empty():
         raise UserError(f"{QUESTIONS.file} has no question of split `{params.split}` to make candidates for")
-    limit = params.max_questions if params.max_questions and params.engine != "file" else of_split.height
-    question_ids = stable_draw(of_split["question_id"].to_list(), limit, params.seed)
-    drawn = of_split.filter(pl.col("question_id").is_in(question_ids))
+    available = of_split
+    if params.questions == "unseen" and params.split == "train":
+        held_back = held_back_databases(questions, preference_share)
+        available = of_split.filter(pl.col("db_id").is_in(held_back))
+        if available.is_empty():
+            fix = "raise that, or set `candidates.questions` to all"
+            raise UserError(f"`sft.preference_share` is {preference_share}, which holds back no database; {fix}")
+    limit = params.max_questions if params.max_questions and params.engine != "file" else available.height
+    question_ids = stable_draw(available["question_id"].to_list(), limit, params.seed)
+    drawn = available.filter(pl.col("question_id").is_in(question_ids))
     return drawn, {
-        f"not_{params.split}": questions.height - of_split.height, "over_max_questions": of_split.height - drawn.height,
+        f"not_{params.split}": questions.height - of_split.height, "seen_by_sft": of_split.height - available.height,
+        "over_max_questions": available.height - drawn.height,
     }  # fmt: skip
 
 

@@ -11,12 +11,14 @@ from typing import Any
 from pydantic import BaseModel
 
 from stages.candidates import CandidatesParams
+from stages.core.end_line import end_stage
 from stages.core.errors import UserError, collect_errors, run_stage
 from stages.core.files import write_json
 from stages.core.layout import report_file
 from stages.core.params import PARAMS_FILE, parse_section, read_sections
 from stages.corpora.demo.domains import read_domains
 from stages.corpus import DEMO, CorpusParams
+from stages.counterexamples import CounterexamplesParams
 from stages.evaluate import EvaluateParams
 from stages.exec_results import ExecResultsParams
 from stages.execution.params import ExecutionParams
@@ -28,6 +30,7 @@ from stages.report import TestSets
 from stages.sft import SftParams
 from stages.synthesis.params import SynthesizeParams
 from stages.train_dpo import OBJECTIVES, TrainDpoParams
+from stages.train_grpo import TrainGrpoParams
 from stages.train_sft import TrainSftParams
 
 SECTIONS: dict[str, type[BaseModel]] = {
@@ -41,7 +44,9 @@ SECTIONS: dict[str, type[BaseModel]] = {
     "train_sft.weak": TrainSftParams,
     "candidates": CandidatesParams,
     "exec_results": ExecResultsParams,
+    "counterexamples": CounterexamplesParams,
     "pairs": PairsParams,
+    "train_grpo": TrainGrpoParams,
     "train_dpo": TrainDpoParams,
     **{f"objectives.{name}": model for name, model in OBJECTIVES.items()},
     "test_sets": TestSets,
@@ -123,13 +128,23 @@ def _no_strong_data(sections: Mapping[str, Any]) -> list[str]:
     return [f"`sft.strong_share` is {share}, but `synthesize.source` is none; set the share to null, or give a source"]
 
 
-def _beyond_context(sections: Mapping[str, Any]) -> list[str]:
-    """What else would show only after the strong model is trained: that it does not see as far as the pairs go."""
-    strong, dpo = sections["train_sft.strong"], sections["train_dpo"]
-    if strong.base != "scratch" or dpo.max_length <= strong.max_length:
+def _too_few_mutants(sections: Mapping[str, Any]) -> list[str]:
+    """More counterexample databases than are made."""
+    mutants, wanted = sections["counterexamples"].mutants, sections["pairs"].counterexamples
+    if wanted <= mutants:
         return []
+    return [f"`pairs.counterexamples` is {wanted}, but `counterexamples.mutants` is {mutants}; lower it, or raise that"]
+
+
+def _beyond_context(sections: Mapping[str, Any]) -> list[str]:
+    """What else would show only after the strong model is trained: that it sees less far than pairs or samples go."""
+    strong = sections["train_sft.strong"]
+    lengths = {name: sections[name].max_length for name in ("train_grpo", "train_dpo")}
     seen = f"the strong model, a scratch base, sees {strong.max_length} tokens (`train_sft.strong.max_length`)"
-    return [f"`train_dpo.max_length` is {dpo.max_length}, but {seen}; lower it, or raise that"]
+    return [
+        f"`{name}.max_length` is {length}, but {seen}; lower it, or raise that"
+        for name, length in lengths.items() if strong.base == "scratch" and length > strong.max_length
+    ]  # fmt: skip
 
 
 def _no_room(sections: Mapping[str, Any]) -> list[str]:
@@ -144,6 +159,34 @@ def _no_room(sections: Mapping[str, Any]) -> list[str]:
         if model.base == "scratch" and tokens[section] >= model.max_length
         and (section == "evaluate" or name == sections["candidates"].model)
     ]  # fmt: skip
+
+
+_HIGHEST_RATES = {"train_sft": (1e-3, 5e-3), "train_dpo": (5e-5, 5e-4), "train_grpo": (5e-5, 5e-4)}
+"""Of a pretrained model, all weights trained or with LoRA. No published recipe that we know goes beyond."""
+
+
+def _rates_of_new_models(sections: Mapping[str, Any]) -> list[str]:
+    """Learning rates with which a pretrained model forgets what it knows, as the defaults are those of a new one."""
+    bases = {f"train_sft.{role}": sections[f"train_sft.{role}"].base for role in ("strong", "weak")}
+    bases["train_dpo"] = bases["train_sft.strong"]
+    bases |= {"train_grpo": bases["train_sft.strong"]} if sections["train_grpo"].models else {}
+    sentences = []
+    for section, base in bases.items():
+        params = sections[section]
+        highest = _HIGHEST_RATES[section.partition(".")[0]][params.lora is not None]
+        if base != "scratch" and params.learning_rate > highest:
+            trained = "with `lora`" if params.lora else "without `lora`"
+            sentences.append(
+                f"`{section}.learning_rate` is {params.learning_rate:g}, but the base {base} is pretrained; give at "
+                f"most {highest:g} {trained}, and less to a larger model (compare models/recipes)"
+            )
+    return sentences
+
+
+def _beside_preset(sections: Mapping[str, Any]) -> list[str]:
+    """Params of pairs that are not what their preset has."""
+    pairs: PairsParams = sections["pairs"]
+    return pairs.problems()
 
 
 def _without_adapters(sections: Mapping[str, Any]) -> list[str]:
@@ -162,8 +205,11 @@ ACROSS: list[tuple[set[str], Callable[[Mapping[str, Any]], list[str]]]] = [
     ({"corpus"}, _unknown_domains),
     ({"corpus", "synthesize"}, _no_domain_left),
     ({"synthesize", "sft"}, _no_strong_data),
-    ({"train_sft.strong", "train_dpo"}, _beyond_context),
+    ({"counterexamples", "pairs"}, _too_few_mutants),
+    ({"train_sft.strong", "train_dpo", "train_grpo"}, _beyond_context),
     ({"candidates", "evaluate", *_TRAINED}, _no_room),
+    ({"train_dpo", "train_grpo", *_TRAINED}, _rates_of_new_models),
+    ({"pairs"}, _beside_preset),
     ({"publish", "train_dpo", *_TRAINED}, _without_adapters),
 ]
 """What is checked across sections: the sections needed, and what gives a sentence for each mistake."""
@@ -173,6 +219,7 @@ def main() -> None:
     argparse.ArgumentParser(prog="python -m stages.check_params", description=__doc__).parse_args()
     check_params()
     write_json(report_file("check_params"), {"params": str(PARAMS_FILE), "valid": True})
+    end_stage("check_params", report_file("check_params"), f"all {len(SECTIONS)} sections are valid")
 
 
 if __name__ == "__main__":

@@ -4,17 +4,18 @@ import argparse
 import re
 import shutil
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import polars as pl
 from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
+from stages.core.end_line import counts_text, write_report
 from stages.core.errors import UserError, run_stage
-from stages.core.files import move_folder, write_json
-from stages.core.layout import DATABASES, RAW, report_file
+from stages.core.files import move_folder
+from stages.core.layout import DATABASES, RAW
 from stages.core.params import Params, read_params
 from stages.core.tables import write_dataset
 from stages.corpora.demo.corpus import DemoParams, choose_domains, make_demo, question_rows
@@ -113,6 +114,17 @@ def _counts(rows: Rows) -> dict[str, object]:
     }
 
 
+def dropped_in(report: Mapping[str, Any]) -> Counter[str]:
+    """Why questions were dropped, of all sources together."""
+    parts = [report[DEMO], *report["sets"].values()]
+    return sum((Counter(part.get("dropped", {})) for part in parts), Counter[str]())
+
+
+def _size(rows: Rows) -> str:
+    splits = Counter(row["split"] for row in rows)
+    return f"{counts_text(splits)}, {len({row['db_id'] for row in rows}):,} databases"
+
+
 def main() -> None:
     argparse.ArgumentParser(prog="python -m stages.corpus", description=__doc__).parse_args()
     params = read_params("corpus", CorpusParams)
@@ -128,7 +140,8 @@ def main() -> None:
     rewrites = apply_rewrites(rows, RAW / params.rewrites) if params.rewrites else {}
     move_folder(folder, DATABASES)
     write_dataset(pl.DataFrame(rows, schema=QUESTIONS.columns), QUESTIONS)
-    write_json(report_file("corpus"), {"questions": len(rows), "sets": counts, "rewrites": rewrites, DEMO: demo_drawn})
+    report = {"questions": len(rows), "sets": counts, "rewrites": rewrites, DEMO: demo_drawn}
+    write_report("corpus", report, len(rows), dropped_in(report), _size(rows))
 
 
 if __name__ == "__main__":

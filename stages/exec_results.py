@@ -7,9 +7,8 @@ import polars as pl
 from pydantic import Field
 
 from stages.cache.result_cache import Cache
+from stages.core.end_line import counts_text, write_report
 from stages.core.errors import UserError, run_stage
-from stages.core.files import write_json
-from stages.core.layout import report_file
 from stages.core.params import Params, read_params
 from stages.core.receipts import open_datasets
 from stages.core.tables import write_dataset
@@ -23,8 +22,9 @@ from stages.execution.comparison import Contract
 from stages.execution.gold_questions import read_questions
 from stages.execution.judge import judge
 from stages.execution.params import ExecutionParams
-from stages.execution.records import DIGEST_ROWS, Budget, Rules
+from stages.execution.records import DIGEST_ROWS, Budget, Item, Outcome, Rules
 from stages.execution.summary import outcome_columns, summary
+from stages.execution.worker_pool import Executor
 
 
 class ExecResultsParams(Params):
@@ -48,6 +48,31 @@ def candidates_with_questions(candidates: pl.DataFrame, questions: pl.DataFrame)
     return joined
 
 
+def judge_candidates(
+    questions: pl.DataFrame, gold: pl.DataFrame, candidates: pl.DataFrame, rules: Rules,
+    executor: Executor[Item, Outcome], cache: Cache,
+) -> pl.DataFrame:  # fmt: skip
+    """The rows of `exec_results` for these candidates, with the source and difficulty of their questions. Raises
+    UserError where data does not fit together, or a database is missing."""
+    golds = read_questions(questions, gold)
+    candidates = candidates_with_questions(candidates, questions)
+    paths = check_databases(candidates["db_id"])
+    items = [(golds[question_id], sql) for question_id, sql in candidates.select("question_id", "sql").iter_rows()]
+    outcomes = judge(items, rules, executor, cache)
+    hashes = {db_id: cache.sha256(str(path)) for db_id, path in paths.items()}
+    return candidates.with_columns(
+        *outcome_columns(outcomes),
+        db_sha256=pl.col("db_id").replace_strict(hashes, return_dtype=pl.String),
+        contract=pl.lit(rules.contract),
+        sqlite_version=pl.lit(apsw.sqlite_lib_version()),
+    )
+
+
+def rules_of(params: ExecResultsParams, nets: ExecutionParams) -> Rules:
+    """How candidates are judged."""
+    return Rules(params.contract, Budget(params.budget_floor, params.budget_factor), nets.limits(), DIGEST_ROWS)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         prog="python -m stages.exec_results", description="Executes every candidate and gives it its verdict."
@@ -55,25 +80,13 @@ def main() -> None:
     add_execution_flags(parser)
     args = parser.parse_args()
     params, nets = read_params("exec_results", ExecResultsParams), read_params("execution", ExecutionParams)
-    rules = Rules(params.contract, Budget(params.budget_floor, params.budget_factor), nets.limits(), DIGEST_ROWS)
-
     questions, gold, candidates = open_datasets(QUESTIONS, GOLD, CANDIDATES)
-    golds = read_questions(questions, gold)
-    candidates = candidates_with_questions(candidates, questions)
-    paths = check_databases(candidates["db_id"])
-    items = [(golds[question_id], sql) for question_id, sql in candidates.select("question_id", "sql").iter_rows()]
-    cache = Cache(args.cache)
-    outcomes = judge(items, rules, engine_of(args), cache)
-    hashes = {db_id: cache.sha256(str(path)) for db_id, path in paths.items()}
-    judged = candidates.with_columns(
-        *outcome_columns(outcomes),
-        db_sha256=pl.col("db_id").replace_strict(hashes, return_dtype=pl.String),
-        contract=pl.lit(params.contract),
-        sqlite_version=pl.lit(apsw.sqlite_lib_version()),
-    )
+    rules, executor, cache = rules_of(params, nets), engine_of(args), Cache(args.cache)
+    judged = judge_candidates(questions, gold, candidates, rules, executor, cache)
     write_dataset(judged.select(*EXEC_RESULTS.columns), EXEC_RESULTS)
     counts = {"candidates_in": judged.height, "rows_out": judged.height, "contract": params.contract}
-    write_json(report_file("exec_results"), counts | summary(judged, "candidate_id"))
+    report = counts | summary(judged, "candidate_id")
+    write_report("exec_results", report, judged.height, {}, counts_text(report["verdicts"]))
 
 
 if __name__ == "__main__":

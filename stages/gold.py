@@ -22,19 +22,21 @@ row may be meant to be one with NULL.
 
 import argparse
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 
 import polars as pl
-from pydantic import Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from stages.audit.gold_worker import GoldRecord, Query, audit
 from stages.audit.query_checks import Findings
 from stages.audit.question_checks import AuditedQuestion, question_findings
 from stages.audit.report import page_of, summary_of
 from stages.cache.result_cache import Cache
+from stages.core.end_line import counts_text, write_report
 from stages.core.errors import run_stage
-from stages.core.files import write_json, write_text
+from stages.core.files import write_text
 from stages.core.layout import report_file
 from stages.core.params import Params, read_params
 from stages.core.receipts import open_dataset
@@ -42,6 +44,7 @@ from stages.core.tables import write_dataset
 from stages.databases.paths import check_databases
 from stages.datasets.gold import GOLD
 from stages.datasets.questions import QUESTIONS, TEST_SET
+from stages.datasets.verdicts import GoldFlag
 from stages.execution.cli_flags import add_execution_flags, engine_of
 from stages.execution.judge import judge
 from stages.execution.params import ExecutionParams
@@ -52,6 +55,14 @@ class GoldParams(Params):
     """Section `gold` of params.yaml."""
 
     step_budget: int = Field(gt=0, le=10**12)
+
+
+class DropFlags(BaseModel):
+    """What the page says of sections `sft` and `pairs`: the flags that keep a question out."""
+
+    model_config = ConfigDict(frozen=True, strict=True, extra="ignore")
+
+    drop_flags: list[GoldFlag]
 
 
 def audited_questions(
@@ -85,6 +96,7 @@ def main() -> None:
     args = parser.parse_args()
     budget = read_params("gold", GoldParams).step_budget
     limits = read_params("execution", ExecutionParams).limits()
+    drop_flags = {section: read_params(section, DropFlags).drop_flags for section in ("sft", "pairs")}
     questions = open_dataset(QUESTIONS)
     paths = check_databases(questions["db_id"])
     cache, executor = Cache(args.cache), engine_of(args)
@@ -101,8 +113,10 @@ def main() -> None:
     gold = gold_rows(questions["question_id"].to_list(), records, findings)
     write_dataset(gold, GOLD)
     summary = summary_of(questions, gold, sum(not record.audited for record in records))
-    write_json(report_file("gold"), {**summary, **counts})
-    write_text(report_file("gold").with_suffix(".html"), page_of(questions, gold, counts))
+    write_text(report_file("gold").with_suffix(".html"), page_of(questions, gold, counts, drop_flags))
+    flags = Counter(flag for row in gold["flags"] for flag in row.split(",") if flag)
+    figures = counts_text(Counter(gold["verdict"])), f"flags: {counts_text(flags) or 'none'}"
+    write_report("gold", {**summary, **counts}, gold.height, {}, *figures)
 
 
 if __name__ == "__main__":

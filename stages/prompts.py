@@ -14,12 +14,13 @@ import argparse
 import json
 from collections import Counter
 from collections.abc import Mapping
+from typing import Any
 
 import polars as pl
 
+from stages.core.end_line import write_report
 from stages.core.errors import run_stage
-from stages.core.files import write_json
-from stages.core.layout import DATABASES, report_file
+from stages.core.layout import DATABASES
 from stages.core.params import read_params
 from stages.core.receipts import open_dataset
 from stages.core.tables import write_dataset
@@ -38,12 +39,14 @@ def main() -> None:
     schemas = read_schemas(questions["db_id"].unique().sort().to_list(), params, DATABASES)
     prompts = prompt_rows(questions, schemas, params, count)
     write_dataset(prompts, PROMPTS)
-    write_json(report_file("prompts"), report_of(questions.height, prompts, schemas, params))
+    report = report_of(questions.height, prompts, schemas, params)
+    figures = f"at most {report['tokens']['max']:,} tokens", f"{report['tables_dropped']:,} tables dropped from them"
+    write_report("prompts", report, prompts.height, {}, *figures)
 
 
 def report_of(
     questions: int, prompts: pl.DataFrame, schemas: Mapping[str, Schema], params: PromptsParams
-) -> dict[str, object]:
+) -> dict[str, Any]:
     """Counts: questions in, prompts out, their tokens, what the budget dropped, what of the databases is not shown."""
     tokens, dropped = prompts["tokens"], [len(json.loads(names)) for names in prompts["dropped_tables"]]
     left_out = sum((schema.left_out for schema in schemas.values()), Counter[str]())

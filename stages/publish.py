@@ -7,18 +7,20 @@ import argparse
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, get_args
 
 import polars as pl
 from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from stages.core.disk import disk_full_errors
+from stages.core.end_line import write_report
 from stages.core.errors import UserError, collect_errors, run_stage
-from stages.core.files import move_folder, read_json, write_json
+from stages.core.files import move_folder, read_json
 from stages.core.layout import DICTIONARY, EXPORT, MODELS, model_path, receipt_file, report_file
 from stages.core.params import Params, parse_section, read_sections
 from stages.core.receipts import open_datasets
+from stages.datasets.answers import answers_of
 from stages.datasets.catalog import DATASETS
 from stages.diffing.dvc_files import LOCK, PIPELINE, contents_in
 from stages.fetching.sources import SOURCES
@@ -66,9 +68,12 @@ def require_fresh() -> None:
         raise UserError(*errors)
 
 
-def read_tables() -> dict[str, pl.DataFrame]:
-    """Every dataset. Raises UserError where one did not pass its suite, or changed since."""
-    return dict(zip(DATASETS, open_datasets(*DATASETS.values()), strict=True))
+def read_tables(sections: Mapping[str, Any]) -> dict[str, pl.DataFrame]:
+    """Every dataset, and the answers of each model to each of `test_sets`. Raises UserError where one did not pass its
+    suite, or changed since."""
+    answers = [answers_of(model, test_set) for model in get_args(Model) for test_set in sections["test_sets"]]
+    datasets = [*DATASETS.values(), *answers]
+    return dict(zip([dataset.name for dataset in datasets], open_datasets(*datasets), strict=True))
 
 
 def release_info(
@@ -100,7 +105,7 @@ def write_export(
     tables: Mapping[str, pl.DataFrame], info: ReleaseInfo, params: PublishParams, folder: Path
 ) -> dict[str, Any]:
     """Writes all that is made for the Hub; returns the counts for the report."""
-    hashes = {name: read_json(receipt_file(name))["sha256"] for name in DATASETS}
+    hashes = {name: read_json(receipt_file(name))["sha256"] for name in tables}
     counts = write_dataset(tables, info, hashes, DICTIONARY, params.shard_rows, folder / "dataset")
     sources = tables["questions"].filter(pl.col("question_id").is_in(tables["sft"]["question_id"].implode()))["source"]
     trained_on = sources.unique().to_list() + ([STRONG] if (tables["sft"]["origin"] == STRONG).any() else [])
@@ -118,7 +123,7 @@ def main() -> None:
     sections = read_sections()
     params = parse_section(sections, "publish", PublishParams)
     require_fresh()
-    tables = read_tables()
+    tables = read_tables(sections)
     info = release_info(params, sections, tables)
 
     folder = EXPORT.with_name(f"{EXPORT.name}.partial")
@@ -126,7 +131,12 @@ def main() -> None:
     with disk_full_errors(folder):
         counts = write_export(tables, info, params, folder)
         move_folder(folder, EXPORT)
-        write_json(report_file("publish"), {"version": params.version, **counts})
+        rows = {config: sum(splits.values()) for config, splits in counts["rows"].items()}
+        left_out = {source: sum(configs.values()) for source, configs in counts["left_out"].items()}
+        configs = ", ".join(f"{config} {count:,}" for config, count in rows.items())
+        figures = configs or "no config", f"the cards are in {EXPORT}"
+        report = {"version": params.version, **counts}
+        write_report("publish", report, sum(rows.values()), left_out, *figures, what="left out")
 
 
 if __name__ == "__main__":

@@ -31,7 +31,7 @@ def repositories(params: PublishParams) -> list[tuple[str, Kind]]:
 
 def with_release(info: ReleaseInfo, params: PublishParams) -> ReleaseInfo:
     """The same info with its release. Raises UserError with every reason not to push; nothing is written before."""
-    behind = [*info.candidate_models(), *filter(None, map(info.base_of, info.models))]
+    behind = [*info.writers(), *filter(None, map(info.base_of, info.models))]
     errors = licence_errors(params.licences, info.origins, behind, list(info.bases.values()))
     errors += [
         f"params.yaml has `{name}` in section `publish`; put your name on the Hub in place of {NOBODY}"
@@ -58,7 +58,8 @@ def uploads_of(params: PublishParams, export: Path) -> list[Upload]:
 
 def main() -> None:
     argparse.ArgumentParser(prog="python -m stages.push", description=__doc__).parse_args()
-    params, sections, tables = read_params("publish", PublishParams), read_sections(), read_tables()
+    params, sections = read_params("publish", PublishParams), read_sections()
+    tables = read_tables(sections)
     info = with_release(release_info(params, sections, tables), params)
 
     export = EXPORT.with_name("push.partial")  # not the stage's own: its cards name no commit

@@ -1,12 +1,13 @@
 """Scores a predictions file against a gold file by executing both.
 
-EX under each contract and difficulty, the verdicts, and, where asked for, Soft F1, VES, R-VES and TS; pass@k and maj@k
-where every question has several predictions. Reads the files as Spider's and BIRD's authors ship them. What was
-executed once is in the result cache and is not executed again; a run that was stopped continues from there.
+EX under each contract and difficulty, the verdicts, and, where asked for, EX that survives counterexample databases,
+Soft F1, VES, R-VES and TS; pass@k and maj@k where every question has several predictions. Reads the files as Spider's
+and BIRD's authors ship them. What was executed once is in the result cache and is not executed again; a run that was
+stopped continues from there.
 """
 
 import argparse
-import sys
+import json
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -29,9 +30,11 @@ from stages.execution.records import DIGEST_ROWS, Budget, Outcome, Rules
 from stages.execution.sandbox import Limits
 from stages.execution.summary import outcome_columns
 from stages.execution.worker_pool import Executor
+from stages.mutation.findings import Question, Settings
+from stages.mutation.witnesses import find_witnesses
 from stages.predictions.gold_files import read_gold
-from stages.predictions.prediction_db_ids import CUT_AT_TAB, WITHOUT_DB_ID
 from stages.predictions.prediction_files import read_predictions
+from stages.predictions.read_as import read_as_counts, read_as_lines
 from stages.scoring.figure_tables import score_table
 from stages.scoring.figures import score_figures
 from stages.scoring.predictions import (
@@ -47,14 +50,7 @@ from stages.scoring.timed_metrics import soft_f1_scores, time_ratios
 LIMITS = Limits(wall_seconds=60, memory_mb=1024, max_rows=500_000, result_mb=200)
 BUDGET_FACTOR = 50
 GOLD_BUDGET = 200_000_000  # also of each query that is read whole or timed
-FENCED = "fenced"
-READ_AS = {
-    CUT_AT_TAB: "hold a tab that may be SQL: only what is before the first was executed, as by Spider's evaluator",
-    WITHOUT_DB_ID: "have no db_id after them, as most have: the whole text was executed",
-    FENCED: "stand in code fences, which the official evaluators do not remove: they were executed with them, and "
-    "fail; cut the SQL out of the fences first, or import the file (candidates.engine: file), which does",
-}
-"""What the output says of predictions that may have been meant otherwise than they were executed."""
+SEED = 1  # of counterexample databases
 
 
 def judged(frame: pl.DataFrame, rules: Rules, executor: Executor[Any, Any], cache: Cache) -> list[Outcome]:
@@ -76,6 +72,25 @@ def on_suite(frame: pl.DataFrame, suite: Path, judge_frame: Callable[[pl.DataFra
     return pl.Series("ts", [row in matched for row in range(frame.height)])
 
 
+def with_survivors(
+    frame: pl.DataFrame, settings: Settings, executor: Executor[Any, Any], cache: Cache
+) -> pl.DataFrame:
+    """The frame with `survived`, whether a prediction matches also on every counterexample database, and `witness`, as
+    JSON the one on which it does not."""
+    matches = frame.filter(pl.col("verdict") == "match")
+    texts = matches.group_by("database", "gold_sql", maintain_order=True).agg(pl.col("sql").unique().sort())
+    questions = [Question(database, gold_sql, tuple(sqls)) for database, gold_sql, sqls in texts.iter_rows()]
+    findings = find_witnesses(questions, settings, executor, cache)
+    columns = dict.fromkeys((*TASK, "witness"), pl.String)
+    rows = [
+        (question.database, question.gold_sql, sql, json.dumps(finding.witness) if finding.witness else None)
+        for question, each in zip(questions, findings, strict=True)
+        for sql, finding in zip(question.candidates, each.candidates, strict=True)
+    ]
+    frame = frame.join(pl.DataFrame(rows, columns, orient="row"), on=TASK, how="left", maintain_order="left")
+    return frame.with_columns(survived=(pl.col("verdict") == "match") & pl.col("witness").is_null())
+
+
 def times(frame: pl.DataFrame, repeats: int) -> pl.Series:
     """How many times as long as the prediction its gold took; 0 for what does not match."""
     right = frame["verdict"] == "match"
@@ -94,7 +109,7 @@ def heading(
     if missing:
         lines.append(f"left out, as there is no database: {left_out.total()} questions ({missing})")
     count = sum(len(texts) for _, _, texts in scored)
-    lines += [f"{read_as[name]} of {count} predictions {READ_AS[name]}" for name in READ_AS if read_as[name]]
+    lines += read_as_lines(read_as, count)
     return "\n".join(map(visible_line, lines))
 
 
@@ -105,23 +120,19 @@ def main() -> None:
         {"--databases": args.databases, "--suite": [args.suite] if args.suite else []},
         {"--per-item": args.per_item, "--json": args.json},
     )
-    try:
-        show(score(args))
-    except KeyboardInterrupt:
-        show("stopped; the same command goes on with what is in the cache", sys.stderr)
-        sys.exit(130)  # as a shell says that Ctrl-C ended a command
+    show(score(args))
 
 
 def score(args: argparse.Namespace) -> str:
     """Scores, writes the files of the flags, and returns what is printed."""
     executor, cache = engine_of(args), Cache(args.cache)
     golds = read_gold(args.gold)
-    read_as = Counter(dict.fromkeys(READ_AS, 0))
-    predictions = read_predictions(args.predictions, golds, read_as)
+    counts = Counter[str]()
+    predictions = read_predictions(args.predictions, golds, counts)
     questions = [(index, gold, sqls) for index, (gold, sqls) in enumerate(zip(golds, predictions, strict=True))]
     databases = find_databases((gold.db_id for gold in golds), args.databases)
     scored = with_databases(questions, databases, args.suite, args.allow_missing)
-    read_as[FENCED] = sum("```" in sql for _, _, sqls in scored for sql in sqls)
+    read_as = read_as_counts(counts, [sqls for _, _, sqls in scored])
     several = max(len(sqls) for _, _, sqls in scored) > 1
     budget = Budget(args.budget, BUDGET_FACTOR, max(args.budget, GOLD_BUDGET))
     rules = Rules(args.contract, budget, LIMITS, DIGEST_ROWS if several else 0)
@@ -136,10 +147,14 @@ def score(args: argparse.Namespace) -> str:
         frame = frame.with_columns(times(frame, args.ves))
     if args.suite:
         frame = frame.with_columns(on_suite(frame, args.suite, judge_frame))
+    if args.counterexamples:
+        settings = Settings(args.contract, SEED, args.counterexamples, args.budget, LIMITS)
+        frame = with_survivors(frame, settings, executor, cache)
     cache.require_unchanged()
     metrics = score_figures(frame)
     if args.per_item:
-        names = ["index", *(["sample"] if several else []), "db_id", "verdict", "error", "steps", "rows"]
+        optional = (["sample"] if several else [], ["witness"] if args.counterexamples else [])
+        names = ["index", *optional[0], "db_id", "verdict", "error", "steps", "rows", *optional[1]]
         with replacing(args.per_item) as temporary:
             frame.select(names).write_ndjson(temporary)  # a text of all would take much memory
     if args.json:
@@ -161,6 +176,8 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--budget", type=above_zero, default=20_000_000, help=budget)
     parser.add_argument("--allow-missing", action="store_true", help="leave questions without a database out")
     parser.add_argument("--suite", type=Path, help="folder of further databases, <db_id>/*.sqlite: gives TS")
+    counterexamples = "tries what matches on up to N counterexample databases a question: gives EX that survives"
+    parser.add_argument("--counterexamples", type=above_zero, metavar="N", help=counterexamples)
     parser.add_argument("--soft-f1", action="store_true", help="gives Soft F1; reads whole results, on this machine")
     ves = "gives VES and R-VES, timed on this machine, up to 200 million steps a query; BIRD repeats 100 times"
     parser.add_argument("--ves", type=above_zero, metavar="REPEATS", help=ves)

@@ -1,24 +1,27 @@
 """Makes the fine-tuning set: prompt and gold completion of train questions whose gold is usable, and of strong data.
 
 Strong data are the accepted items of `synthetic`. Their prompts are rendered as `prompts` renders those of questions. A
-stated share is met exactly, up to rounding: rows are drawn, by a hash of their id, from the side that has too many.
+stated share is met exactly, up to rounding: rows are drawn, by a hash of their id, from the side that has too many. A
+share of the train databases can be held back, so that preference learning has questions that no model has seen.
 """
 
 import argparse
+from collections import Counter
+from typing import Any
 
 import polars as pl
 from pydantic import Field
 
+from stages.core.end_line import write_report
 from stages.core.errors import UserError, run_stage
-from stages.core.files import write_json
-from stages.core.layout import SYNTHETIC_DATABASES, report_file
+from stages.core.layout import SYNTHETIC_DATABASES
 from stages.core.params import Params, read_params
 from stages.core.receipts import open_datasets
 from stages.core.stable_draw import stable_draw
 from stages.core.tables import write_dataset
 from stages.datasets.gold import GOLD
 from stages.datasets.prompts import PROMPTS
-from stages.datasets.questions import QUESTIONS, with_columns_of
+from stages.datasets.questions import QUESTIONS, held_back_databases, with_columns_of
 from stages.datasets.sft import SFT
 from stages.datasets.synthetic import SYNTHETIC, as_questions
 from stages.datasets.verdicts import GoldFlag
@@ -30,9 +33,11 @@ UNUSABLE = ("exec_error", "over_budget", "undecided")
 
 
 class SftParams(Params):
-    """Section `sft` of params.yaml. `strong_share`: share of strong data among the rows, None: all of both;
-    `drop_flags`: audit flags of a gold query that keep its question out."""
+    """Section `sft` of params.yaml. `preference_share`: share of the train databases that are held back for preference
+    learning; `strong_share`: share of strong data among the rows, None: all of both; `drop_flags`: audit flags of a
+    gold query that keep its question out."""
 
+    preference_share: float = Field(ge=0, lt=1)
     strong_share: float | None = Field(ge=0, le=1)
     drop_flags: list[GoldFlag]
 
@@ -41,7 +46,7 @@ def main() -> None:
     argparse.ArgumentParser(prog="python -m stages.sft", description=__doc__).parse_args()
     params, prompt_params = read_params("sft", SftParams), read_params("prompts", PromptsParams)
     questions, gold, prompts, synthetic = open_datasets(QUESTIONS, GOLD, PROMPTS, SYNTHETIC)
-    reasons = drop_reasons(questions, gold, prompts, params.drop_flags)
+    reasons = drop_reasons(questions, gold, prompts, params)
     strong = strong_reasons(synthetic, prompt_params)
     mixed, over_share = mix(usable_rows(reasons), usable_rows(strong), params.strong_share)
     if mixed.is_empty():
@@ -49,7 +54,10 @@ def main() -> None:
         raise UserError(f"params.yaml: with `sft.strong_share` {params.strong_share} no row is left; {fix}")
     write_dataset(mixed, SFT)
     sides = zip(("human", "strong"), (reasons, strong), over_share, strict=True)
-    write_json(report_file("sft"), {side: report_of(rows, left_out) for side, rows, left_out in sides})
+    report = {side: report_of(rows, left_out) for side, rows, left_out in sides}
+    dropped = sum((Counter(counts["dropped"]) for counts in report.values()), Counter[str]())
+    figures = (f"{side} {counts['out']:,}" for side, counts in report.items())
+    write_report("sft", report, mixed.height, dropped, *figures)
 
 
 def usable_rows(reasons: pl.DataFrame) -> pl.DataFrame:
@@ -87,16 +95,17 @@ def _draw(rows: pl.DataFrame, count: int) -> pl.DataFrame:
 
 
 def drop_reasons(
-    questions: pl.DataFrame, gold: pl.DataFrame, prompts: pl.DataFrame, drop_flags: list[GoldFlag]
+    questions: pl.DataFrame, gold: pl.DataFrame, prompts: pl.DataFrame, params: SftParams
 ) -> pl.DataFrame:
     """`questions` with the columns `prompt` and `reason`: the first that keeps it out of the set, NULL where none does.
 
-    The reasons, in order: `not_train`, `gold_<verdict>`, `flag_<flag>`, `gold_table_dropped`. Raises UserError where a
-    question has no gold or no prompt.
+    The reasons, in order: `not_train`, `held_back`, `gold_<verdict>`, `flag_<flag>`, `gold_table_dropped`. Raises
+    UserError where a question has no gold or no prompt.
     """
     reasons = {"not_train": pl.col("split") != "train"}
+    reasons |= {"held_back": pl.col("db_id").is_in(held_back_databases(questions, params.preference_share))}
     reasons |= {f"gold_{verdict}": pl.col("verdict") == verdict for verdict in UNUSABLE}
-    reasons |= gold_reasons(drop_flags)
+    reasons |= gold_reasons(params.drop_flags)
     joined = with_columns_of(questions, GOLD, gold, "verdict", "flags")
     joined = with_columns_of(joined, PROMPTS, prompts, "prompt", "lost_tables")
     return joined.select(*questions.columns, "prompt", first_reason(reasons))
@@ -107,7 +116,7 @@ def sft_rows(questions: pl.DataFrame) -> pl.DataFrame:
     return questions.select("question_id", "prompt", pl.col("gold_sql").alias("completion"), "origin")
 
 
-def report_of(reasons: pl.DataFrame, over_share: int) -> dict[str, object]:
+def report_of(reasons: pl.DataFrame, over_share: int) -> dict[str, Any]:
     """Counts of questions: in, out, and dropped for each reason; `over_share` are left out by `strong_share`."""
     counts = reasons["reason"].drop_nulls().value_counts().sort("reason")
     dropped = dict(counts.iter_rows()) | ({"over_share": over_share} if over_share else {})

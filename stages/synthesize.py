@@ -17,9 +17,10 @@ import polars as pl
 
 from stages.cache.result_cache import Cache
 from stages.core.display import show
+from stages.core.end_line import write_report
 from stages.core.errors import UserError, run_stage
-from stages.core.files import move_folder, write_json, write_text
-from stages.core.layout import RAW, SYNTHETIC_DATABASES, model_path, report_file
+from stages.core.files import move_folder, write_text
+from stages.core.layout import RAW, SYNTHETIC_DATABASES, model_path
 from stages.core.params import read_params
 from stages.core.receipts import open_dataset, open_datasets
 from stages.core.tables import write_dataset
@@ -46,7 +47,7 @@ from stages.synthesis.strong_model import BudgetedModel, StrongModel
 from stages.synthesis.synthesizer import ModelSource, Source, Synthesizer
 from stages.synthesis.taxonomy import read_taxonomy
 
-NO_REPORT: Mapping[str, Any] = {"source": "none", "in": 0, "out": 0}
+NO_REPORT: Mapping[str, Any] = {"source": "none", "in": 0, "out": 0, "dropped": {}, "repaired": 0}
 
 
 def open_model(params: SynthesizeParams, cache: Cache) -> StrongModel | None:
@@ -147,7 +148,8 @@ def main() -> None:
         rows, report = synthesize(params, limits, args, folder)
     move_folder(folder, SYNTHETIC_DATABASES)
     write_dataset(rows, SYNTHETIC)
-    write_json(report_file("synthesize"), report)
+    figures = f"{report['out']:,} accepted", f"{report['repaired']:,} of them repaired"
+    write_report("synthesize", report, rows.height, report["dropped"], *figures, what="refused")
 
 
 if __name__ == "__main__":

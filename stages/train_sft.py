@@ -2,16 +2,18 @@
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import polars as pl
 from pydantic import Field, ValidationInfo, field_validator
 from pydantic_core import PydanticCustomError
 
+from stages.core.end_line import write_report
 from stages.core.errors import UserError, run_stage
-from stages.core.files import fingerprint, work_folder, write_json
-from stages.core.layout import model_path, report_file, training_log
+from stages.core.files import fingerprint, work_folder
+from stages.core.layout import model_path, training_log
 from stages.core.params import Params, read_params
+from stages.core.progress import progress
 from stages.core.receipts import open_dataset
 from stages.datasets.sft import SFT
 from stages.lm.chat_template import render_prompts
@@ -20,6 +22,7 @@ from stages.training.labels_only_head import score_labels_only
 from stages.training.launch import exit_worker, is_main_process, launch, main_process_first
 from stages.training.packing import attend_within_examples
 from stages.training.params import TrainingParams
+from stages.training.run_estimate import show_rows_left_out
 from stages.training.scratch_model import new_model, train_tokenizer
 from stages.training.trainer import apply_lora, fits_max_length, load_for_training, save_model, train, trainer_settings
 
@@ -90,7 +93,7 @@ def base_model(params: TrainSftParams, texts: pl.Series) -> "tuple[PreTrainedMod
     return apply_lora(model, params), tokenizer
 
 
-def train_sft(sft: pl.DataFrame, params: TrainSftParams, out: Path, log: Path) -> dict[str, object]:
+def train_sft(sft: pl.DataFrame, params: TrainSftParams, out: Path, log: Path) -> dict[str, Any]:
     """Trains a model on the SFT set, with checkpoints beside the folder `out`. Writes that folder and, to the folder
     `log`, DVCLive's curves. Returns the report."""
     from transformers.trainer_pt_utils import get_model_param_count
@@ -104,12 +107,15 @@ def train_sft(sft: pl.DataFrame, params: TrainSftParams, out: Path, log: Path) -
         packing=params.packing,
         shuffle_dataset=params.packing,  # or what is packed together would be the questions of one database
     )
-    model, tokenizer = base_model(params, sft["prompt"] + sft["completion"])
-    read = sft.with_columns(prompt=pl.Series(render_prompts(tokenizer, sft["prompt"]), dtype=pl.String))
-    rows = read.filter(fits_max_length(read["prompt"] + read["completion"], tokenizer, params.max_length))
-    if rows.is_empty():
-        raise UserError(f"no row of the SFT set has at most {params.max_length} tokens; raise `max_length`")
-    trainer = sft_trainer(model, tokenizer, rows, config)
+    with progress(f"loading the model, tokenizing {sft.height:,} rows", None, shown=is_main_process()):
+        model, tokenizer = base_model(params, sft["prompt"] + sft["completion"])
+        read = sft.with_columns(prompt=pl.Series(render_prompts(tokenizer, sft["prompt"]), dtype=pl.String))
+        rows = read.filter(fits_max_length(read["prompt"] + read["completion"], tokenizer, params.max_length))
+        if rows.is_empty():
+            raise UserError(f"no row of the SFT set has at most {params.max_length} tokens; raise `max_length`")
+        if is_main_process():
+            show_rows_left_out(sft.height, rows.height, params.max_length, "train_sft")
+        trainer = sft_trainer(model, tokenizer, rows, config)
     lengths = [len(ids) for ids in cast("Dataset", trainer.train_dataset)["input_ids"]]
     trained = get_model_param_count(model, trainable_only=True)
     weights = get_model_param_count(model) - (trained if params.lora else 0)  # LoRA's are merged into the others
@@ -150,7 +156,8 @@ def main() -> None:
     launch("train_sft")
     report = train_sft(sft, params, model_path(f"sft/{role}"), training_log(f"train_sft/{role}"))
     if is_main_process():
-        write_json(report_file(f"train_sft/{role}"), report)
+        figures = f"{report['steps']:,} steps", f"loss {report['first_loss']} to {report['last_loss']}"
+        write_report(f"train_sft {role}", report, report["trained_on"], report["dropped"], *figures)
     exit_worker()
 
 

@@ -6,14 +6,17 @@ its rows. Status 2 where a file or the suite itself is wrong.
 
 import argparse
 import sys
+from dataclasses import replace
 
 import polars as pl
 
 from stages.core.display import show, visible_line
+from stages.core.end_line import end_stage
 from stages.core.errors import UserError, run_stage, short
-from stages.core.layout import DATABASES, SYNTHETIC_DATABASES, dataset_file, suite_file
+from stages.core.layout import DATABASES, SYNTHETIC_DATABASES, dataset_file, receipt_file, suite_file
 from stages.core.receipts import write_receipt
 from stages.core.tables import Dataset, read_any
+from stages.datasets.answers import ANSWERS
 from stages.datasets.catalog import DATASETS
 from stages.validation.suites import Failure, Suite, failed_expectations, read_suite
 
@@ -23,8 +26,8 @@ SHOWN = 5
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m stages.validate", description=__doc__)
-    parser.add_argument("--dataset", choices=DATASETS, required=True)
-    dataset = DATASETS[parser.parse_args().dataset]
+    parser.add_argument("--dataset", type=dataset_of, required=True, help=f"{', '.join(DATASETS)}, or answers/…")
+    dataset = parser.parse_args().dataset
     suite = read_suite(suite_file(dataset.name))
     frame = read_any(dataset.file)
     failures = failed_expectations(frame, suite, orphans(frame, suite))
@@ -35,7 +38,17 @@ def main() -> None:
     if failures:
         show(f"{dataset.file} breaks {len(failures)} of the {len(suite)} {expectations}", sys.stderr)
         sys.exit(1)
-    show(f"{dataset.file}: {frame.height} rows meet the {len(suite)} {expectations}")
+    figures = f"{frame.height:,} rows meet all {len(suite)} {expectations}"
+    end_stage(f"validate {dataset.name}", receipt_file(dataset.name), figures)
+
+
+def dataset_of(name: str) -> Dataset:
+    """The dataset of this name; `answers` has a name for each of its files, such as `answers/dpo-demo-dev`."""
+    if name.startswith(f"{ANSWERS.name}/"):
+        return replace(ANSWERS, name=name)
+    if name not in DATASETS:
+        raise argparse.ArgumentTypeError(f"{name!r} is no dataset; give {', '.join(DATASETS)}, or answers/dpo-demo-dev")
+    return DATASETS[name]
 
 
 def orphans(frame: pl.DataFrame, suite: Suite) -> dict[str, list[str]]:

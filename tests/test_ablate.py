@@ -19,7 +19,7 @@ PROMPTS = PromptsParams.model_validate({
     "style": "compact", "example_rows": 0, "descriptions": False, "evidence": True, "shuffle": None, "max_tokens": None,
     "tokenizer": None, "revision": None,
 })  # fmt: skip
-PARAMS = SftParams(strong_share=0.5, drop_flags=["limit_tie"])
+PARAMS = SftParams(preference_share=0.0, strong_share=0.5, drop_flags=["limit_tie"])
 ITEM = {
     "domain": "music", "db_id": "strong_music_0001", "question": "How old is each singer?", "evidence": "",
     "gold_sql": "SELECT age FROM singer",

@@ -17,13 +17,14 @@ from stages.core.errors import UserError
 from stages.core.files import read_json
 from stages.core.tables import read_any
 from stages.datasets.catalog import DATASETS
+from stages.datasets.questions import held_back_databases
 from stages.lm.completions import Completion, Decoding, PromptedQuestion
 from stages.sampling.transformers_engine import TransformersEngine
 from tests.fake_endpoint import Endpoint, Fault
 from tests.workplace import put_rows, set_arguments, write_params, write_prompts, write_questions
 
 PARAMS: dict[str, Any] = {
-    "engine": "transformers", "model": "sft/weak", "split": "train",
+    "engine": "transformers", "model": "sft/weak", "split": "train", "questions": "all",
     "n": 2, "temperature": 1.0, "top_p": 1.0, "max_tokens": 6, "seed": 3, "batch_size": 4, "max_questions": None,
 }  # fmt: skip
 DECODING = Decoding(2, 1.0, 1.0, 6, 3)
@@ -100,8 +101,8 @@ def folder(
     return tmp_path
 
 
-def change_params(**changed: Any) -> None:
-    write_params(candidates=PARAMS | changed)
+def change_params(preference_share: float = 0.0, **changed: Any) -> None:
+    write_params(candidates=PARAMS | changed, sft={"preference_share": preference_share})
 
 
 def write_endpoint() -> None:
@@ -118,7 +119,7 @@ def made() -> tuple[bytes, bytes]:
     return Path("data/candidates.parquet").read_bytes(), Path("reports/candidates.json").read_bytes()
 
 
-def test_every_train_question_gets_n_candidates(folder: Path) -> None:
+def test_every_train_question_gets_n_candidates(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     main()
     table = read_any(folder / "data/candidates.parquet")
     assert table.columns == list(DATASETS["candidates"].columns)
@@ -129,6 +130,7 @@ def test_every_train_question_gets_n_candidates(folder: Path) -> None:
     assert table["prompt_sha256"].n_unique() == 9
     report = read_json(folder / "reports/candidates.json")
     assert (report["in"], report["asked"], report["out"]) == (10, 9, 18)
+    assert capsys.readouterr().out.startswith("candidates: 18 rows, 1 questions dropped (not_train 1), ")
 
 
 def test_more_samples_keep_the_first_ones(folder: Path) -> None:
@@ -256,8 +258,8 @@ def test_questions_that_an_endpoint_refuses_are_counted_by_reason(folder: Path, 
         main()
         report = read_json(folder / "reports/candidates.json")
         assert report["dropped"] == {
-            "not_train": 1, "over_max_questions": 0, "longer_than_context": 1, "filtered": 2, "refused": 1,
-            "no_answer": 0,
+            "not_train": 1, "seen_by_sft": 0, "over_max_questions": 0, "longer_than_context": 1, "filtered": 2,
+            "refused": 1, "no_answer": 0,
         }  # fmt: skip
         assert (report["asked"], report["out"]) == (5, 10)
     asked = read_any(folder / "data/candidates.parquet")["question_id"]
@@ -279,8 +281,23 @@ def test_another_split_is_asked_where_the_params_say_so(folder: Path) -> None:
         "demo/train/0009"
     ]
     assert read_json(folder / "reports/candidates.json")["dropped"] == {
-        "not_dev": 9, "over_max_questions": 0, "longer_than_context": 0,
+        "not_dev": 9, "seen_by_sft": 0, "over_max_questions": 0, "longer_than_context": 0,
     }  # fmt: skip
+
+
+def test_unseen_questions_are_those_of_the_databases_that_sft_does_not_see(folder: Path) -> None:
+    questions = write_questions(["SELECT 1"] * 10, [f"music_{number}" for number in range(5)])
+    held_back = questions.filter(pl.col("db_id").is_in(held_back_databases(questions, 0.4)))
+    change_params(preference_share=0.4, questions="unseen")
+    main()
+    assert set(read_any(folder / "data/candidates.parquet")["question_id"]) == set(held_back["question_id"])
+    assert read_json(folder / "reports/candidates.json")["dropped"]["seen_by_sft"] == 6
+
+
+def test_unseen_questions_that_are_not_there_are_refused(folder: Path) -> None:
+    change_params(questions="unseen")
+    with pytest.raises(UserError, match=r"`sft.preference_share` is 0.0, which holds back no database; raise that, or"):
+        main()
 
 
 def test_questions_without_a_prompt_are_refused_and_nothing_is_written(folder: Path) -> None:

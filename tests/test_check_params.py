@@ -15,6 +15,9 @@ from stages.core.params import read_params
 from stages.train_dpo import TrainDpoParams
 from tests import ROOT
 
+PRETRAINED = {"base": "org/model", "revision": "v1", "scratch": None}
+LORA = {"rank": 8, "alpha": 16, "dropout": 0.0}
+
 
 @pytest.fixture
 def params(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
@@ -101,11 +104,48 @@ def test_a_domain_that_is_none_is_named(params: dict[str, Any]) -> None:
     assert sentence.startswith("params.yaml: `corpus.demo.domains` has musik, which is no domain; there are: ")
 
 
-def test_pairs_that_are_longer_than_a_scratch_model_sees_are_named(params: dict[str, Any]) -> None:
-    params["train_sft"]["strong"]["max_length"], params["train_dpo"]["max_length"] = 300, 301
+@pytest.mark.parametrize("section", ["train_dpo", "train_grpo"])
+def test_what_is_longer_than_a_scratch_model_sees_is_named(section: str, params: dict[str, Any]) -> None:
+    for name in ("train_dpo", "train_grpo"):
+        params[name]["max_length"] = 301 if name == section else 300
+    params["train_sft"]["strong"]["max_length"] = 300
     (told,) = sentences(params)
-    assert told.startswith("params.yaml: `train_dpo.max_length` is 301, but the strong model, a scratch base, sees 300")
-    params["train_sft"]["strong"] |= {"base": "org/model", "revision": "v1", "scratch": None}
+    assert told.startswith(f"params.yaml: `{section}.max_length` is 301, but the strong model, a scratch base, sees")
+    params["train_sft"]["strong"] |= PRETRAINED | {"learning_rate": 1e-5}
+    params["train_dpo"]["learning_rate"] = 5e-7
+    write(params)
+    check_params()
+
+
+def test_a_rate_of_a_new_model_is_refused_for_grpo_where_that_is_on(params: dict[str, Any]) -> None:
+    params["train_sft"]["strong"] |= PRETRAINED | {"learning_rate": 1e-5}
+    params["train_dpo"]["learning_rate"] = 5e-7
+    params["train_grpo"] |= {"learning_rate": 1e-4, "models": ["grpo"]}
+    assert [message.split(", but ")[0] for message in sentences(params)] == [
+        "params.yaml: `train_grpo.learning_rate` is 0.0001"
+    ]
+
+
+@pytest.mark.parametrize(("lora", "sft", "dpo"), [(None, 1e-3, 5e-5), (LORA, 5e-3, 5e-4)])
+def test_a_rate_that_is_for_a_new_model_is_refused_for_a_pretrained_one(
+    params: dict[str, Any], lora: dict[str, Any] | None, sft: float, dpo: float
+) -> None:
+    trained = [params["train_sft"]["strong"], params["train_sft"]["weak"], params["train_dpo"]]
+    for section, highest in zip(trained, (sft, sft, dpo), strict=True):
+        section |= {"lora": lora, "learning_rate": 1.1 * highest}
+    write(params)
+    check_params()
+    for role in ("strong", "weak"):
+        params["train_sft"][role] |= PRETRAINED
+    shown = f"the base org/model is pretrained; give at most {sft:g} with{'' if lora else 'out'} `lora`, and less"
+    messages = sentences(params)
+    assert [message.split(", but ")[0] for message in messages] == [
+        f"params.yaml: `{name}.learning_rate` is {1.1 * highest:g}"
+        for name, highest in (("train_sft.strong", sft), ("train_sft.weak", sft), ("train_dpo", dpo))
+    ]
+    assert shown in messages[0] and f"at most {dpo:g} with" in messages[2]
+    for section, highest in zip(trained, (sft, sft, dpo), strict=True):
+        section["learning_rate"] = highest
     write(params)
     check_params()
 
@@ -137,3 +177,13 @@ def test_test_sets_are_named_once_and_may_be_none(params: dict[str, Any]) -> Non
     check_params()
     (sentence,) = sentences(params | {"test_sets": ["demo-dev", "demo-dev"]})
     assert sentence == "params.yaml: `test_sets` is ['demo-dev', 'demo-dev']; name each test set once"
+
+
+def test_params_that_contradict_the_preset_of_pairs_are_named(params: dict[str, Any]) -> None:
+    params["pairs"] |= {"preset": "grouped-any-limit1", "counterexamples": 0, "neg_limit": 3, "neg_order": "frequent"}
+    assert sentences(params) == (
+        "params.yaml: `pairs.neg_limit` is 3, but preset grouped-any-limit1 has 1; set it to 1, or "
+        "pairs.preset to null",
+        "params.yaml: `pairs.neg_order` is frequent, but preset grouped-any-limit1 has random; set it to random, or "
+        "pairs.preset to null",
+    )

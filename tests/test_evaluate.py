@@ -12,8 +12,9 @@ from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 from stages import evaluate
 from stages.core.errors import UserError
 from stages.core.files import read_json
+from stages.datasets.answers import ANSWERS
 from stages.datasets.verdicts import VERDICTS, Verdict
-from stages.evaluate import EvaluateParams, main
+from stages.evaluate import EvaluateParams, main, model_name
 from stages.execution.comparison import CONTRACT_NAMES, Contract
 from stages.execution.records import Outcome
 from stages.lm import completions as samples
@@ -27,7 +28,7 @@ from tests.workplace import EXECUTION, put_rows, set_arguments, write_params, wr
 
 PARAMS: dict[str, Any] = {
     "engine": "transformers",
-    "contract": "strict", "n": 4, "temperature": 1.0, "top_p": 1.0, "max_tokens": 6,
+    "contract": "strict", "n": 4, "sampled_questions": None, "temperature": 1.0, "top_p": 1.0, "max_tokens": 6,
     "batch_size": 4, "seed": 5, "resamples": 500, "budget_floor": 1_000_000, "budget_factor": 50,
 }  # fmt: skip
 GOLDS = ["SELECT name FROM singer", "SELECT absent FROM singer", "SELECT country FROM singer", "SELECT age FROM singer"]
@@ -166,6 +167,76 @@ def test_a_model_that_answers_with_the_gold_is_right_everywhere(
     assert metrics["ex_difficulty"] == {"easy": 1.0, "hard": 1.0}
 
 
+@pytest.fixture
+def answers(folder: Path, monkeypatch: pytest.MonkeyPatch) -> pl.DataFrame:
+    """What the stage keeps of a model that gives the gold query greedily, and as its first sample."""
+    monkeypatch.setattr(evaluate, "open_engine", lambda *_: Knowing())
+    monkeypatch.setattr(sys, "argv", [*sys.argv, "--answers=kept/answers.parquet"])
+    main()
+    return pl.read_parquet("kept/answers.parquet")
+
+
+def test_the_greedy_answer_and_each_sample_to_each_question_are_kept(answers: pl.DataFrame) -> None:
+    assert answers.schema == ANSWERS.columns
+    assert answers.select("question_id", "sample").sort("question_id", "sample").rows() == [
+        (f"demo/train/{number:04}", sample) for number in (0, 2, 3) for sample in (None, 0, 1, 2, 3)
+    ]
+    assert answers["answer_id"].head(5).to_list() == [
+        f"model/demo/train/0000/{name}" for name in ("0000", "0001", "0002", "0003", "greedy")
+    ]
+
+
+def test_samples_are_drawn_for_as_many_questions_as_the_params_say_and_ex_is_of_all(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(evaluate, "open_engine", lambda *_: Knowing())
+    monkeypatch.setattr(sys, "argv", [*sys.argv, "--answers=answers.parquet"])
+    write_params(evaluate=PARAMS | {"sampled_questions": 2}, execution=EXECUTION)
+    main()
+    metrics, answers = read_json(folder / "metrics.json"), pl.read_parquet("answers.parquet")
+    assert (metrics["questions"], metrics["sampled_questions"], metrics["ex"]) == (3, 2, 1.0)
+    assert answers.filter(pl.col("sample").is_null()).height == 3
+    assert answers.filter(pl.col("sample").is_not_null())["question_id"].value_counts()["count"].to_list() == [4, 4]
+
+
+def test_an_answer_has_what_the_model_said_and_what_executing_it_showed(answers: pl.DataFrame) -> None:
+    right, failed = answers.row(4, named=True), answers.row(1, named=True)
+    said = {"model": "model", "test_set": "demo-train", "question_id": "demo/train/0000", "logprob": 0.0, "tokens": 1}
+    assert right.pop("steps") > 0 and "incomplete input" in failed.pop("error")
+    assert right == said | {
+        "answer_id": "model/demo/train/0000/greedy", "sample": None, "completion": GOLDS[0], "sql": GOLDS[0],
+        **dict.fromkeys(("verdict_strict", "verdict_spider", "verdict_bird"), "match"),
+        "error_class": None, "error": None, "rows": right["rows"],
+    }  # fmt: skip
+    assert failed == said | {
+        "answer_id": "model/demo/train/0000/0001", "sample": 1, "completion": "SELECT", "sql": "SELECT",
+        **dict.fromkeys(("verdict_strict", "verdict_spider", "verdict_bird"), "exec_error"),
+        "error_class": "syntax", "steps": failed["steps"], "rows": failed["rows"],
+    }  # fmt: skip
+
+
+def test_the_answers_give_the_figures(answers: pl.DataFrame, folder: Path) -> None:
+    metrics, right = read_json(folder / "metrics.json"), pl.col("verdict_strict") == "match"
+    greedy, sampled = (answers.filter(pl.col("sample").is_null() == alone) for alone in (True, False))
+    assert greedy.select(right.mean()).item() == metrics["ex"]
+    assert sampled.select(right.mean()).item() == metrics["pass_at"]["1"]
+
+
+def test_the_same_answers_are_kept_to_the_same_bytes(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("first", "second"):
+        monkeypatch.setattr(sys, "argv", [*drop_flags("answers"), f"--answers={name}.parquet"])
+        main()
+    assert Path("first.parquet").read_bytes() == Path("second.parquet").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("model", "name"),
+    [("models/sft/strong", "sft/strong"), ("./models/dpo/", "dpo"), ("someone/tiny", "someone/tiny"), ("my", "my")],
+)
+def test_a_model_of_the_pipeline_is_named_as_it_is_in_its_folder(model: str, name: str) -> None:
+    assert model_name(model) == name
+
+
 def test_a_stopped_run_goes_on_with_what_it_kept(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     main()
     whole = made()
@@ -277,11 +348,18 @@ def test_a_model_of_the_hub_is_evaluated_at_its_commit(
         assert read_json(by_hand / "metrics.json")["commit"] == sha
 
 
-def test_a_prompt_that_does_not_fit_the_context_counts_as_wrong_and_is_counted(folder: Path) -> None:
+def test_a_prompt_that_does_not_fit_the_context_counts_as_wrong_and_is_counted(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     prompts = pl.read_parquet("data/prompts.parquet").to_dicts()
     prompts[0]["prompt"] = "name " * 200
     put_rows("prompts", prompts)
+    monkeypatch.setattr(sys, "argv", [*sys.argv, "--answers=answers.parquet"])
     main()
+    without = pl.read_parquet("answers.parquet").filter(pl.col("completion").is_null())
+    assert without.select("question_id", "sql", "verdict_strict", "tokens", "logprob").unique().rows() == [
+        ("demo/train/0000", "", "no_sql", None, None)
+    ]
     metrics = read_json(folder / "metrics.json")
     assert (metrics["questions"], metrics["longer_than_context"]) == (3, 1)
 
@@ -347,11 +425,14 @@ def test_a_place_that_cannot_be_written_is_told_before_any_work(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(evaluate, "open_engine", stop)
-    monkeypatch.setattr(sys, "argv", [*sys.argv, "--cache=/proc/none", "--metrics=/proc/m.json"])
+    monkeypatch.setattr(
+        sys, "argv", [*sys.argv, "--cache=/proc/none", "--metrics=/proc/m.json", "--answers=/proc/a.parquet"]
+    )
     with pytest.raises(UserError) as caught:
         main()
     assert [sentence.split(": ")[0].split(" (")[0] for sentence in caught.value.sentences] == [
-        "--metrics /proc/m.json cannot be written", "the cache /proc/none/records.sqlite cannot be used",
+        "--metrics /proc/m.json cannot be written", "--answers /proc/a.parquet cannot be written",
+        "the cache /proc/none/records.sqlite cannot be used",
     ]  # fmt: skip
 
 

@@ -81,7 +81,9 @@ def test_every_candidate_gets_its_verdict(folder: Path, monkeypatch: pytest.Monk
     assert failed["digest"].null_count() == 2
 
 
-def test_the_report_counts_verdicts_and_flips_between_contracts(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_report_counts_verdicts_and_flips_between_contracts(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     run(monkeypatch)
     report = json.loads((folder / "reports/exec_results.json").read_text())
     assert report["candidates_in"] == report["rows_out"] == len(SAMPLES)
@@ -93,6 +95,7 @@ def test_the_report_counts_verdicts_and_flips_between_contracts(folder: Path, mo
     assert report["flips"] == {"spider_bird": 0, "spider_strict": 1, "bird_strict": 1}
     assert report["error_classes"] == {"forbidden": 1, "several_statements": 1, "size": 1}
     assert report["difficulties"]["hard"] == {"gold_error": 2}
+    assert capsys.readouterr().out.startswith("exec_results: 12 rows, 0 dropped, mismatch 3, ")
 
 
 def test_the_contract_of_the_params_decides(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -28,6 +28,11 @@ execution:
   memory_mb: 512
   max_rows: 10000
   result_mb: 20
+sft:
+  strong_share:
+  drop_flags: [limit_tie]
+pairs:
+  drop_flags: []
 """
 GOLDS = {
     "SELECT name FROM singer ORDER BY name": ("ok", ""),
@@ -68,7 +73,7 @@ def gold_of(folder: Path, golds: Sequence[str], monkeypatch: pytest.MonkeyPatch)
 
 
 def test_every_gold_gets_its_verdict_and_flags_and_they_are_counted(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     rows = gold_of(folder, list(GOLDS), monkeypatch)
     assert {gold: (row["verdict"], row["flags"]) for gold, row in zip(GOLDS, rows, strict=True)} == GOLDS
@@ -77,6 +82,7 @@ def test_every_gold_gets_its_verdict_and_flags_and_they_are_counted(
     assert report["verdicts"] == {"ok": 8, "exec_error": 3, "over_budget": 1, "undecided": 1}
     assert report["flags"] == dict.fromkeys(GOLD_FLAGS, 0) | {"empty": 1, "limit_tie": 3, "order_unstable": 1}
     assert report["sets"]["demo-train"] == {"questions": 13, "verdicts": report["verdicts"], "flags": report["flags"]}
+    assert capsys.readouterr().out.startswith("gold: 13 rows, 0 dropped, ok 8, exec_error 3, ")
 
 
 def test_every_flag_comes_with_its_evidence_and_no_path(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -85,7 +91,8 @@ def test_every_flag_comes_with_its_evidence_and_no_path(folder: Path, monkeypatc
         assert ",".join(findings) == row["flags"]
         assert str(folder) not in str(row)
     page = (folder / "reports/gold.html").read_text()
-    assert page.count("<article>") == 10 and str(folder) not in page
+    assert "left out of sft</span>" in page and "left out of pairs" not in page
+    assert page.count("<article ") == 10 and str(folder) not in page
 
 
 def test_findings_against_questions_follow_those_of_their_queries(

@@ -11,87 +11,33 @@ from hypothesis import strategies as st
 
 from stages.core.errors import UserError
 from stages.core.files import read_json
+from stages.core.receipts import write_receipt
 from stages.core.tables import read_any, write_dataset
 from stages.datasets.catalog import DATASETS
+from stages.datasets.counterexamples import COUNTEREXAMPLES
 from stages.datasets.exec_results import EXEC_RESULTS
-from stages.pairs import REJECTED, Pair, PairsParams, main, make_pairs, pair_rows, report_of
+from stages.pairing.sides import REASONS
+from stages.pairs import REJECTED, PairsParams, main, report_of
 from stages.sql.tokens import similarity, sql_tokens
 from tests import FIXTURES, ROOT
+from tests.pairing.tables import (
+    GOLD_SQL,
+    MIXED,
+    PUBLISHED,
+    VERDICTS,
+    Candidate,
+    frame_of,
+    ids_of,
+    pairs_of,
+    prompts_of,
+    questions_of,
+    tables_of,
+    view_of,
+    witnesses_of,
+)
 from tests.workplace import put, set_arguments, write_params
 
 EQUAL_SQL = json.loads((FIXTURES / "pairs" / "equal_sql.json").read_text(encoding="utf-8"))
-PUBLISHED: dict[str, Any] = {
-    "seed": 7, "dedup": True, "keep_gold": False, "neg_filter": "all", "neg_limit": 1, "pos_limit": None,
-    "drop_flags": [],
-}  # fmt: skip
-"""`grouped-any-limit1`."""
-VERDICTS = ("match", "mismatch", "exec_error", "over_budget", "undecided", "no_sql", "gold_error")
-GOLD = "SELECT count(*) FROM singer"
-
-Candidate = tuple[str, str]
-"""SQL and its verdict."""
-Tables = tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame]
-"""questions with the verdict of their gold and their prompt, candidates, exec_results."""
-
-
-def params(**changed: Any) -> PairsParams:
-    return PairsParams.model_validate(PUBLISHED | changed)
-
-
-def questions_of(ids: list[str]) -> pl.DataFrame:
-    row = {"source": "demo", "split": "train", "db_id": "music", "question": "How many?", "evidence": ""}
-    rows = [{"question_id": one, **row, "gold_sql": GOLD, "difficulty": "easy", "origin": "human"} for one in ids]
-    return pl.DataFrame(rows, schema=DATASETS["questions"].columns)
-
-
-def prompts_of(ids: list[str], lost: str = "[]") -> pl.DataFrame:
-    rows = [{"question_id": one, "db_id": "music", "prompt": f"Prompt {one}", "lost_tables": lost} for one in ids]
-    return frame_of(rows, "prompts")
-
-
-def tables_of(questions: dict[str, list[Candidate]], gold: str = "ok") -> Tables:
-    """question_id to its candidates, as tables; the id of a candidate is `<question_id>:<sample>`."""
-    asked = [
-        {"candidate_id": f"{q}:{at}", "question_id": q, "sample": at, "sql": sql, "completion": sql, "verdict": said}
-        for q, candidates in questions.items()
-        for at, (sql, said) in enumerate(candidates)
-    ]
-    known = questions_of(list(questions)).with_columns(verdict=pl.lit(gold), prompt="Prompt " + pl.col("question_id"))
-    return known, frame_of(asked, "candidates"), frame_of(asked, "exec_results")
-
-
-def frame_of(rows: list[dict[str, Any]], dataset: str) -> pl.DataFrame:
-    """The columns of a dataset; NULL where the rows say nothing."""
-    full = [{column: row.get(column) for column in DATASETS[dataset].columns} for row in rows]
-    return pl.DataFrame(full, schema=DATASETS[dataset].columns)
-
-
-def pairs_of(questions: dict[str, list[Candidate]], gold: str = "ok", **changed: Any) -> list[Pair]:
-    return make_pairs(*tables_of(questions, gold), params(**changed))[0]
-
-
-def ids_of(pairs: list[Pair]) -> list[tuple[str | None, str | None]]:
-    return [(chosen.id, rejected.id) for _, chosen, rejected in pairs]
-
-
-def chosen_of(pairs: list[Pair]) -> set[str | None]:
-    return {chosen.id for _, chosen, _ in pairs}
-
-
-def rejected_of(pairs: list[Pair]) -> set[str]:
-    return {rejected.verdict for _, _, rejected in pairs}
-
-
-MIXED: list[Candidate] = [
-    ("SELECT count(*) FROM singer", "match"),
-    ("SELECT name FROM singer", "mismatch"),
-    ("select COUNT( * ) from singer;", "match"),
-    ("SELECT count(1) FROM singer", "match"),
-    ("SELECT nam FROM singer", "exec_error"),
-    ("SELECT NAME FROM singer ;", "mismatch"),
-    ("SELECT * FROM singer, singer, singer", "over_budget"),
-    ("SELECT random()", "undecided"),
-]
 
 
 def reference(candidates: list[Candidate], verdicts: tuple[str, ...]) -> set[tuple[str, str]]:
@@ -136,31 +82,31 @@ def test_of_equal_sql_the_lowest_sample_is_kept() -> None:
 
 def test_a_question_that_is_never_right_gives_no_pairs_unless_the_gold_is_kept() -> None:
     wrong = {"q": [("SELECT name FROM singer", "mismatch")]}
-    assert pairs_of(wrong) == []
-    ((_, chosen, rejected),) = pairs_of(wrong, keep_gold=True)
-    assert (chosen.id, chosen.text, rejected.id) == (None, GOLD, "q:0")
+    assert pairs_of(wrong).is_empty()
+    kept = pairs_of(wrong, keep_gold=True).select("chosen_id", "chosen", "rejected_id")
+    assert kept.rows() == [(None, GOLD_SQL, "q:0")]
 
 
 def test_the_gold_is_not_chosen_again_where_a_candidate_says_the_same() -> None:
     candidates = {"q": [("SELECT COUNT(*) FROM singer;", "match"), ("SELECT 2", "mismatch")]}
-    assert chosen_of(pairs_of(candidates, keep_gold=True)) == {"q:0"}
+    assert set(pairs_of(candidates, keep_gold=True)["chosen_id"]) == {"q:0"}
 
 
 @pytest.mark.parametrize("verdict", ["exec_error", "over_budget", "undecided"])
 def test_a_gold_that_is_not_usable_is_not_chosen(verdict: str) -> None:
-    assert pairs_of({"q": [("SELECT 2", "mismatch")]}, verdict, keep_gold=True) == []
+    assert pairs_of({"q": [("SELECT 2", "mismatch")]}, verdict, keep_gold=True).is_empty()
 
 
 def test_a_wrong_candidate_that_says_what_a_right_one_or_the_gold_says_is_not_rejected() -> None:
-    wrong = [("select 1", "mismatch"), (GOLD.lower(), "over_budget"), ("SELECT 3", "mismatch")]
+    wrong = [("select 1", "mismatch"), (GOLD_SQL.lower(), "over_budget"), ("SELECT 3", "mismatch")]
     assert ids_of(pairs_of({"q": [("SELECT 1", "match"), *wrong]}, dedup=False, neg_limit=None)) == [("q:0", "q:3")]
 
 
 def test_a_candidate_with_no_sql_is_rejected_with_all_it_said_unless_that_is_blank() -> None:
     questions, candidates, results = tables_of({"q": [("SELECT 1", "match"), ("", "no_sql"), ("", "no_sql")]})
     candidates = candidates.with_columns(completion=pl.Series([" SELECT 1", "```\n```", " \n"]))
-    made, counts = make_pairs(questions, candidates, results, params(neg_limit=None))
-    assert [rejected.text for _, _, rejected in made] == ["```\n```"]
+    pairs, counts = view_of((questions, candidates, results), neg_limit=None)
+    assert pairs["rejected"].to_list() == ["```\n```"]
     assert counts["blank"] == 1
 
 
@@ -168,8 +114,7 @@ def test_limits_hold() -> None:
     right = [(f"SELECT {number}", "match") for number in range(5)]
     wrong = [(f"SELECT {number}", "mismatch") for number in range(10, 16)]
     made = pairs_of({"q": right + wrong}, neg_limit=3, pos_limit=2)
-    assert Counter(chosen.id for _, chosen, _ in made) == dict.fromkeys(chosen_of(made), 3)
-    assert len(chosen_of(made)) == 2
+    assert sorted(Counter(made["chosen_id"]).values()) == [3, 3]
     assert len(set(ids_of(made))) == 6
 
 
@@ -186,7 +131,7 @@ def test_another_seed_draws_other_pairs() -> None:
 
 
 candidate_lists = st.lists(
-    st.tuples(st.sampled_from(["SELECT 1", "select 1;", "SELECT 2", "SELECT 'a'", "SELECT 'A'", GOLD, "x", ""]),
+    st.tuples(st.sampled_from(["SELECT 1", "select 1;", "SELECT 2", "SELECT 'a'", "SELECT 'A'", GOLD_SQL, "x", ""]),
               st.sampled_from(VERDICTS)),
     max_size=12,
 )  # fmt: skip
@@ -195,6 +140,7 @@ any_params = st.fixed_dictionaries({
     "seed": st.integers(0, 3), "dedup": st.booleans(), "keep_gold": st.booleans(),
     "neg_filter": st.sampled_from(list(REJECTED)),
     "neg_limit": st.none() | st.integers(1, 3), "pos_limit": st.none() | st.integers(1, 3),
+    "neg_order": st.sampled_from(["random", "nearest", "frequent"]),
 })  # fmt: skip
 
 
@@ -203,26 +149,25 @@ any_params = st.fixed_dictionaries({
 def test_what_is_chosen_is_right_and_what_is_rejected_is_surely_wrong(
     questions: dict[str, list[Candidate]], drawn: dict[str, Any]
 ) -> None:
-    for question_id, chosen, rejected in pairs_of(questions, **drawn):
-        assert chosen.tokens != rejected.tokens
-        assert rejected.verdict in REJECTED[drawn["neg_filter"]]
-        for one in (chosen, rejected):
-            if one.id is not None:
-                asked, sample = one.id.split(":")
-                assert (asked, questions[asked][int(sample)][1]) == (question_id, one.verdict)
-        assert chosen.verdict == "match"
-        assert chosen.id is not None or (drawn["keep_gold"] and chosen.text == GOLD)
+    verdicts = {f"{q}:{at}": said for q, candidates in questions.items() for at, (_, said) in enumerate(candidates)}
+    for pair in pairs_of(questions, **drawn).iter_rows(named=True):
+        assert sql_tokens(pair["chosen"]) != sql_tokens(pair["rejected"])
+        assert pair["rejected_verdict"] == verdicts[pair["rejected_id"]] in REJECTED[drawn["neg_filter"]]
+        assert pair["rejected_id"].split(":")[0] == pair["question_id"]
+        if pair["chosen_id"] is None:
+            assert drawn["keep_gold"] and pair["chosen"] == GOLD_SQL
+        else:
+            assert verdicts[pair["chosen_id"]] == "match" and pair["chosen_id"].split(":")[0] == pair["question_id"]
 
 
 @given(question_tables, any_params)
 @settings(max_examples=60)
 def test_the_counts_add_up(questions: dict[str, list[Candidate]], drawn: dict[str, Any]) -> None:
-    made, counts = make_pairs(*tables_of(questions), params(**drawn))
-    reasons = ("undecided", "gold_error", "not_in_neg_filter", "blank", "equal_to_right", "duplicate")
-    kept = {one.id for pair in made for one in pair[1:] if one.id is not None}
+    made, counts = view_of(tables_of(questions), **drawn)
+    kept = {candidate_id for pair in ids_of(made) for candidate_id in pair if candidate_id is not None}
     assert counts["candidates"] == sum(map(len, questions.values()))
-    assert len(kept) <= counts["candidates"] - sum(counts[reason] for reason in reasons)
-    assert counts["with_both"] == len({pair[0] for pair in made})
+    assert len(kept) <= counts["candidates"] - sum(counts[reason] for reason in REASONS)
+    assert counts["with_both"] == made["question_id"].n_unique()
     assert counts["questions"] == sum(bool(candidates) for candidates in questions.values())
     assert counts["questions"] == counts["with_right"] + counts["never_right"]
     assert counts["questions"] == counts["with_wrong"] + counts["never_wrong"]
@@ -235,7 +180,9 @@ def test_the_order_of_the_rows_does_not_matter(
 ) -> None:
     tables = tables_of(questions)
     first, second, third = (frame[shuffler.sample(range(frame.height), frame.height)] for frame in tables)
-    assert make_pairs(first, second, third, params(**drawn)) == make_pairs(*tables, params(**drawn))
+    pairs, counts = view_of((first, second, third), **drawn)
+    expected, expected_counts = view_of(tables, **drawn)
+    assert pairs.equals(expected) and counts == expected_counts
 
 
 @given(question_tables, any_params)
@@ -245,7 +192,7 @@ def test_a_question_more_changes_no_pair_of_the_others(
 ) -> None:
     before = pairs_of(questions, **drawn)
     after = pairs_of({**questions, "aa": MIXED}, **drawn)
-    assert [pair for pair in after if pair[0] != "aa"] == before
+    assert after.filter(pl.col("question_id") != "aa").equals(before)
 
 
 @given(st.text())
@@ -260,7 +207,7 @@ def test_similarity_is_a_share(one: list[str], other: list[str]) -> None:
 
 
 def test_the_table_carries_prompt_texts_and_ids() -> None:
-    (row,) = pair_rows(pairs_of({"q": MIXED[:2]}), tables_of({"q": [], "unused": []})[0]).to_dicts()
+    (row,) = pairs_of({"q": MIXED[:2], "unused": []}).to_dicts()
     assert row.pop("pair_id") and row.pop("similarity") == similarity(sql_tokens(MIXED[0][0]), sql_tokens(MIXED[1][0]))
     assert row == {
         "question_id": "q", "db_id": "music", "prompt": "Prompt q",
@@ -271,33 +218,34 @@ def test_the_table_carries_prompt_texts_and_ids() -> None:
 
 @pytest.mark.parametrize("dedup", [True, False])
 def test_pair_ids_are_unique(dedup: bool) -> None:
-    table = pair_rows(pairs_of({"q": MIXED}, dedup=dedup, neg_limit=None), tables_of({"q": []})[0])
-    assert table["pair_id"].is_unique().all()
+    assert pairs_of({"q": MIXED}, dedup=dedup, neg_limit=None)["pair_id"].is_unique().all()
 
 
 def test_no_pairs_are_an_empty_table() -> None:
-    assert pair_rows([], tables_of({"q": []})[0]).schema == DATASETS["pairs"].columns
+    assert pairs_of({"q": []}).schema == pairs_of({"q": [("x", "match")]}).schema == DATASETS["pairs"].columns
 
 
 def test_the_report_says_what_became_of_every_candidate() -> None:
     verdicts = {"never": "no_sql", "always": "match", "lost": "gold_error"}
     tables = tables_of({"q": MIXED} | {question: [("SELECT 1", verdict)] for question, verdict in verdicts.items()})
-    made, counts = make_pairs(*tables, params())
+    made, counts = view_of(tables)
     left_out = pl.DataFrame({"reason": ["flag_empty", "gold_table_dropped"], "questions": [2, 0], "candidates": [7, 0]})
-    assert report_of(pair_rows(made, tables[0]), counts, left_out) == {
+    assert report_of(made, counts, left_out, "random") == {
         "in": 18,
         "out": 2,
         "dropped": {
             "flag_empty": 7, "gold_table_dropped": 0,
-            "undecided": 1, "gold_error": 1, "not_in_neg_filter": 0, "blank": 0, "equal_to_right": 0, "duplicate": 2,
+            "undecided": 1, "gold_error": 1, "not_in_neg_filter": 0, "blank": 0, "equal_to_right": 0,
+            "right_by_accident": 0, "duplicate": 2,
         },
         "questions": {
             "in": 6, "dropped": {"flag_empty": 2, "gold_table_dropped": 0},
             "with_right": 2, "with_wrong": 2, "with_both": 1, "never_right": 2, "never_wrong": 2,
         },
         "not_drawn": {"over_pos_limit": 0, "over_neg_limit": 4},
+        "unparsed": None,
         "gold_chosen": 0,
-        "rejected_verdict": dict(Counter(rejected.verdict for _, _, rejected in made)),
+        "rejected_verdict": dict(Counter(made["rejected_verdict"])),
     }  # fmt: skip
 
 
@@ -311,15 +259,26 @@ def stage_in(folder: Path, section: dict[str, Any], monkeypatch: pytest.MonkeyPa
     frames = (questions_of(["q"]), gold, prompts_of(["q"]), candidates, results)
     for name, frame in zip(("questions", "gold", "prompts", "candidates", "exec_results"), frames, strict=True):
         put(name, frame)
+    put_counterexamples(results)
 
 
-def test_the_stage_writes_the_same_bytes_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def put_counterexamples(results: pl.DataFrame) -> None:
+    counterexamples = witnesses_of(results, {})
+    write_dataset(counterexamples, COUNTEREXAMPLES)
+    write_receipt(COUNTEREXAMPLES, counterexamples.height, True)
+
+
+def test_the_stage_writes_the_same_bytes_twice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     stage_in(tmp_path, PUBLISHED, monkeypatch)
     main()
     first = Path("data/pairs.parquet").read_bytes(), Path("reports/pairs.json").read_bytes()
     main()
     assert first == (Path("data/pairs.parquet").read_bytes(), Path("reports/pairs.json").read_bytes())
     assert read_any(Path("data/pairs.parquet")).height == read_json(Path("reports/pairs.json"))["out"] == 2
+    output = capsys.readouterr().out
+    assert output.startswith("pairs: 2 rows, ") and ", not drawn: over_neg_limit 4, rejected: exec_error 1" in output
 
 
 def test_a_question_whose_gold_is_flagged_gives_no_pairs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -341,6 +300,29 @@ def test_a_table_that_changed_after_validation_stops_the_stage(
     with pytest.raises(UserError, match=r"data/exec_results.parquet has changed since"):
         main()
     assert not Path("data/pairs.parquet").exists()
+
+
+def test_params_beside_their_preset_stop_the_stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stage_in(tmp_path, PUBLISHED | {"preset": "grouped-any-limit1", "neg_limit": 3}, monkeypatch)
+    with pytest.raises(UserError, match=r"^params.yaml: `pairs.neg_limit` is 3, but preset grouped-any-limit1 has 1; "):
+        main()
+
+
+def test_a_match_without_counterexamples_stops_the_stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stage_in(tmp_path, PUBLISHED, monkeypatch)
+    put_counterexamples(read_any(Path("data/exec_results.parquet")).clear())
+    with pytest.raises(UserError, match=r"3 candidates that matched .* run `dvc repro counterexamples`"):
+        main()
+    assert not Path("data/pairs.parquet").exists()
+
+
+def test_the_report_counts_texts_without_a_tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stage_in(tmp_path, PUBLISHED | {"neg_order": "nearest"}, monkeypatch)
+    results = read_any(Path("data/exec_results.parquet"))
+    broken = pl.when(pl.col("verdict") == "exec_error").then(pl.lit("SELECT nam FROM")).otherwise("sql")
+    put("exec_results", results.with_columns(sql=broken))
+    main()
+    assert read_json(Path("reports/pairs.json"))["unparsed"] == 1
 
 
 def test_every_wrong_param_is_told_at_once_and_a_limit_of_0_says_what_to_give_instead(

@@ -164,7 +164,7 @@ def stage_in(section: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_stage_writes_the_same_bytes_twice_and_counts_what_it_dropped(
-    tmp_path: Path, databases: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, databases: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     stage_in(PLAIN | {"max_tokens": 21}, monkeypatch)
     main()
@@ -181,6 +181,7 @@ def test_the_stage_writes_the_same_bytes_twice_and_counts_what_it_dropped(
             "virtual_table": 1, "shadow_table": 5, "unreadable_view": 0, "unreadable_rows": 0, "unknown_column": 0,
         },
     }  # fmt: skip
+    assert capsys.readouterr().out.startswith(f"prompts: 5 rows, 0 dropped, at most {max(tokens)} tokens, 8 ")
 
 
 def test_an_invalid_dataset_stops_the_stage(tmp_path: Path, databases: Path, monkeypatch: pytest.MonkeyPatch) -> None:

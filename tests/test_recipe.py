@@ -73,7 +73,8 @@ def test_with_apply_only_the_named_values_change_and_every_comment_stays(
     [
         ("corpus:\n  demo: null\n  sources: {own: {layout: folder, dev: {share: 1.0, limit: null}}}\n"
          "synthesize: {source: none}\ntest_sets: [own-dev]\n", "demo"),
-        ("train_sft: {strong: {base: org/model, revision: main, scratch: null}}\n", "scratch"),
+        ("train_sft: {strong: {base: org/model, revision: main, scratch: null, learning_rate: 1.0e-5}}\n"
+         "train_dpo: {learning_rate: 1.0e-6}\n", "scratch"),
     ],
 )
 def test_a_block_that_is_replaced_takes_only_its_own_comments_along(

@@ -12,7 +12,9 @@ import pytest
 from stages import sft
 from stages.core.layout import DATABASES, SYNTHETIC_DATABASES, dataset_file
 from stages.core.tables import features
+from stages.datasets.answers import ANSWERS
 from stages.datasets.catalog import DATASETS
+from stages.datasets.counterexamples import WITNESS_CLASSES
 from stages.datasets.difficulties import DIFFICULTIES
 from stages.datasets.verdicts import ERROR_CLASSES, GOLD_FLAGS, GOLD_VERDICTS, VERDICTS
 from stages.execution.comparison import CONTRACT_NAMES
@@ -23,8 +25,9 @@ from tests import FIXTURES, ROOT
 
 FOLDER = FIXTURES / "schemas"
 SUITES = ROOT / "schemas"
+ALL = {**DATASETS, ANSWERS.name: ANSWERS}
 CASES: dict[str, dict[str, Any]] = {
-    name: json.loads((FOLDER / f"{name}.json").read_text(encoding="utf-8")) for name in DATASETS
+    name: json.loads((FOLDER / f"{name}.json").read_text(encoding="utf-8")) for name in ALL
 }
 """Dataset to a valid table, the keys of its parent, and for each expectation a break: a row with other values (`set`),
 a column that is dropped or of another type, or a table without rows."""
@@ -44,7 +47,7 @@ def suite_of(dataset: str) -> Suite:
 
 
 def table_of(dataset: str) -> pl.DataFrame:
-    return pl.DataFrame(CASES[dataset]["rows"], schema=DATASETS[dataset].columns)
+    return pl.DataFrame(CASES[dataset]["rows"], schema=ALL[dataset].columns)
 
 
 def write_parent(dataset: str) -> None:
@@ -85,14 +88,14 @@ def working_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
 
 
-@pytest.mark.parametrize("dataset", DATASETS)
+@pytest.mark.parametrize("dataset", ALL)
 def test_the_valid_table_meets_its_suite(dataset: str) -> None:
     frame, suite = table_of(dataset), suite_of(dataset)
     write_parent(dataset)
     assert failed_expectations(frame, suite, orphans(frame, suite)) == []
 
 
-@pytest.mark.parametrize("dataset", DATASETS)
+@pytest.mark.parametrize("dataset", ALL)
 def test_every_expectation_has_a_name_of_its_own_and_a_break(dataset: str) -> None:
     names = [expectation["meta"]["id"] for expectation in suite_of(dataset)]
     assert names == list(CASES[dataset]["breaks"])
@@ -108,33 +111,33 @@ def test_a_break_fails_exactly_its_expectation_and_the_message_tells_where(datas
     write_parent(dataset)
     failures = failed_expectations(frame, suite, orphans(frame, suite))
     assert [failure.id for failure in failures] == [name]
-    message = sentence(DATASETS[dataset], failures[0], frame)
+    message = sentence(ALL[dataset], failures[0], frame)
     assert message.startswith(f"{dataset}: `{name}` ")
     if "row" in change:
-        key = DATASETS[dataset].key
+        key = ALL[dataset].key
         assert f"row {change['row']} ({key} = {frame[change['row'], key]!r}" in message
         assert all(column in message for column in change["set"])
     else:
         assert str(change.get("drop", change.get("retype", "found 0"))) in message
 
 
-@pytest.mark.parametrize("dataset", DATASETS)
+@pytest.mark.parametrize("dataset", ALL)
 def test_the_suite_the_tables_and_the_hub_features_agree_on_columns_and_types(dataset: str) -> None:
     suite = {expectation["meta"]["id"]: expectation["kwargs"] for expectation in suite_of(dataset)}
-    columns = DATASETS[dataset].columns
+    columns = ALL[dataset].columns
     assert suite["columns"] == {"column_set": list(columns), "exact_match": True}
     assert [suite[f"{column}-type"] for column in columns] == [
         {"column": column, "type_": TYPES[dtype]} for column, dtype in columns.items()
     ]
-    hub = {column: value.dtype for column, value in features(DATASETS[dataset]).items()}
+    hub = {column: value.dtype for column, value in features(ALL[dataset]).items()}
     assert hub == {column: TYPES[dtype].replace("str", "string") for column, dtype in columns.items()}
 
 
-@pytest.mark.parametrize("dataset", DATASETS)
+@pytest.mark.parametrize("dataset", ALL)
 def test_the_suite_is_named_after_its_dataset_and_covers_its_key(dataset: str) -> None:
     assert json.loads((SUITES / f"{dataset}.json").read_text(encoding="utf-8"))["name"] == dataset
     names = {expectation["meta"]["id"] for expectation in suite_of(dataset)}
-    assert {f"{DATASETS[dataset].key}-unique", f"{DATASETS[dataset].key}-present"} <= names
+    assert {f"{ALL[dataset].key}-unique", f"{ALL[dataset].key}-present"} <= names
 
 
 def kwargs_of(dataset: str, name: str) -> dict[str, Any]:
@@ -151,6 +154,9 @@ def kwargs_of(dataset: str, name: str) -> dict[str, Any]:
         ("exec_results", "verdict", VERDICTS),
         ("exec_results", "error_class", ERROR_CLASSES),
         ("exec_results", "contract", CONTRACT_NAMES),
+        ("counterexamples", "class", WITNESS_CLASSES),
+        *(("answers", f"verdict_{contract}", VERDICTS) for contract in CONTRACT_NAMES),
+        ("answers", "error_class", ERROR_CLASSES),
     ],
 )
 def test_a_closed_set_is_what_the_stage_can_write(dataset: str, column: str, values: tuple[str, ...]) -> None:

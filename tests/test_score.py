@@ -17,9 +17,10 @@ from stages import score
 from stages.core.errors import UserError
 from stages.execution.records import Item, Outcome
 from stages.execution.worker_pool import Executor, Job, local
-from tests import ROOT
+from tests import FIXTURES, ROOT
 from tests.cached import records_in
 from tests.execution.world import ENDLESS, counting, make_database
+from tests.mutation.world import write_database
 from tests.real import REAL
 
 TEXTS = [
@@ -240,9 +241,9 @@ def test_what_is_printed_are_the_figures_of_the_json_file(
         "predictions.txt against gold.sql",
         "              easy    all",
         "questions        7      7",
-        "EX spider    28.57  28.57",
-        "EX bird      28.57  28.57",
-        "EX strict    14.29  14.29",
+        "EX spider    28.57  28.57  (0.00–71.43)",
+        "EX bird      28.57  28.57  (0.00–71.43)",
+        "EX strict    14.29  14.29  (0.00–42.86)",
         "verdicts of 7 predictions (strict): 1 match, 2 mismatch, 1 exec_error, 1 over_budget, 1 no_sql, 1 gold_error",
     ]
 
@@ -351,6 +352,82 @@ def make_suite(name: str, change: str) -> None:
     connection.execute(change)
     connection.commit()
     connection.close()
+
+
+def accidents() -> None:
+    """A prediction that means what its gold means, two that do so on one database alone, and one that fails."""
+    emails = "email FROM customer WHERE email IS NOT NULL"
+    golds = ["SELECT name FROM customer WHERE age > 35", "SELECT count(*) FROM customer", f"SELECT DISTINCT {emails}"]
+    predictions = ["SELECT name FROM customer WHERE 35 < age", "SELECT 60", f"SELECT {emails}", "SELECT"]
+    write([*golds, golds[1]], predictions, ["shop"])
+    make_shop()
+
+
+def make_shop() -> None:
+    Path("databases/shop").mkdir(exist_ok=True)
+    script = (FIXTURES / "mutation" / "shop.sql").read_text(encoding="utf-8")
+    write_database(Path(), script).rename("databases/shop/shop.sqlite")
+
+
+def test_ex_that_survives_counts_what_matches_also_on_counterexample_databases(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    accidents()
+    metrics = run(monkeypatch, "--counterexamples=8")
+    assert metrics["ex"]["strict"] == 0.75 and metrics["ex_survived"] == 0.25
+    assert "EX that survives (strict): 25.00" in capsys.readouterr().out.splitlines()
+    assert "ex_survived" not in run(monkeypatch)
+
+
+def test_an_item_tells_the_witness_of_a_match_by_accident(monkeypatch: pytest.MonkeyPatch) -> None:
+    accidents()
+    run(monkeypatch, "--counterexamples=8")
+    assert [item["verdict"] for item in items()] == ["match", "match", "match", "exec_error"]
+    assert [item["witness"] is None for item in items()] == [True, False, False, True]
+    witness = json.loads(items()[1]["witness"])
+    assert witness["candidate"] == "(60)" != witness["gold"] and witness["changes"]
+    run(monkeypatch)
+    assert "witness" not in items()[0]
+
+
+def test_the_contract_decides_what_survives(monkeypatch: pytest.MonkeyPatch) -> None:
+    accidents()
+    for contract, share in (("spider", 0.5), ("bird", 0.5), ("strict", 0.25)):
+        assert run(monkeypatch, "--counterexamples=8", "--contract", contract)["ex_survived"] == share
+
+
+def test_each_sample_of_a_question_has_its_own_witness(monkeypatch: pytest.MonkeyPatch) -> None:
+    write(["SELECT count(*) FROM customer"], [], ["shop"])
+    make_shop()
+    write_set([(0, "SELECT 60"), (0, "SELECT count(id) FROM customer"), (0, "SELECT 60"), (0, "SELECT 5")])
+    assert run(monkeypatch, "--predictions=set.jsonl", "--counterexamples=8")["ex_survived"] == 0.25
+    assert [item["sample"] for item in items() if item["witness"]] == [0, 2]
+    assert items()[0]["witness"] == items()[2]["witness"]
+
+
+def test_counterexamples_are_the_same_with_any_number_of_workers_and_from_the_cache(
+    monkeypatch: pytest.MonkeyPatch, executed: list[int]
+) -> None:
+    accidents()
+    run(monkeypatch, "--counterexamples=8")
+    first = made()
+    run(monkeypatch, "--counterexamples=8")
+    assert executed == [4, 3] and made() == first  # the predictions, and the questions with a match
+
+
+def test_counterexamples_of_no_match_are_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    write(GOLDS[:1], ["SELECT age FROM singer"])
+    assert run(monkeypatch, "--counterexamples=8")["ex_survived"] == 0
+    assert items()[0]["witness"] is None
+
+
+@pytest.mark.parametrize("value", ["0", "-1", "2.5", "many"])
+def test_a_number_of_counterexamples_that_is_none_is_refused(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], value: str
+) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        run(monkeypatch, f"--counterexamples={value}")
+    assert f"argument --counterexamples: '{value}' is not a whole number above 0" in capsys.readouterr().err
 
 
 def test_soft_f1_counts_the_cells_that_are_right(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -549,7 +626,7 @@ def test_a_reader_that_goes_away_is_no_error() -> None:
         command("--json=metrics.json"), env=environment(), stdout=writing, stderr=subprocess.PIPE, text=True
     )
     os.close(writing)
-    assert (ended.returncode, ended.stderr) == (0, "predictions: 7 distinct, 0 of them in the cache\n")
+    assert (ended.returncode, ended.stderr) == (0, "")
     assert Path("metrics.json").exists()
 
 
@@ -566,7 +643,7 @@ def test_ctrl_c_ends_it_at_once_and_the_same_command_goes_on(cache_folder: Path)
     process.send_signal(signal.SIGINT)
     _, error = process.communicate()
     assert process.returncode == 130
-    assert error.splitlines()[1:] == ["stopped; the same command goes on with what is in the cache"]
+    assert error.splitlines() == ["interrupted"]
     assert not Path("metrics.json").exists()
     first = len(records_in(cache_folder))
     assert 0 < first < 60

@@ -12,8 +12,9 @@ from stages.core.files import read_json
 from stages.core.layout import SYNTHETIC_DATABASES
 from stages.core.tables import read_any
 from stages.datasets.catalog import DATASETS
+from stages.datasets.questions import held_back_databases
 from stages.prompting.rendering import PromptsParams
-from stages.sft import drop_reasons, main, mix, sft_rows, strong_reasons
+from stages.sft import SftParams, drop_reasons, main, mix, sft_rows, strong_reasons
 from tests.execution.world import make_database
 from tests.workplace import put, set_arguments, write_params
 
@@ -63,6 +64,11 @@ PROMPT_PARAMS = {
 """Section `prompts` of params.yaml."""
 
 
+def params_of(**changed: Any) -> SftParams:
+    section = {"preference_share": 0.0, "strong_share": None, "drop_flags": ["limit_tie"]}
+    return SftParams.model_validate(section | changed)
+
+
 def item(number: int, refusal: str | None = None, **changed: Any) -> dict[str, Any]:
     return {
         "item_id": f"strong/music_0001/{number:02}", "domain": "music", "db_id": "strong_music_0001",
@@ -82,7 +88,7 @@ SYNTHETIC = pl.DataFrame(
 
 
 def test_each_question_is_left_out_for_its_first_reason() -> None:
-    reasons = drop_reasons(QUESTIONS, GOLD, PROMPTS, ["limit_tie"]).select("question_id", "reason").rows()
+    reasons = drop_reasons(QUESTIONS, GOLD, PROMPTS, params_of()).select("question_id", "reason").rows()
     assert dict(reasons) == {
         "dev": "not_train", "good": None, "failed": "gold_exec_error", "slow": "gold_over_budget",
         "tied": "flag_limit_tie", "both": "flag_limit_tie", "empty": None,
@@ -90,14 +96,43 @@ def test_each_question_is_left_out_for_its_first_reason() -> None:
     }  # fmt: skip
 
 
+def many_questions() -> pl.DataFrame:
+    """Ten train questions of each of 20 databases."""
+    rows = [
+        dict.fromkeys(QUESTIONS.columns, "")
+        | {"question_id": f"{db}/{number}", "split": "train", "db_id": f"db_{db}", "gold_sql": "SELECT 1"}
+        for db in range(20)
+        for number in range(10)
+    ]  # fmt: skip
+    return pl.DataFrame(rows, schema=QUESTIONS.schema)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.1, 0.25, 0.5])
+def test_the_preference_share_holds_back_whole_databases(share: float) -> None:
+    questions = many_questions()
+    gold = questions.select("question_id", verdict=pl.lit("ok"), flags=pl.lit(""))
+    prompts = questions.select("question_id", prompt=pl.lit("?"), lost_tables=pl.lit("[]"))
+    reasons = drop_reasons(questions, gold, prompts, params_of(preference_share=share))
+    by_database = reasons.group_by("db_id").agg(pl.col("reason").unique())
+    assert reasons.filter(pl.col("reason") == "held_back").height == 200 * share
+    assert by_database["reason"].list.len().to_list() == [1] * 20
+
+
+def test_a_higher_share_holds_back_the_databases_of_a_lower_one_and_dev_and_test_are_never_held_back() -> None:
+    questions = many_questions()
+    shares = [held_back_databases(questions, share) for share in (0.1, 0.3, 0.9)]
+    assert shares[0] < shares[1] < shares[2]
+    assert held_back_databases(questions.with_columns(split=pl.lit("dev")), 0.9) == set()
+
+
 def test_without_flags_to_drop_every_usable_gold_stays_whose_tables_are_shown() -> None:
-    kept = drop_reasons(QUESTIONS, GOLD, PROMPTS, []).filter(pl.col("reason").is_null())
+    kept = drop_reasons(QUESTIONS, GOLD, PROMPTS, params_of(drop_flags=[])).filter(pl.col("reason").is_null())
     assert set(kept["question_id"]) == {"good", "tied", "empty"}
 
 
 def test_a_flag_is_not_taken_for_a_part_of_another() -> None:
     odd = GOLD.with_columns(flags=pl.lit("not_limit_tie"))
-    assert "flag_limit_tie" not in drop_reasons(QUESTIONS, odd, PROMPTS, ["limit_tie"])["reason"].to_list()
+    assert "flag_limit_tie" not in drop_reasons(QUESTIONS, odd, PROMPTS, params_of())["reason"].to_list()
 
 
 @pytest.mark.parametrize("dataset", ["gold", "prompts"])
@@ -105,12 +140,12 @@ def test_a_question_that_another_dataset_lacks_is_refused(dataset: str) -> None:
     frames = {"gold": GOLD, "prompts": PROMPTS}
     frames[dataset] = frames[dataset].filter(pl.col("question_id") != "good")
     with pytest.raises(UserError, match=rf"{dataset} has no row for 1 questions \(the first: good\)"):
-        drop_reasons(QUESTIONS, frames["gold"], frames["prompts"], [])
+        drop_reasons(QUESTIONS, frames["gold"], frames["prompts"], params_of())
 
 
 def test_the_prompt_is_that_of_the_dataset_and_the_completion_the_gold() -> None:
-    asked = drop_reasons(QUESTIONS, GOLD, PROMPTS.reverse(), [])
-    (row,) = sft_rows(asked.filter(pl.col("question_id") == "good")).to_dicts()
+    reasons = drop_reasons(QUESTIONS, GOLD, PROMPTS.reverse(), params_of())
+    (row,) = sft_rows(reasons.filter(pl.col("question_id") == "good")).to_dicts()
     assert row == {
         "question_id": "good", "prompt": "Prompt good", "completion": "SELECT 'good'", "origin": "human",
     }  # fmt: skip
@@ -120,7 +155,7 @@ def stage_in(folder: Path, section: dict[str, Any], monkeypatch: pytest.MonkeyPa
     """Datasets, true receipts and params.yaml in `folder`, which becomes the working directory."""
     monkeypatch.chdir(folder)
     set_arguments(monkeypatch, "sft")
-    write_params(sft={"strong_share": None, "drop_flags": ["limit_tie"]} | section, prompts=PROMPT_PARAMS)
+    write_params(sft=params_of().model_dump() | section, prompts=PROMPT_PARAMS)
     make_database(SYNTHETIC_DATABASES, "strong_music_0001")
     frames = {"questions": QUESTIONS, "gold": GOLD, "prompts": PROMPTS, "synthetic": SYNTHETIC}
     for name, frame in frames.items():
@@ -128,7 +163,7 @@ def stage_in(folder: Path, section: dict[str, Any], monkeypatch: pytest.MonkeyPa
 
 
 def test_the_stage_writes_the_same_bytes_twice_and_counts_what_it_dropped(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     stage_in(tmp_path, {}, monkeypatch)
     main()
@@ -148,6 +183,7 @@ def test_the_stage_writes_the_same_bytes_twice_and_counts_what_it_dropped(
         },
         "strong": {"in": 5, "out": 2, "dropped": {"refused_exec_error": 1, "refused_outvoted": 2}},
     }  # fmt: skip
+    assert capsys.readouterr().out.startswith("sft: 4 rows, 9 dropped (flag_limit_tie 2, ")
 
 
 def test_the_prompt_of_an_item_is_rendered_as_that_of_a_question(

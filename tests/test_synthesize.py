@@ -135,12 +135,15 @@ def errors_of(stage: Stage, **changed: Any) -> list[str]:
 
 
 def test_without_strong_data_the_dataset_is_empty_and_the_folder_there(stage: Stage) -> None:
-    assert stage(source="none", endpoint=None, items=None) == {"source": "none", "in": 0, "out": 0}
+    counts = {"in": 0, "out": 0, "dropped": {}, "repaired": 0}
+    assert stage(source="none", endpoint=None, items=None) == {"source": "none"} | counts
     assert rows().is_empty() and rows().columns == list(DATASETS["synthetic"].columns)
     assert list(SYNTHETIC_DATABASES.iterdir()) == []
 
 
-def test_an_endpoint_makes_so_many_items_as_are_wanted(stage: Stage, strong: Endpoint) -> None:
+def test_an_endpoint_makes_so_many_items_as_are_wanted(
+    stage: Stage, strong: Endpoint, capsys: pytest.CaptureFixture[str]
+) -> None:
     report = stage()
     accepted = rows().filter(pl.col("refusal").is_null())
     assert (report["source"], report["ended_by"], report["out"], accepted.height) == ("endpoint", "items", 6, 6)
@@ -151,6 +154,7 @@ def test_an_endpoint_makes_so_many_items_as_are_wanted(stage: Stage, strong: End
     assert report["repaired"] == accepted["first_sql"].count() > 0
     assert set(accepted["vote_share"]) == {1.0} and set(accepted["votes"]) == {2}
     assert set(rows()["model"]) == {"strong"} and "mistakes" not in report
+    assert capsys.readouterr().out.startswith(f"synthesize: {report['in']} rows, {report['in'] - 6} refused (")
 
 
 def test_the_report_has_every_field(stage: Stage, strong: Endpoint) -> None:

@@ -12,7 +12,7 @@ from stages.core.errors import UserError
 from stages.core.files import read_json, sha256_file, sha256_folder
 from stages.core.tables import write_dataset
 from stages.datasets.pairs import PAIRS
-from stages.train_dpo import OBJECTIVES, changes, main
+from stages.train_dpo import OBJECTIVES, changes, chosen_warning, main
 from tests.test_train_sft import MODEL_FILES
 from tests.training.test_objectives import BLOCKS, PARAMS
 from tests.workplace import put, set_arguments, write_params
@@ -132,6 +132,32 @@ def test_the_last_steps_count_each_alike_and_the_first_not_at_all() -> None:
     assert changes(history[:1], 0.5)["chosen_logprob_change"] == 0
 
 
+WARNINGS = {
+    ("cdpo", -0.42): "warning: the log-probability of chosen fell by 0.42; compare EX with the SFT model's; raise "
+    "`objectives.cdpo.beta`, which must fit the length of a completion (docs/training.md), or lower "
+    "`train_dpo.learning_rate`, or set `train_dpo.objective` to dpo_sft, whose SFT term holds chosen",
+    ("rft", -0.2): "warning: the log-probability of chosen fell by 0.2; compare EX with the SFT model's; lower "
+    "`train_dpo.learning_rate`",
+    ("cdpo", 0.1): None,
+    ("kto", None): None,
+}
+
+
+@pytest.mark.parametrize(("objective", "change"), WARNINGS)
+def test_a_log_probability_of_chosen_that_fell_is_told_with_what_to_do(objective: str, change: float | None) -> None:
+    report = {"objective": objective, "chosen_logprob_change": change}
+    assert chosen_warning(report) == WARNINGS[objective, change]
+
+
+def test_the_warning_is_printed(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(train_dpo, "changes", lambda *_: {"first_loss": 1, "last_loss": 1, "chosen_logprob_change": -1})
+    configure(epochs=0.2)
+    main()
+    assert "warning: the log-probability of chosen fell by 1; " in capsys.readouterr().err
+
+
 def test_kto_tells_nothing_of_a_label_that_it_did_not_see(folder: Path, pairs: pl.DataFrame) -> None:
     put("pairs", pairs.head(8))
     configure(objective="kto", batch_size=2, epochs=0.2)
@@ -141,7 +167,7 @@ def test_kto_tells_nothing_of_a_label_that_it_did_not_see(folder: Path, pairs: p
     assert report["steps"] == 2 and changed.count(None) == 1
 
 
-@pytest.mark.parametrize("objective", ["cdpo", "ipo", "kto", "simpo", "orpo", "cpo", "dpo_sft"])
+@pytest.mark.parametrize("objective", ["cdpo", "ipo", "kto", "simpo", "orpo", "cpo", "dpo_sft", "rft"])
 def test_micro_batches_change_no_loss(objective: str, folder: Path) -> None:
     found = []
     for micro_batch in (None, 2):

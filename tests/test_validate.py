@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 
 from stages.core.errors import UserError
-from stages.core.layout import DATABASES, receipt_file, suite_file
+from stages.core.layout import DATABASES, answers_file, receipt_file, suite_file
 from stages.datasets.catalog import DATASETS
 from stages.datasets.gold import GOLD
 from stages.datasets.sft import SFT
@@ -54,8 +54,27 @@ def test_a_valid_table_gets_a_true_receipt_and_one_line(
         "dataset": "pairs", "rows": 3, "valid": True, "suite": "pairs",
     }  # fmt: skip
     out, err = capfd.readouterr()
-    assert out.count("\n") == 1 and "3 rows meet" in out
+    assert out.startswith("validate pairs: 3 rows meet all ") and out.count("\n") == 1
+    assert " expectations in schemas/pairs.json; see reports/validation/pairs.json (" in out
     assert err == ""
+
+
+def test_each_file_of_answers_has_a_receipt_of_its_own_and_the_suite_of_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    write_parent("answers")
+    answers_file("sft/weak", "demo-dev").parent.mkdir(parents=True)
+    table_of("answers").write_parquet(answers_file("sft/weak", "demo-dev"))
+    assert run("answers/sft/weak-demo-dev", monkeypatch) == 0
+    receipt = json.loads(receipt_file("answers/sft/weak-demo-dev").read_text())
+    assert len(receipt.pop("sha256")) == 64
+    assert receipt == {"dataset": "answers/sft/weak-demo-dev", "rows": 4, "valid": True, "suite": "answers"}
+
+
+@pytest.mark.parametrize("name", ["pear", "answers"])
+def test_a_name_of_no_dataset_ends_with_status_2(
+    name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(name, monkeypatch) == 2
+    assert f"'{name}' is no dataset; give questions, synthetic," in capsys.readouterr().err
 
 
 def test_a_broken_table_gets_a_false_receipt_and_status_1_and_tells_the_rows(
@@ -108,8 +127,8 @@ def test_integers_with_nulls_are_still_integers(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_nan_is_not_a_value(monkeypatch: pytest.MonkeyPatch) -> None:
-    write(table_of("pairs").with_columns(similarity=pl.lit(float("nan"))), "pairs")
-    assert run("pairs", monkeypatch) == 1
+    write(table_of("candidates").with_columns(temperature=pl.lit(float("nan"))), "candidates")
+    assert run("candidates", monkeypatch) == 1
 
 
 def test_a_folder_without_its_database_is_no_known_database(monkeypatch: pytest.MonkeyPatch) -> None:

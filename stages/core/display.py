@@ -40,11 +40,15 @@ def page_value(value: object) -> object:
     return visible(value) if isinstance(value, str) and not hasattr(value, "__html__") else value
 
 
-def show(text: str, stream: TextIO | None = None) -> None:
-    """Prints a text without secrets, on stdout if `stream` is None. The reader may have closed it, as `head` does."""
+def show(text: str, stream: TextIO | None = None, secrets: bool = True) -> None:
+    """Prints a text, on stdout if `stream` is None. The reader may have closed it, as `head` does.
+
+    `secrets`: whether secrets in it are hidden. False is for data that the user asked to see, such as the values of a
+    database or SQL, in which a column may be named `cookie`.
+    """
     stream = stream or sys.stdout
     try:
-        print(visible(redact(text)), file=stream, flush=True)
+        print(visible(redact(text) if secrets else text), file=stream, flush=True)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())  # so that nothing is flushed into it at exit
 

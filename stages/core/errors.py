@@ -61,7 +61,8 @@ def collect_errors(errors: list[str]) -> Iterator[None]:
 
 def run_stage(main: Callable[[], None]) -> None:
     """Runs a stage's `main`. A UserError, or an error of the system that comes from a path, a disk or a limit, is
-    printed as sentences on stderr and ends the process with status 2; any other error keeps its traceback.
+    printed as sentences on stderr and ends the process with status 2; Ctrl-C ends it with the line `interrupted` and
+    status 130, as a shell gives it; any other error keeps its traceback.
 
     Where the reader of standard output closes it, as `head` does, the stage goes on. Where standard output cannot be
     written for another reason, as on a full disk, the stage ends as by a UserError.
@@ -72,11 +73,19 @@ def run_stage(main: Callable[[], None]) -> None:
             _check_names()
             main()
     except UserError as error:
-        _end(*error.sentences)
+        _end(2, *_error_lines(*error.sentences))
+    except KeyboardInterrupt:
+        at_terminal = sys.stderr is not None and sys.stderr.isatty()
+        _end(130, "\ninterrupted" if at_terminal else "interrupted")  # a terminal shows `^C` before it
     except Exception as error:  # polars and safetensors have classes of their own for errors of the system
         if not (sentence := system_sentence(error)):
             raise
-        _end(sentence)
+        _end(2, *_error_lines(sentence))
+
+
+def reader_is_gone() -> bool:
+    """Whether the reader of standard output was found to have closed it, as `head` does."""
+    return isinstance(sys.stdout, _Stdout) and sys.stdout.reader_is_gone
 
 
 def system_errno(error: BaseException) -> int | None:
@@ -117,6 +126,8 @@ def name_in_errors(path: Path) -> Iterator[None]:
 class _Stdout(TextIOWrapper):
     """Standard output that its reader may close, that escapes what it cannot encode, and that raises UserError."""
 
+    reader_is_gone = False
+
     def write(self, text: str) -> int:
         with self._system_errors():
             super().write(text)
@@ -132,7 +143,8 @@ class _Stdout(TextIOWrapper):
             yield
         except OSError as error:
             os.dup2(os.open(os.devnull, os.O_WRONLY), self.fileno())  # or the buffered text would fail once more
-            if not isinstance(error, BrokenPipeError):
+            self.reader_is_gone = isinstance(error, BrokenPipeError)
+            if not self.reader_is_gone:
                 reason = error.strerror or error
                 raise UserError(f"standard output cannot be written ({reason}); {_MAKE_ROOM}, or redirect it") from None
 
@@ -175,8 +187,12 @@ def is_utf8(text: str) -> bool:
     return True
 
 
-def _end(*sentences: str) -> None:
+def _error_lines(*sentences: str) -> list[str]:
+    return [f"error: {visible_line(sentence)}" for sentence in sentences]
+
+
+def _end(status: int, *lines: str) -> None:
     with suppress(OSError):  # where stderr cannot be written, only the status is left
-        for sentence in sentences:
-            show(f"error: {visible_line(sentence)}", sys.stderr)
-    sys.exit(2)
+        for line in lines:
+            show(line, sys.stderr)
+    sys.exit(status)

@@ -12,6 +12,8 @@ DICTIONARY = Path("data/README.md")
 MODELS = Path("models")
 EVALUATIONS = Path("reports/evaluate")
 EXPORT = Path("reports/publish")
+TIMES = Path("reports/times.jsonl")
+"""The seconds of each stage that DVC ran on this machine. git ignores it: it is no result."""
 
 
 def dataset_file(dataset: str) -> Path:
@@ -19,9 +21,14 @@ def dataset_file(dataset: str) -> Path:
     return Path("data", f"{dataset}.parquet")
 
 
+def answers_file(model: str, test_set: str) -> Path:
+    """What a model said on a test set: a file of the dataset `answers`, by the name `answers/<model>-<test set>`."""
+    return dataset_file(f"answers/{model}-{test_set}")
+
+
 def suite_file(dataset: str) -> Path:
-    """The Great Expectations suite of a dataset."""
-    return Path("schemas", f"{dataset}.json")
+    """The Great Expectations suite of a dataset. Datasets of one folder, such as `answers/…`, share one."""
+    return Path("schemas", f"{dataset.partition('/')[0]}.json")
 
 
 def receipt_file(dataset: str) -> Path:

@@ -1,10 +1,12 @@
 """A receipt says that a dataset was held against its suite. Consumers refuse a dataset without a true one."""
 
+from collections.abc import Sequence
+
 import polars as pl
 
 from stages.core.errors import UserError
 from stages.core.files import read_json, sha256_file, write_json
-from stages.core.layout import receipt_file
+from stages.core.layout import receipt_file, suite_file
 from stages.core.tables import Dataset, read_dataset
 
 
@@ -12,8 +14,8 @@ def write_receipt(dataset: Dataset, rows: int, valid: bool) -> None:
     """Writes `{dataset, rows, valid, suite, sha256}`; `suite` is the suite's name, so a loosened suite that the data
     still passes changes no receipt and retrains nothing."""
     receipt = {
-        "dataset": dataset.name, "rows": rows, "valid": valid, "suite": dataset.name,
-        "sha256": sha256_file(dataset.file),
+        "dataset": dataset.name, "rows": rows, "valid": valid,
+        "suite": suite_file(dataset.name).stem, "sha256": sha256_file(dataset.file),
     }  # fmt: skip
     write_json(receipt_file(dataset.name), receipt)
 
@@ -26,9 +28,11 @@ def open_datasets(*datasets: Dataset) -> list[pl.DataFrame]:
     return [read_dataset(dataset) for dataset in datasets]
 
 
-def open_dataset(dataset: Dataset) -> pl.DataFrame:
-    """The rows of one dataset, as `open_datasets` gives them."""
-    return open_datasets(dataset)[0]
+def open_dataset(dataset: Dataset, columns: Sequence[str] | None = None) -> pl.DataFrame:
+    """The rows of one dataset, as `open_datasets` gives them, with these of its columns; None = all."""
+    if problem := _problem(dataset):
+        raise UserError(problem)
+    return read_dataset(dataset, columns)
 
 
 def _problem(dataset: Dataset) -> str | None:

@@ -1,6 +1,7 @@
 """Reads and writes datasets, by name, as Parquet."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -32,32 +33,41 @@ class Dataset:
         return dataset_file(self.name)
 
 
-def read_dataset(dataset: Dataset) -> pl.DataFrame:
-    """The rows of a dataset. Raises UserError where its file is missing, not Parquet, or has other columns."""
-    frame = read_any(dataset.file)
-    if differences := _differences(frame.schema, dataset.columns):
+def read_dataset(dataset: Dataset, columns: Sequence[str] | None = None) -> pl.DataFrame:
+    """The rows of a dataset, with these of its columns; None = all. Raises UserError where its file is missing, not
+    Parquet, or has other columns than the dataset."""
+    with _parquet_of(dataset.file):
+        schema = pl.read_parquet_schema(dataset.file)
+    if differences := _differences(schema, dataset.columns):
         fix = f"run `dvc repro` to make `{dataset.name}` again"
         raise UserError(*(f"{dataset.file}: {difference}; {fix}" for difference in differences))
-    return frame
+    return read_any(dataset.file, columns)
 
 
-def read_any(path: Path) -> pl.DataFrame:
+def read_any(path: Path, columns: Sequence[str] | None = None) -> pl.DataFrame:
     """The rows of a Parquet file, whatever its columns. Raises UserError where it is missing, or is not whole."""
+    with _parquet_of(path):
+        return pl.read_parquet(path, columns=None if columns is None else list(columns), use_pyarrow=False, glob=False)
+
+
+@contextmanager
+def _parquet_of(path: Path) -> Iterator[None]:
     if not path.is_file():
         raise UserError(f"{path} does not exist; run `dvc repro` to make it")
     with parquet_errors(f"{path} is not a Parquet file", "run `dvc repro` to make it again"):
-        return pl.read_parquet(path, use_pyarrow=False, glob=False)
+        yield
 
 
-def write_dataset(frame: pl.DataFrame, dataset: Dataset) -> None:
-    """Writes the dataset's columns, sorted by its key, as zstd Parquet, whole or not at all.
+def write_dataset(frame: pl.DataFrame, dataset: Dataset, file: Path | None = None) -> None:
+    """Writes the dataset's columns, sorted by its key, as zstd Parquet, whole or not at all. `file`: of a dataset that
+    has several.
 
     Raises OSError where it cannot be written, and ValueError where a column is missing or of another type: a defect of
     the stage, not of its user.
     """
     if differences := _differences(frame.schema, dataset.columns):
         raise ValueError(f"{dataset.name}: {'; '.join(differences)}")
-    with replacing(dataset.file) as temporary:
+    with replacing(file or dataset.file) as temporary:
         frame.select(*dataset.columns).sort(dataset.key).write_parquet(temporary, compression="zstd")
 
 

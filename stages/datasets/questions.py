@@ -3,6 +3,7 @@
 import polars as pl
 
 from stages.core.errors import UserError
+from stages.core.stable_draw import stable_draw
 from stages.core.tables import TEXT, Dataset
 
 QUESTIONS = Dataset(
@@ -27,6 +28,13 @@ def in_test_set(questions: pl.DataFrame, name: str) -> pl.DataFrame:
         fix = "correct --test-set, or `test_sets` in params.yaml"
         raise UserError(f"there is no test set `{name}`; there are: {available}; {fix}")
     return matches
+
+
+def held_back_databases(questions: pl.DataFrame, share: float) -> set[str]:
+    """The share of the train databases that SFT does not see: preference learning has fresh questions of them. They are
+    drawn by a hash of their name, so a higher share holds back those of a lower one, and more."""
+    db_ids = set(questions.filter(pl.col("split") == "train")["db_id"])
+    return stable_draw(db_ids, round(len(db_ids) * share), 0)
 
 
 def with_columns_of(questions: pl.DataFrame, dataset: Dataset, rows: pl.DataFrame, *columns: str) -> pl.DataFrame:

@@ -15,7 +15,7 @@ from stages.core.files import decode_json
 from stages.core.params import PARAMS_FILE
 from stages.core.yaml_files import parse_yaml
 from stages.datasets.catalog import DATASETS
-from stages.diffing.recorded import Entries, flat, live_entries, params_of, stale_stages
+from stages.diffing.recorded import flat, live_entries, params_of, stale_stages
 
 PIPELINE, LOCK = "dvc.yaml", "dvc.lock"
 _RECEIPTS = "validation"  # their folder in `reports`
@@ -26,9 +26,10 @@ _DEEPEST = 100  # mappings and lists in each other; those of DVC are not ten
 
 @dataclass(frozen=True)
 class Contents:
-    """`datasets`: dataset to its path and its md5 in DVC's cache (None: not made yet). `metrics`: paths of JSON files.
-    `params`, `stale`: as in `Version`."""
+    """`hashes`: path of each output that was made to its md5 in DVC's cache. `datasets`: dataset to its path and md5
+    (None: not made yet). `metrics`: paths of JSON files. `params`, `stale`: as in `Version`."""
 
+    hashes: dict[str, str | None]
     datasets: dict[str, tuple[str, str | None]]
     metrics: list[str]
     params: dict[str, object]
@@ -48,12 +49,12 @@ def contents_of(pipeline: str, lock: str, params: str | None, name: str) -> Cont
         entries = live_entries(stages, locked, current)
         recorded, stale = params_of(entries, current), stale_stages(entries, current)
         # Without receipts, and without the reports that repeat figures of others.
-        reports = [PurePosixPath(out["path"]) for entry in entries.values() for out in entry.get("outs", [])]
+        hashes = {out["path"]: out.get("md5") for entry in entries.values() for out in entry.get("outs", [])}
         metrics = sorted(
-            str(path) for path in reports
-            if path.suffix == ".json" and path.parent.name != _RECEIPTS and path.name not in _NO_FIGURES
+            str(path) for path in map(PurePosixPath, hashes)
+            if path.suffix == ".json" and _RECEIPTS not in path.parts and path.name not in _NO_FIGURES
         )  # fmt: skip
-        return Contents(_datasets(stages, entries), metrics, recorded, stale)
+        return Contents(hashes, _datasets(stages, hashes), metrics, recorded, stale)
     except (yaml.YAMLError, AttributeError, KeyError, RecursionError, TypeError) as error:
         message = " ".join(str(error).split())
         raise UserError(f"{name}: {PIPELINE} or {LOCK} is not as DVC writes it ({message}); restore it") from None
@@ -102,9 +103,8 @@ def _text(file: Path, name: str) -> str | None:
         raise UserError(f"{name}: {file.name} is not UTF-8 ({error}); restore it") from None
 
 
-def _datasets(stages: dict[str, Any], entries: Entries) -> dict[str, tuple[str, str | None]]:
+def _datasets(stages: dict[str, Any], hashes: dict[str, str | None]) -> dict[str, tuple[str, str | None]]:
     """A dataset is the out that is named `<dataset>.parquet`."""
-    hashes = {out["path"]: out.get("md5") for entry in entries.values() for out in entry.get("outs", [])}
     outs = [out for stage in stages.values() for out in stage.get("do", stage).get("outs", [])]
     paths = [next(iter(out)) if isinstance(out, dict) else out for out in outs]
     named = {PurePosixPath(path).name.removesuffix(".parquet"): path for path in paths if path.endswith(".parquet")}

@@ -34,18 +34,18 @@ def similar_names(name: str) -> list[str]:
 
 def revision_version(name: str, commit: str) -> Version:
     """The version at a commit. Raises UserError where the commit has no pipeline, or its data cannot be had."""
-    pipeline, lock, params = _texts(commit, [PIPELINE, LOCK, str(PARAMS_FILE)])
+    pipeline, lock, params = texts_at(commit, [PIPELINE, LOCK, str(PARAMS_FILE)])
     if pipeline is None or lock is None:
         raise UserError(f"{name} has no {PIPELINE} and {LOCK} in this folder, so no data of it is known")
     contents = contents_of(pipeline, lock, params, name)
-    files = _cached_files(name, commit, {path: md5 for path, md5 in contents.datasets.values() if md5})
+    files = cached_files(name, commit, {path: md5 for path, md5 in contents.datasets.values() if md5})
     if not files:
         raise UserError(f"{name} holds no data: by its {LOCK} no stage that makes a dataset had run")
-    texts = zip(contents.metrics, _texts(commit, contents.metrics), strict=True)
+    texts = zip(contents.metrics, texts_at(commit, contents.metrics), strict=True)
     return dvc_version(name, commit, contents, files, {path: text for path, text in texts if text is not None})
 
 
-def _cached_files(name: str, commit: str, hashes: dict[str, str]) -> dict[str, Path]:
+def cached_files(name: str, commit: str, hashes: dict[str, str]) -> dict[str, Path]:
     """Path to the file in DVC's cache with its content. `hashes`: path to md5. Missing content is fetched from the
     remote; raises UserError where that fails."""
     from dvc.exceptions import DvcException
@@ -92,7 +92,7 @@ def _refs_by_name() -> dict[str, dict[str, str]]:
     return refs
 
 
-def _texts(commit: str, paths: list[str]) -> list[str | None]:
+def texts_at(commit: str, paths: list[str]) -> list[str | None]:
     """The text of each file in this folder as it is in a commit; None where it is not there."""
     names = "".join(f"{commit}:./{path}\n" for path in paths)
     output = _git("cat-file", "--batch", stdin=names.encode()).stdout

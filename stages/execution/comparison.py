@@ -33,6 +33,11 @@ class Result:
         """How often each row occurs."""
         return Counter(self.rows)
 
+    def first_beyond(self, compared: "Result") -> Row | None:
+        """The first row that occurs more often here than in the compared result; None where there is none."""
+        beyond = self.bag - compared.bag
+        return next((row for row in self.rows if row in beyond), None)
+
     @cached_property
     def cells(self) -> Counter[frozenset[Cell]]:
         """How often each set of cells occurs as a row: the same for any order of the columns."""

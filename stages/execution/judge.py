@@ -31,7 +31,7 @@ LOST = "its process was lost as often as it was tried"
 
 def judge(
     items: Sequence[Item], rules: Rules, executor: Executor[Item, Outcome], cache: Cache | None = None,
-    label: str = "candidates",
+    label: str = "executing candidates",
 ) -> list[Outcome]:  # fmt: skip
     """The outcome of each of `items`, in their order; equal ones are executed once.
 

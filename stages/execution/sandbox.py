@@ -131,21 +131,23 @@ _CLOCK = _FixedClock()
 
 
 class Database:
-    """An open database. Not for threads.
+    """An open database. Not for threads. `source`: its file, or the content of one that stands in memory alone.
 
     `reverse_unspecified_order`: scans without an ORDER BY run backwards and `random()` gives other numbers. Queries can
     also use the function `tie_breaker()`, which gives a smaller number each time, and the collations `as_text` and
-    `as_number` of `stages.execution.number_collation`; `number_order` is what the latter saw in the last query.
+    `as_number` of `stages.execution.number_collation`; `number_order` is what the latter saw in the last query,
+    `column_names` the names of the columns of its result (none: it was never begun).
     `heartbeat` is called about every 64,000 steps.
     Raises UserError if a log beside the file holds changes of it, and apsw.Error if it cannot be opened.
     """
 
     def __init__(
-        self, path: Path, reverse_unspecified_order: bool = False, heartbeat: Callable[[], None] | None = None
+        self, source: Path | bytes, reverse_unspecified_order: bool = False, heartbeat: Callable[[], None] | None = None
     ) -> None:
         self._reversed, self._heartbeat = reverse_unspecified_order, heartbeat
         self.number_order = NumberOrder()
-        self._connection = open_read_only(path, vfs="fixed-clock", statementcachesize=0)
+        self.column_names: tuple[str, ...] = ()
+        self._connection = _connect(source)
         self._begin(0, 0)
         try:
             self._harden()
@@ -159,6 +161,7 @@ class Database:
     def execute(self, sql: str, budget: int, limits: Limits, stop_when: StopWhen | None = None) -> Execution:
         """Runs `sql`, at most `budget` VM steps. `stop_when` is called before the first row and after every hundred;
         when it returns True the query ends, as `ok` and not whole."""
+        self.column_names = ()
         if is_too_long(sql):
             return Execution("undecided", 0, error=_TOO_LONG, error_class="size")
         texts = statements(sql)
@@ -263,7 +266,10 @@ class Database:
     def _on_statement(self, cursor: apsw.Cursor, sql: str, bindings: object) -> bool:
         if cursor.is_explain:
             return False
-        self._columns = len(cursor.get_description()) // (2 if self._as_bytes else 1)
+        names = tuple(name for name, _ in cursor.get_description())
+        self._columns = len(names) // (2 if self._as_bytes else 1)
+        if not self._as_bytes:
+            self.column_names = names
         if self._columns and self._stop_when and self._stop_when(self._columns, [], 0):
             self._stopped = "early"
         return self._columns > 0 and not self._stopped
@@ -298,6 +304,14 @@ class Database:
             raise apsw.TooBigError("string or blob too big")
         self._random = self._random or random.Random(int(self._reversed))
         return self._random.randbytes(max(1, length))
+
+
+def _connect(source: Path | bytes) -> apsw.Connection:
+    if isinstance(source, Path):
+        return open_read_only(source, vfs="fixed-clock", statementcachesize=0)
+    connection = apsw.Connection(":memory:", vfs="fixed-clock", statementcachesize=0)
+    connection.deserialize("main", source)
+    return connection
 
 
 class OpenDatabases:

@@ -27,10 +27,8 @@ from multiprocessing.process import BaseProcess
 from types import ModuleType
 from typing import Any, Generic, TypeVar
 
-from tqdm import tqdm
-
 from stages.cache.result_cache import Cache
-from stages.core.display import show
+from stages.core.progress import progress
 from stages.databases.held_files import HeldFiles
 
 T = TypeVar("T")
@@ -97,22 +95,23 @@ def worker_count(text: str) -> int:
 
 def run(
     job: Job[T, R], tasks: Sequence[T], executor: Executor[T, R], cached: CachedBy[T] | None = None,
-    group: Callable[[T], object] | None = None, label: str = "",
+    group: Callable[[T], object] | None = None, label: str = "", unit: str = "queries",
 ) -> list[R]:
     """The record of every task, in the order of `tasks`. `group`: tasks that follow each other with an equal group go
-    to one worker. Raises UserError where a file is changed during the run, and then caches no record of it;
-    RuntimeError where the work itself fails."""
+    to one worker; `label` and `unit`: what the work and its tasks are called where its progress is shown. Raises
+    UserError where a file is changed during the run, and then caches no record of it; RuntimeError where the work
+    itself fails."""
     files = HeldFiles(files_of(job, tasks))
-    keys = [cached.key(task) for task in tasks] if cached else []
+    with progress(f"{label}: hashing databases", None):  # for the keys: gigabytes, where they are new
+        keys = [cached.key(task) for task in tasks] if cached else []
     records = {index: job.decode(value) for index, value in cached.cache.get(keys).items()} if cached else {}
     todo = [index for index in range(len(tasks)) if index not in records]
-    if cached:
-        show(f"{label}: {len(tasks)} distinct, {len(records)} of them in the cache", sys.stderr)
-    with tqdm(total=len(tasks), initial=len(records), desc=label, unit="query", disable=None) as progress:
+    progress_label = f"{label} ({len(records):,} cached)" if records else label
+    with progress(progress_label, len(tasks), unit, initial=len(records)) as bar:
         for part in _checked(executor(job, tasks, _chunks(job, tasks, todo, group)) if todo else (), files):
             files.require_unchanged(files_of(job, (tasks[index] for index in part)))
             records.update(part)
-            progress.update(len(part))
+            bar.update(len(part))
             if cached:
                 cacheable = ((index, record) for index, record in part.items() if not job.nondeterministic(record))
                 cached.cache.put((keys[index], job.encode(record)) for index, record in cacheable)
@@ -151,13 +150,27 @@ def _chunks(
     return chunks
 
 
-def local(workers: int) -> Executor[T, R]:
-    """The executor with this number of processes on this machine."""
+class KeptWorkers:
+    """Worker processes that outlive a run, for the next run of an equal job. They end with this process at the
+    latest."""
+
+    def __init__(self) -> None:
+        self.idle: list[_WorkerProcess] = []
+
+    def close(self) -> None:
+        """Ends them."""
+        while self.idle:
+            _end(self.idle.pop())
+
+
+def local(workers: int, kept: KeptWorkers | None = None) -> Executor[T, R]:
+    """The executor with this number of processes on this machine. `kept`: for many small runs of equal jobs; what is
+    retried alone has a new process in any case."""
 
     def execute(job: Job[T, R], tasks: Sequence[T], chunks: list[list[int]]) -> Iterator[dict[int, R]]:
         alone: list[int] = []
         given_up: list[int] = []
-        for attempt in attempts(job, tasks, chunks, workers):
+        for attempt in attempts(job, tasks, chunks, workers, kept):
             doubtful = [index for index, record in attempt.records.items() if job.nondeterministic(record)]
             alone += [*attempt.lost, *doubtful]
             given_up += attempt.given_up
@@ -198,9 +211,13 @@ class _WorkerProcess:
     stalled_seconds: float = 0.0  # of one that was killed for it
 
 
-def attempts(job: Job[T, R], tasks: Sequence[T], chunks: list[list[int]], workers: int) -> Iterator[Attempt[R]]:
+def attempts(
+    job: Job[T, R], tasks: Sequence[T], chunks: list[list[int]], workers: int, kept: KeptWorkers | None = None
+) -> Iterator[Attempt[R]]:
     """One try at every task."""
-    queue, pool, deaths, stalled = deque(chunks), [_start(job) for _ in range(min(workers, len(chunks)))], 0, 0
+    idle = kept.idle if kept else []
+    pool = [idle.pop() if idle else _start(job) for _ in range(min(workers, len(chunks)))]
+    queue, deaths, stalled = deque(chunks), 0, 0
     try:
         while queue or any(worker.chunk for worker in pool):
             for worker in pool:
@@ -223,9 +240,16 @@ def attempts(job: Job[T, R], tasks: Sequence[T], chunks: list[list[int]], worker
                     yield Attempt(given_up=lost) if briefly else Attempt(lost=lost)
     finally:
         for worker in pool:
-            worker.connection.close()
-            worker.process.kill()
-            worker.process.join()
+            if kept and not worker.chunk and worker.process.is_alive():
+                kept.idle.append(worker)
+            else:
+                _end(worker)
+
+
+def _end(worker: _WorkerProcess) -> None:
+    worker.connection.close()
+    worker.process.kill()
+    worker.process.join()
 
 
 def _start(job: Job[Any, Any]) -> _WorkerProcess:

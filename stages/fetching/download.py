@@ -6,22 +6,18 @@ requests, or with another version, sends the whole file, and the download starts
 """
 
 import time
-from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import requests
 from requests.exceptions import ChunkedEncodingError
-from tqdm import tqdm
 
 from stages.core.disk import disk_full_errors, need_room
 from stages.core.display import show
+from stages.core.progress import progress
 from stages.core.redaction import redact
 
 PAUSES = [1.0, 4.0, 15.0]
 """Seconds before each retry. An attempt that received bytes resets the retries."""
-
-LINE_SECONDS = 30.0
-"""Seconds between two lines of progress if there is no terminal."""
 
 _TIMEOUT = (15, 60)
 _BLOCK = 1 << 16
@@ -99,22 +95,14 @@ def _offset(response: requests.Response, partial: Path) -> int:
 def _write(response: requests.Response, offset: int, partial: Path, label: str) -> None:
     length = int(response.headers.get("Content-Length", 0))
     need_room(partial, length)
-    with disk_full_errors(partial), partial.open("ab" if offset else "wb") as file:
-        for block in _with_progress(response.iter_content(_BLOCK), label, offset, length and offset + length):
+    with (
+        disk_full_errors(partial),
+        partial.open("ab" if offset else "wb") as file,
+        progress(label, offset + length if length else None, "B", initial=offset) as bar,
+    ):
+        for block in response.iter_content(_BLOCK):
             file.write(block)
-
-
-def _with_progress(blocks: Iterable[bytes], label: str, done: int, total: int) -> Iterator[bytes]:
-    """Yields the blocks and shows progress: a bar on a terminal, else a line from time to time. `total` 0: unknown."""
-    last_line, of_total = time.monotonic(), f" of {total / 1e6:,.0f}" if total else ""
-    with tqdm(desc=label, initial=done, total=total or None, unit="B", unit_scale=True, disable=None) as bar:
-        for block in blocks:
-            yield block
-            done += len(block)
             bar.update(len(block))
-            if bar.disable and time.monotonic() - last_line > LINE_SECONDS:
-                show(f"{label}: {done / 1e6:,.0f}{of_total} MB")
-                last_line = time.monotonic()
 
 
 def _root_cause(error: BaseException) -> str:

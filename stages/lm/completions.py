@@ -5,10 +5,9 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Protocol, runtime_checkable
 
-from tqdm import tqdm
-
 from stages.cache.result_cache import Cache
 from stages.core.files import fingerprint
+from stages.core.progress import progress
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,11 +99,11 @@ def sample_all(
     A question has no completions if its prompt exceeds the model's context. Cached completions are not sampled again,
     so a killed run resumes, and a higher n only samples the additional ones.
     """
-    label = f"{decoding.n} samples a question"
-    with tqdm(total=len(questions), desc=label, unit="question", mininterval=5) as progress:
+    label = f"{decoding.n} samples a question" if decoding.temperature else "greedy answers"
+    with progress(label, len(questions), "questions") as bar:
         for positions in engine.batches(questions):
             yield positions, _sample_batch(engine, [questions[position] for position in positions], decoding, cache)
-            progress.update(len(positions))
+            bar.update(len(positions))
 
 
 def _sample_batch(
@@ -131,15 +130,19 @@ def _sample_missing(
     engine: Engine, questions: Sequence[PromptedQuestion], decoding: Decoding, keys: Sequence[Sequence[bytes]],
     cache: Cache,
 ) -> list[list[Completion]]:  # fmt: skip
-    """The completions of `keys`. Questions with equally many cached completions share one call, saved when it ends."""
+    """The completions of `keys`. Questions with equally many cached completions share one call.
+
+    The completions of a call are saved all or none. A batch of which a kill had saved a part would be sampled as a
+    smaller batch, and that changes the rounding of sums.
+    """
     total = len(keys[0])
     rows = [_load(cache, question_keys) for question_keys in keys]
     for cached in sorted({len(row) for row in rows} - {total}):
         missing = [position for position, row in enumerate(rows) if len(row) == cached]
         first = cached - cached % _block_size(engine, decoding)
         sampled = engine.sample([questions[position] for position in missing], decoding, first, total - first)
+        _save(cache, [keys[position][first:] for position in missing], sampled)
         for position, completions in zip(missing, sampled, strict=True):
-            _save(cache, keys[position][first:], completions)
             rows[position] = rows[position][:first] + completions if completions else []
     return rows
 
@@ -152,7 +155,7 @@ def _sample_incrementally(
     cached = [len(_load(cache, question_keys)) for question_keys in keys]
 
     def save(position: int, completions: list[Completion]) -> None:
-        _save(cache, keys[position][cached[position] :], completions)
+        _save(cache, [keys[position][cached[position] :]], [completions])
         cached[position] += len(completions)
 
     numbers = [range(count, len(question_keys)) for count, question_keys in zip(cached, keys, strict=True)]
@@ -162,8 +165,13 @@ def _sample_incrementally(
     return [row if len(row) == len(question_keys) else [] for row, question_keys in zip(rows, keys, strict=True)]
 
 
-def _save(cache: Cache, keys: Sequence[bytes], completions: Sequence[Completion]) -> None:
-    cache.put((key, asdict(completion)) for key, completion in zip(keys, completions, strict=False))
+def _save(cache: Cache, keys: Sequence[Sequence[bytes]], completions: Sequence[Sequence[Completion]]) -> None:
+    """Saves the completions of several questions in one transaction."""
+    cache.put(
+        (key, asdict(completion))
+        for question_keys, row in zip(keys, completions, strict=True)
+        for key, completion in zip(question_keys, row, strict=False)
+    )
 
 
 def _load(cache: Cache, keys: Sequence[bytes]) -> list[Completion]:

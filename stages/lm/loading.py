@@ -34,8 +34,10 @@ def load_model(
     Raises UserError if weights are missing, the files cannot be loaded or bring code, or there is no end token.
     """
     from transformers import AutoModelForCausalLM
+    from transformers.utils.logging import disable_progress_bar
 
     folder = model_folder(source, revision)
+    disable_progress_bar()  # of shards and weights; after the download, whose bar it disables too
     tokenizer = load_tokenizer(folder, source)
     with _loading_errors(source):
         loaded: Any = AutoModelForCausalLM.from_pretrained(

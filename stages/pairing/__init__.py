@@ -1,1 +1,1 @@
-"""Excludes questions, splits candidates into chosen and rejected, and draws the pairs."""
+"""Excludes questions, splits candidates into chosen and rejected, orders the rejected, and draws the pairs."""

@@ -20,18 +20,19 @@ def first_reason(reasons: Mapping[str, pl.Expr]) -> pl.Expr:
 
 
 def exclude_questions(
-    results: pl.DataFrame, questions: pl.DataFrame, drop_flags: Sequence[GoldFlag]
+    rows: pl.DataFrame, questions: pl.DataFrame, drop_flags: Sequence[GoldFlag]
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Splits executed candidates by what is known of their questions.
 
-    `results`: rows of `exec_results`; `questions`: with the columns `flags` (of `gold`) and `lost_tables` (of
-    `prompts`). Returns the results of questions that have none of `gold_reasons`; and for each of these reasons how
-    many questions and candidates it was the first for: columns reason, questions, candidates.
+    `rows`: a candidate each, `question` the row number of its question; `questions`: with the columns `flags` (of
+    `gold`) and `lost_tables` (of `prompts`). Returns the candidates whose question has none of `gold_reasons`; and for
+    each of these reasons how many questions and candidates it was the first for: columns reason, questions, candidates.
     """
     reasons = gold_reasons(drop_flags)
-    columns = questions.select("question_id", "flags", "lost_tables")
-    joined = results.join(columns, on="question_id", how="left", maintain_order="left")
-    joined = joined.select(*results.columns, first_reason(reasons))
-    counts = joined.group_by("reason").agg(questions=pl.col("question_id").n_unique(), candidates=pl.len())
+    reason = questions.select(first_reason(reasons))["reason"]
+    counts = rows["question"].value_counts(name="candidates")
+    counts = counts.group_by(reason=reason.gather(counts["question"])).agg(
+        questions=pl.len(), candidates=pl.col("candidates").sum()
+    )
     excluded = pl.DataFrame({"reason": list(reasons)}).join(counts, on="reason", how="left", maintain_order="left")
-    return joined.filter(pl.col("reason").is_null()).drop("reason"), excluded.fill_null(0)
+    return rows.filter(reason.is_null().gather(rows["question"])), excluded.fill_null(0)

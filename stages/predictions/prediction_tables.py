@@ -223,4 +223,5 @@ def missing_predictions(path: Path, names: list[str], count: int) -> list[str]:
     if not names:
         return []
     first = ", ".join(map(short, names[:5])) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
-    return [f"{path} has no prediction for {len(names)} of {count} questions ({first}); an empty text is no SQL"]
+    fix = "write an empty text where the system gave no SQL"
+    return [f"{path} has no prediction for {len(names)} of {count} questions ({first}); {fix}"]

@@ -24,7 +24,7 @@ _TASK = "text-generation"
 def dataset_metadata(info: ReleaseInfo, counts: Counts, sizes: Counts) -> DatasetCardData:
     """Licences, size, and configs with their files, columns, and rows and bytes of each split."""
     rows = sum(sum(splits.values()) for splits in counts.values())
-    origins = [*(origin for origin in info.origins if origin.published), *info.candidate_models()]
+    origins = [*(origin for origin in info.origins if origin.published), *info.writers()]
     return DatasetCardData(
         pretty_name=info.dataset.rpartition("/")[2],
         license=sorted({origin.licence for origin in origins}) or [OTHER],

@@ -50,8 +50,9 @@ def write_dataset(
         "configs": facts.config_facts(counts, meanings),
         "origins": info.origins,
         "questions": Counter(tables["questions"]["source"]) | {STRONG: tables["synthetic"].height},
+        "answering_models": facts.answering_models(published["answers"]),
         "strong": facts.strong_fact(published["synthetic"]),
-        "bases": info.candidate_models(), "left_out": list(left_out), "demo": DEMO in sources,
+        "writers": info.writers(), "left_out": list(left_out), "demo": DEMO in sources,
         "tables": [(name, tables[name].height, sha256) for name, sha256 in hashes.items()],
         "citations": list(dict.fromkeys(citations)),
     })  # fmt: skip

@@ -7,7 +7,10 @@ from typing import Any
 
 from stages.core.errors import UserError
 from stages.core.files import read_json, write_json, write_text
-from stages.core.layout import evaluation_file
+from stages.core.layout import evaluation_file, model_path
+from stages.databases.schema import Column, Table
+from stages.prompting.ddl import render_table
+from stages.prompting.token_budget import render_prompt
 from stages.publishing.card_facts import SENSE_CITATION
 from stages.publishing.cards import model_metadata, render_card
 from stages.publishing.licences import OURS
@@ -86,10 +89,26 @@ def write_model_card(
         **info.facts(), **_training_facts(model, info.sections), "name": title, "repository": repository,
         "adapter_base": adapter_base, "base": base.title if base else None,
         "preference": preference if model == "dpo" else None, "results": results,
+        "example_prompt": example_prompt(info.sections["prompts"]), "max_tokens": evaluate["max_tokens"],
+        "chat_template": has_chat_template(model_path(model)),
         "contract": evaluate["contract"], "ks": _shared_ks(results), "citations": [SENSE_CITATION],
         "left_out": [origin.name for origin in info.origins if not origin.published and origin.name in trained_on],
     })  # fmt: skip
     write_text(path, card)
+
+
+def example_prompt(params: Mapping[str, Any]) -> str:
+    """A prompt about an invented table, as section `prompts` of the params makes it."""
+    columns = (Column("singer_id", "INTEGER", 1, ""), Column("name", "TEXT", 0, ""), Column("age", "INTEGER", 0, ""))
+    rows = (("1", "'Ada'", "36"), ("2", "'Bea'", "29"))[: params["example_rows"]]
+    ddl = render_table(Table("singer", False, False, columns, (), rows), params["style"])
+    return render_prompt(ddl, "How many singers are older than 30?", "")
+
+
+def has_chat_template(folder: Path) -> bool:
+    """Whether the tokenizer of the model in a folder has a chat template."""
+    config = folder / "tokenizer_config.json"
+    return (folder / "chat_template.jinja").exists() or (config.exists() and "chat_template" in read_json(config))
 
 
 def _training_facts(model: str, sections: Mapping[str, Any]) -> dict[str, Any]:

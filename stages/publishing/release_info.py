@@ -45,6 +45,13 @@ class ReleaseInfo:
         base = self.base_of(str(candidates["model"]))
         return [base] if base and candidates["engine"] != "file" else []
 
+    def writers(self) -> dict[Origin, list[str]]:
+        """The models whose licence may apply to what they wrote, each with the configs that hold it."""
+        configs = {model: ["candidates", "pairs"] for model in self.candidate_models()}
+        for base in dict.fromkeys(self.bases.values()) if self.sections["test_sets"] else ():
+            configs[base] = [*configs.get(base, []), "answers"]
+        return configs
+
     def base_of(self, model: str) -> Origin | None:
         """The Hub model that a model starts from; None where it starts from scratch."""
         return self.bases.get("strong" if model == "dpo" else model.removeprefix("sft/"))

@@ -6,6 +6,7 @@ from pathlib import Path
 import polars as pl
 import pyarrow.parquet as pq
 
+from stages.core.progress import progress
 from stages.publishing.configs import columns_of, features_of
 
 Counts = dict[str, dict[str, int]]
@@ -22,13 +23,15 @@ def write_export(configs: Mapping[str, pl.DataFrame], folder: Path, shard_rows: 
     """
     counts: Counts = {}
     sizes: Counts = {}
-    for config, rows in configs.items():
-        for split in SPLITS:
-            split_rows = rows.filter(pl.col("_split") == split)
-            if not split_rows.is_empty():
-                counts.setdefault(config, {})[split] = split_rows.height
-                size = _write_split(split_rows, config, folder / config / split, shard_rows)
-                sizes.setdefault(config, {})[split] = size
+    with progress("export", sum(rows.height for rows in configs.values()), "rows") as bar:
+        for config, rows in configs.items():
+            for split in SPLITS:
+                split_rows = rows.filter(pl.col("_split") == split)
+                if not split_rows.is_empty():
+                    counts.setdefault(config, {})[split] = split_rows.height
+                    size = _write_split(split_rows, config, folder / config / split, shard_rows)
+                    sizes.setdefault(config, {})[split] = size
+                bar.update(split_rows.height)
     return counts, sizes
 
 

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Literal
 
+from stages.core.progress import progress
 from stages.lm.completions import Engine
 
 
@@ -11,14 +12,15 @@ def open_engine(name: Literal["transformers", "vllm", "openai"], model: Path, ba
 
     `batch_size`: questions of a batch; only transformers uses it. Raises UserError if the engine cannot load the model.
     """
-    if name == "vllm":
-        from stages.sampling.vllm_engine import VllmEngine
-
-        return VllmEngine(model)
     if name == "openai":
         from stages.sampling.openai_engine import OpenaiEngine
 
         return OpenaiEngine(model)
-    from stages.sampling.transformers_engine import TransformersEngine
+    with progress("loading the model", None):
+        if name == "vllm":
+            from stages.sampling.vllm_engine import VllmEngine
 
-    return TransformersEngine(model, batch_size)
+            return VllmEngine(model)
+        from stages.sampling.transformers_engine import TransformersEngine
+
+        return TransformersEngine(model, batch_size)

@@ -31,6 +31,7 @@ class VllmEngine:
 
     def __init__(self, model: Path) -> None:
         os.environ["VLLM_NO_USAGE_STATS"] = "1"  # otherwise vLLM reports each run to its developers
+        os.environ.setdefault("VLLM_LOGGING_LEVEL", "WARNING")  # it tells of each step of its start
         try:
             import vllm
         except ImportError:

@@ -5,7 +5,7 @@ from typing import Any
 
 import polars as pl
 
-from stages.scoring.metrics import bootstrap_interval
+from stages.scoring.intervals import paired_difference
 
 PARTS = ("all", "seen", "unseen")
 """Of a test set: all questions, those whose domain the human part of train has, and the others."""
@@ -49,9 +49,8 @@ def _part(frame: pl.DataFrame, part: str) -> pl.DataFrame:
 
 def _figures(frame: pl.DataFrame, baseline: pl.DataFrame, seed: int, resamples: int) -> dict[str, Any]:
     seeds = [_percent(float(frame[name].sum()) / frame.height) for name in frame.columns if name.startswith("seed")]
-    differences = (frame["share"] - baseline["share"]).to_list()
-    low, high = bootstrap_interval(differences, seed, resamples)
-    difference = [_percent(value) for value in (sum(differences) / len(differences), low, high)]
+    estimate = paired_difference(frame["share"].to_list(), baseline["share"].to_list(), seed, resamples)
+    difference = [_percent(value) for value in estimate]
     return {"ex": _percent(float(frame["share"].sum()) / frame.height), "seeds": seeds, "difference": difference}
 
 

@@ -16,6 +16,8 @@ def evaluation_table(metrics: dict[str, Any]) -> str:
         lines += [f"EX {name:<9}{100 * share:>8.2f}" for name, share in metrics["ex_contract"].items()]
         lines += [f"EX {name:<9}{100 * share:>8.2f}" for name, share in metrics["ex_difficulty"].items()]
         lines.append(f"verdicts: {_counts(metrics['verdicts'])}")
+    if "sampled_questions" in metrics:
+        lines.append(f"{'sampled':<12}{metrics['sampled_questions']:>8}")
     for name, title in (("pass_at", "pass@"), ("maj_at", "maj@")):
         lines += [f"{title + k:<12}{100 * share:>8.2f}" for k, share in metrics.get(name, {}).items()]
     dropped = _counts(metrics["dropped"])
@@ -26,7 +28,8 @@ def evaluation_table(metrics: dict[str, Any]) -> str:
 
 
 def score_table(metrics: dict[str, Any], contract: str) -> str:
-    """What `score` prints: EX per difficulty and contract in per cent, the verdicts, and what else was measured."""
+    """What `score` prints: EX per difficulty and contract in per cent, of all with its 95 % interval, the verdicts, and
+    what else was measured."""
     levels = list(metrics["ex_difficulty"])
     whole = {**metrics["ex"], "questions": metrics["questions"]}
     groups = [*(metrics["ex_difficulty"][level] for level in levels), whole]
@@ -34,10 +37,12 @@ def score_table(metrics: dict[str, Any], contract: str) -> str:
     rows += [[f"EX {name}", *(_percent(group[name]) for group in groups)] for name in CONTRACT_NAMES]
     width = max(len(cell) for row in rows for cell in row[1:]) + 2
     lines = ["".join([row[0].ljust(11), *(cell.rjust(width) for cell in row[1:])]).rstrip() for row in rows]
+    for place, rule in enumerate(CONTRACT_NAMES, len(rows) - len(CONTRACT_NAMES)):
+        lines[place] += f"  ({_percent(metrics['ex_low'][rule])}–{_percent(metrics['ex_high'][rule])})"
     lines.append(f"verdicts of {metrics['predictions']} predictions ({contract}): {_counts(metrics['verdicts'])}")
     if "soft_f1" in metrics:
         lines.append(f"Soft F1: {_percent(metrics['soft_f1'])}")
-    titles = {"ves": "VES", "r_ves": "R-VES", "ts": "TS"}
+    titles = {"ves": "VES", "r_ves": "R-VES", "ts": "TS", "ex_survived": "EX that survives"}
     lines += [f"{title} ({contract}): {_percent(metrics[name])}" for name, title in titles.items() if name in metrics]
     for name, title in (("pass_at", "pass@k"), ("maj_at", "maj@k")):
         if name in metrics:

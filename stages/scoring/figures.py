@@ -14,7 +14,10 @@ from stages.datasets.difficulties import by_difficulty
 from stages.execution.comparison import CONTRACT_NAMES
 from stages.execution.records import Outcome
 from stages.execution.summary import outcome_columns, summary, verdict_counts
-from stages.scoring.metrics import Vote, bootstrap_interval, majority_at_k, pass_at_k, r_ves, ves
+from stages.scoring.intervals import mean_interval
+from stages.scoring.metrics import Vote, majority_at_k, pass_at_k, r_ves, ves
+
+_SEED = 1  # of the intervals of `score`, which has no params
 
 
 def greedy_figures(
@@ -23,7 +26,7 @@ def greedy_figures(
     """Of one answer a question: EX with its 95 % bootstrap interval, by contract and by difficulty; verdict counts."""
     frame = pl.DataFrame({"index": range(len(greedy)), "difficulty": difficulties})
     frame = frame.with_columns(outcome_columns(greedy))
-    low, high = bootstrap_interval([float(outcome.verdict == "match") for outcome in greedy], seed, resamples)
+    _, low, high = mean_interval([float(outcome.verdict == "match") for outcome in greedy], seed, resamples)
     return {
         "ex": _ex(frame, ["verdict"])["verdict"],
         "ex_low": round(low, 4),
@@ -43,18 +46,25 @@ def sample_figures(sampled: Sequence[Sequence[Outcome]]) -> dict[str, Any]:
 def score_figures(predictions: pl.DataFrame) -> dict[str, Any]:
     """The figures over predictions, one a row, sorted by question: columns index (of the question), sample, db_id, sql,
     source, difficulty, those of `stages.execution.summary.outcome_columns`, and where measured soft_f1, time_ratio
-    (0 where it is wrong) and ts (whether it matches on every database of the suite).
+    (0 where it is wrong), ts (whether it matches on every database of the suite) and survived (whether it also matches
+    on every counterexample database).
 
-    k of pass@k and maj@k: the fewest predictions of a question, and the powers of two below.
+    `ex_low`, `ex_high`: the 95 % bootstrap interval of EX over questions, under each contract. k of pass@k and maj@k:
+    the fewest predictions of a question, and the powers of two below.
     """
     optional: dict[str, tuple[str, Callable[[Sequence[float]], float]]] = {
         "soft_f1": ("soft_f1", fmean), "ves": ("time_ratio", ves), "r_ves": ("time_ratio", r_ves), "ts": ("ts", fmean),
+        "ex_survived": ("survived", fmean),
     }  # fmt: skip
     few = predictions.select("index", "difficulty", *CONTRACT_NAMES)  # a copy of all columns takes much memory
+    shares = _shares(few, CONTRACT_NAMES)
+    intervals = {name: mean_interval(shares[name].to_list(), _SEED) for name in CONTRACT_NAMES}
     return {
         "questions": predictions["index"].n_unique(),
         "predictions": predictions.height,
         "ex": _ex(predictions, CONTRACT_NAMES),
+        "ex_low": {name: round(interval.low, 4) for name, interval in intervals.items()},
+        "ex_high": {name: round(interval.high, 4) for name, interval in intervals.items()},
         "ex_difficulty": {
             level: {"questions": rows["index"].n_unique(), **_ex(rows, CONTRACT_NAMES)}
             for level, rows in _by_difficulty(few).items()
@@ -71,8 +81,13 @@ def score_figures(predictions: pl.DataFrame) -> dict[str, Any]:
 
 def _ex(predictions: pl.DataFrame, columns: Sequence[str]) -> dict[str, float]:
     """EX by each column of verdicts."""
-    means = predictions.group_by("index", maintain_order=True).agg(pl.col(columns).eq("match").mean())
-    return {name: round(float(means[name].sum()) / means.height, 4) for name in columns}
+    shares = _shares(predictions, columns)
+    return {name: round(float(shares[name].sum()) / shares.height, 4) for name in columns}
+
+
+def _shares(predictions: pl.DataFrame, columns: Sequence[str]) -> pl.DataFrame:
+    """One row a question: the share of its predictions that match, by each column of verdicts."""
+    return predictions.group_by("index", maintain_order=True).agg(pl.col(columns).eq("match").mean())
 
 
 def _by_difficulty(predictions: pl.DataFrame) -> dict[str, pl.DataFrame]:

@@ -4,8 +4,6 @@ from collections.abc import Sequence
 from math import comb, sqrt
 from statistics import fmean, mean, pstdev
 
-import numpy as np
-
 from stages.datasets.verdicts import Verdict
 from stages.execution.comparison import Row
 
@@ -39,19 +37,6 @@ def majority_at_k(samples: Sequence[Vote], k: int) -> bool:
         if verdict in ("match", "mismatch"):
             votes.setdefault(index if digest is None else digest, []).append(verdict)
     return bool(votes) and max(votes.values(), key=len)[0] == "match"
-
-
-def bootstrap_interval(values: Sequence[float], seed: int, resamples: int = 2000) -> tuple[float, float]:
-    """The 95 % percentile interval of the mean of `values`, from resampling them with replacement.
-
-    Raises ValueError where there are no values.
-    """
-    if not values:
-        raise ValueError("an interval needs at least one value")
-    sample, generator = np.asarray(values, dtype=np.float64), np.random.default_rng(seed)
-    means = [sample[generator.integers(0, len(sample), len(sample))].mean() for _ in range(resamples)]
-    low, high = np.percentile(means, [2.5, 97.5])
-    return float(low), float(high)
 
 
 def soft_f1(gold: Sequence[Row], rows: Sequence[Row]) -> float:

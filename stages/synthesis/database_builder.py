@@ -65,7 +65,7 @@ def build_all(drafts: Sequence[DatabaseDraft], limits: Limits, executor: Executo
         lost=lambda draft: Built(None, "undecided", "building the database took its process down"),
         nondeterministic=lambda built: built.reason == "undecided",
     )
-    return run(job, drafts, executor, label="databases")
+    return run(job, drafts, executor, label="databases", unit="databases")
 
 
 def build(draft: DatabaseDraft, heartbeat: Heartbeat | None = None) -> Built:

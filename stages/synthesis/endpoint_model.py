@@ -10,12 +10,11 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
 from stages.cache.result_cache import Cache
 from stages.core.display import show
 from stages.core.errors import UserError
 from stages.core.files import fingerprint
+from stages.core.progress import Bar, progress
 from stages.endpoints.client import EndpointClient, EndpointState, open_client
 from stages.endpoints.rate_limiter import RateLimiter, run_all
 from stages.endpoints.refusals import NO_ANSWER
@@ -88,9 +87,9 @@ class EndpointModel:
 
     async def _ask(self, todo: Sequence[tuple[int, dict[str, Any], bytes]], refusals: dict[int, Answer]) -> None:
         limiter = RateLimiter(self.settings.concurrency, self.settings.per_minute, self.next_start)
-        with tqdm(total=len(todo), desc="strong model", unit="request", mininterval=5) as progress:
+        with progress("strong model", len(todo), "requests") as bar:
             async with open_client(limiter, self.state) as client:
-                tasks = [asyncio.create_task(self._ask_one(client, *each, refusals, progress)) for each in todo]
+                tasks = [asyncio.create_task(self._ask_one(client, *each, refusals, bar)) for each in todo]
                 try:
                     await run_all(limiter, tasks)
                 finally:
@@ -100,7 +99,7 @@ class EndpointModel:
 
     async def _ask_one(
         self, client: EndpointClient, index: int, body: dict[str, Any], key: bytes, refusals: dict[int, Answer],
-        progress: "tqdm[Any]",
+        bar: Bar,
     ) -> None:  # fmt: skip
         response = await client.respond(body, partial(self._refuse, refusals, index))
         if response is None:
@@ -109,7 +108,7 @@ class EndpointModel:
         completion, usage = completions_of(response)[0], response.token_usage()
         answer = Answer(completion.completion, completion.finish_reason, usage.prompt_tokens, usage.completion_tokens)
         self.cache.put([(key, asdict(answer))])
-        progress.update()
+        bar.update()
 
     def _refuse(self, refusals: dict[int, Answer], index: int, reason: str, message: str) -> None:
         """Notes why a request has no answer; it costs nothing. The first of each reason is shown."""

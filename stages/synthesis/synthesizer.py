@@ -11,6 +11,7 @@ from math import ceil, sqrt
 from typing import Protocol
 
 from stages.core.files import fingerprint
+from stages.core.progress import progress
 from stages.sql.tokens import sql_tokens
 from stages.synthesis.answers import AnswerError, QuestionDraft, parse_answer
 from stages.synthesis.databases import DatabaseMaker
@@ -113,13 +114,15 @@ class Synthesizer:
         items: list[Item] = []
         accepted = idle = 0
         ended_by = "items"
-        while (count is None or accepted < count) and ended_by == "items":
-            wave = self.source.next_items(_wave_size(count, accepted, len(items)))
-            self._settle(wave)
-            items += wave
-            gained = sum(not item.refusal for item in wave)
-            accepted, idle = accepted + gained, 0 if gained else idle + 1
-            ended_by = self.source.ended_by() or ("no_progress" if idle == IDLE_WAVES else "items")
+        with progress("strong data", count, "items") as bar:
+            while (count is None or accepted < count) and ended_by == "items":
+                wave = self.source.next_items(_wave_size(count, accepted, len(items)))
+                self._settle(wave)
+                items += wave
+                gained = sum(not item.refusal for item in wave)
+                bar.update(gained)
+                accepted, idle = accepted + gained, 0 if gained else idle + 1
+                ended_by = self.source.ended_by() or ("no_progress" if idle == IDLE_WAVES else "items")
         for item in [item for item in items if not item.refusal][count:] if count is not None else ():
             item.refuse("beyond_count", f"{count} items are accepted")
         return items, "items" if accepted >= (count or accepted + 1) else ended_by

@@ -5,7 +5,7 @@ from random import Random
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from transformers import Trainer
+    from transformers import Trainer, TrainingArguments
 
 _WINDOW = 50  # batches whose rows are sorted by length together: rows stay mixed, and there is little padding
 
@@ -30,8 +30,25 @@ def epoch_order(lengths: list[int], batch_size: int, seed: int, epoch: int) -> l
     return [row for batch in batches for row in batch]
 
 
-def order_batches(trainer: "Trainer", lengths: list[int]) -> None:
+def rows_per_step(args: "TrainingArguments", samples: int = 1) -> int:
+    """The rows of a step, over all processes and micro batches. `samples`: completions of each row, in GRPO."""
+    return int(args.per_device_train_batch_size * args.gradient_accumulation_steps * args.world_size) // samples
+
+
+def tokens_of_steps(lengths: list[int], batch_size: int, seed: int, steps: range) -> int:
+    """The tokens of all rows of these `steps` of a training, counted from 0 over its epochs; no padding."""
+    steps_per_epoch = -(-len(lengths) // batch_size)
+    epochs = {step // steps_per_epoch for step in steps}
+    orders = {epoch: epoch_order(lengths, batch_size, seed, epoch) for epoch in epochs}
+    starts = [(orders[step // steps_per_epoch], step % steps_per_epoch * batch_size) for step in steps]
+    return sum(lengths[row] for order, start in starts for row in order[start : start + batch_size])
+
+
+def order_batches(trainer: "Trainer", lengths: list[int], samples: int = 1) -> None:
     """Makes the trainer read its rows in `epoch_order`; `lengths`: the tokens of each row.
+
+    With more than one of `samples`, the order is that of GRPO: each row of a step comes so many times, one after the
+    other, and the whole step once for each of its micro batches.
 
     The trainer cuts the order into micro batches and deals consecutive ones to the processes in turn, so a step has the
     same rows on any number of processes. The callback sets the epoch: in a resumed run on several processes, the
@@ -44,13 +61,18 @@ def order_batches(trainer: "Trainer", lengths: list[int]) -> None:
         epoch = 0
 
         def __iter__(self) -> Iterator[int]:
-            return iter(epoch_order(lengths, batch_size, args.seed, self.epoch))
+            rows = epoch_order(lengths, batch_size, args.seed, self.epoch)
+            if samples == 1:
+                return iter(rows)
+            steps = (rows[start : start + batch_size] for start in range(0, len(rows), batch_size))
+            return iter([row for step in steps for _ in range(passes) for row in step for _ in range(samples)])
 
         def __len__(self) -> int:
-            return len(lengths) + -len(lengths) % batch_size
+            return (len(lengths) + -len(lengths) % batch_size) * samples * passes
 
     args = trainer.args
-    batch_size: int = args.per_device_train_batch_size * args.gradient_accumulation_steps * args.world_size
+    passes = args.gradient_accumulation_steps if samples > 1 else 1
+    batch_size = rows_per_step(args, samples)
     order = Order()
 
     class Epochs(TrainerCallback):

@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from dvclive.live import Live
     from transformers import TrainerCallback
 
-_EXCLUDED = ("step", "num_tokens")  # TRL counts tokens from 0 again in a resumed training
+_EXCLUDED = ("step", "num_tokens", "step_time")  # TRL counts tokens from 0 again in a resumed training; and no times
 
 
 def live_callback(folder: Path) -> "TrainerCallback":
@@ -52,6 +52,6 @@ def _write(live: "Live", entry: dict[str, float]) -> None:
         return
     live.step = int(entry["step"])
     for name, value in sorted(entry.items()):  # as in a checkpoint
-        if name not in _EXCLUDED:
+        if name not in _EXCLUDED and value is not None:  # None: the mean reward of steps without any
             live.log_metric(name, float(f"{value:.6g}"))
     live.make_summary()  # type: ignore[no-untyped-call]

@@ -18,30 +18,48 @@ if TYPE_CHECKING:
 class Objective(Params):
     """The params of an objective."""
 
+    @property
+    def reward_scale(self) -> float:
+        """What the reward of a completion y, as it is logged, is in terms of r(y)."""
+        return 1.0
+
+
+class WithBeta(Objective):
+    """The params of an objective that has a β."""
+
     beta: float = Field(gt=0)
 
+    @property
+    def reward_scale(self) -> float:
+        return self.beta
 
-class Dpo(Objective):
+
+class Rft(Objective):
+    """`-log π(w)/|w|`: SFT on chosen alone, the control of every other objective. Yuan et al. 2023, "Scaling
+    relationship on learning mathematical reasoning with large language models": rejection sampling fine-tuning."""
+
+
+class Dpo(WithBeta):
     """`-logσ(βΔ)`. Rafailov et al. 2023, "Direct preference optimization"."""
 
 
-class Cdpo(Objective):
+class Cdpo(WithBeta):
     """`-(1-ε)·logσ(βΔ) - ε·logσ(-βΔ)`. Mitchell 2023, "A note on DPO with noisy preferences"."""
 
     epsilon: float = Field(gt=0, lt=0.5)
 
 
-class Robust(Objective):
+class Robust(WithBeta):
     """`(-(1-ε)·logσ(βΔ) + ε·logσ(-βΔ)) / (1-2ε)`. Chowdhury et al. 2024, "Provably robust DPO"."""
 
     epsilon: float = Field(gt=0, lt=0.5)
 
 
-class Ipo(Objective):
+class Ipo(WithBeta):
     """`(Δ - 1/(2β))²`. Azar et al. 2023, "A general theoretical paradigm", equation 17; β is its τ."""
 
 
-class Kto(Objective):
+class Kto(WithBeta):
     """`λ_w·(1 - σ(β(r - z)))` for a chosen completion, `λ_l·(1 - σ(β(z - r)))` for a rejected one.
 
     z is the mean r of the batch's prompts with completions of other questions, at least 0. Ethayarajh et al. 2024,
@@ -52,34 +70,34 @@ class Kto(Objective):
     undesirable_weight: float = Field(gt=0)
 
 
-class Simpo(Objective):
+class Simpo(WithBeta):
     """`-logσ(β·(log π(w)/|w| - log π(l)/|l|) - γ)`. Meng et al. 2024, "SimPO", equation 6."""
 
     gamma: float = Field(ge=0)
 
 
-class Orpo(Objective):
+class Orpo(WithBeta):
     """`-log P(w) - β·logσ(log odds(w) - log odds(l))`; P is the geometric mean of token probabilities, odds P/(1-P).
 
     Hong et al. 2024, "ORPO", equations 3 to 7; β is its λ.
     """
 
 
-class Cpo(Objective):
+class Cpo(WithBeta):
     """`-logσ(β·(log π(w) - log π(l))) - weight·log π(w)`. Xu et al. 2024, "Contrastive preference optimization"."""
 
     sft_weight: float = Field(ge=0)
 
 
-class ApoZero(Objective):
+class ApoZero(WithBeta):
     """`1 - σ(βr(w)) + σ(βr(l))`. D'Oosterlinck et al. 2024, "Anchored preference optimization", equation 7, plus 1."""
 
 
-class ApoDown(Objective):
+class ApoDown(WithBeta):
     """`σ(βr(w)) + 1 - σ(βΔ)`. D'Oosterlinck et al. 2024, "Anchored preference optimization", equation 8, plus 1."""
 
 
-class DpoSft(Objective):
+class DpoSft(WithBeta):
     """The loss of cDPO minus `weight·log π(w)/|w|`. Pang et al. 2024, "Iterative reasoning preference optimization"."""
 
     epsilon: float = Field(ge=0, lt=0.5)
@@ -130,6 +148,8 @@ def paper_loss(
             loss = (-chosen_mean - beta * logsigmoid(ratio)).mean()
         case Cpo(beta=beta, sft_weight=weight):  # TRL's SFT loss is a mean over the batch's tokens
             loss = (-logsigmoid(beta * (chosen - rejected)) - weight * chosen).mean()
+        case Rft():
+            loss = -chosen_mean.mean()
         case DpoSft(sft_weight=weight):  # TRL's SFT loss is a mean over the batch's tokens: long completions count more
             loss = trl_loss - weight * chosen_mean.mean()
     return loss

@@ -32,7 +32,7 @@ def preference_config(objective: Objective, params: TrainingParams, work: Path) 
         "disable_dropout": False,  # `disable_base_dropout` does, and keeps that of the adapters
     }
     if not isinstance(objective, Kto):
-        return DPOConfig(**settings, **trl_loss_arguments(objective), beta=objective.beta)
+        return DPOConfig(**settings, **trl_loss_arguments(objective), beta=objective.reward_scale)
     if settings["per_device_train_batch_size"] < 2:
         raise UserError(
             "`kto` wants two completions or more that a process works on at once, and that is 1; raise "

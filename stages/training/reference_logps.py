@@ -3,6 +3,8 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from stages.core.progress import progress
+
 if TYPE_CHECKING:
     import torch
     from trl import DPOTrainer, KTOTrainer
@@ -55,7 +57,9 @@ def _compute_logps(trainer: "DPOTrainer | KTOTrainer") -> "torch.Tensor":
     size = trainer.args.per_device_train_batch_size
     loader = torch.utils.data.DataLoader(rows, batch_size=size, collate_fn=trainer.data_collator)
     logps = []
-    for batch in trainer.accelerator.prepare_data_loader(loader):
-        pair = trainer.compute_ref_log_probs(trainer.model_wrapped, batch)  # type: ignore[no-untyped-call]  # TRL's
-        logps.append(trainer.accelerator.gather_for_metrics(torch.stack(pair, dim=1)).float().cpu())
+    with progress("reference model", len(rows), "rows", shown=trainer.is_world_process_zero()) as bar:
+        for batch in trainer.accelerator.prepare_data_loader(loader):
+            pair = trainer.compute_ref_log_probs(trainer.model_wrapped, batch)  # type: ignore[no-untyped-call]  # TRL's
+            logps.append(trainer.accelerator.gather_for_metrics(torch.stack(pair, dim=1)).float().cpu())
+            bar.update(len(logps[-1]))
     return torch.cat(logps)

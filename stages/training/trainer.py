@@ -2,6 +2,7 @@
 
 import os
 import shutil
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,8 @@ from stages.training.checkpoints import checkpoint_callback, last_checkpoint
 from stages.training.dvclive import live_callback
 from stages.training.lora import add_adapters, merge_adapters
 from stages.training.params import TrainingParams
+from stages.training.run_estimate import show_size, time_callback
+from stages.training.step_progress import progress_callback
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase, Trainer
@@ -27,7 +30,9 @@ def trainer_settings(params: TrainingParams, work: Path) -> dict[str, Any]:
     weights depend on them. Raises UserError unless `batch_size` is a multiple of micro batch times processes.
     """
     import torch
+    from transformers.utils.logging import disable_progress_bar
 
+    disable_progress_bar()  # of the shards of each checkpoint
     cpu = not torch.cuda.is_available()
     processes = int(os.environ.get("WORLD_SIZE", "1"))
     micro_batch = params.micro_batch or max(params.batch_size // processes, 1)
@@ -54,6 +59,7 @@ def trainer_settings(params: TrainingParams, work: Path) -> dict[str, Any]:
         "logging_steps": 10,
         "logging_first_step": True,  # so that a training of a few steps has a curve too
         "report_to": "none",
+        "disable_tqdm": True,  # `progress_callback` shows the steps
         "use_cpu": cpu,
         "bf16": params.precision == "bfloat16",
         "gradient_checkpointing": params.gradient_checkpointing,
@@ -85,16 +91,27 @@ def fits_max_length(texts: pl.Series, tokenizer: "PreTrainedTokenizerBase", max_
     return pl.Series([len(ids) < max_length for ids in tokenizer(texts.to_list())["input_ids"]], dtype=pl.Boolean)
 
 
-def train(trainer: "Trainer", lengths: list[int], work: Path, live: Path) -> list[dict[str, float]]:
+def train(
+    trainer: "Trainer", lengths: list[int], work: Path, live: Path, samples: int = 1
+) -> list[dict[str, float]]:  # fmt: skip
     """Trains from the last complete checkpoint in `work`, or from the start. Returns the logged steps in order.
 
-    `lengths`: the tokens of each row of the trainer's dataset. `live`: the folder of DVCLive's metrics and plots. A
-    training that is killed and resumed gives the same bytes as an uninterrupted one.
+    `lengths`: the tokens of each row of the trainer's dataset. `live`: the folder of DVCLive's metrics and plots.
+    `samples`: the completions of each row that GRPO samples. A training that is killed and resumed gives the same bytes
+    as an uninterrupted one.
     """
-    order_batches(trainer, lengths)
+    from transformers import PrinterCallback
+
+    order_batches(trainer, lengths, samples)
+    trainer.remove_callback(PrinterCallback)
     trainer.add_callback(checkpoint_callback(trainer))
     trainer.add_callback(live_callback(live))
-    trainer.train(resume_from_checkpoint=last_checkpoint(work, trainer.is_world_process_zero()))
+    label = f"training {live.name.removeprefix('train_')}"
+    show_size(trainer, lengths, samples, label)
+    trainer.add_callback(time_callback(lengths, samples, label))
+    with ExitStack() as stack:
+        trainer.add_callback(progress_callback(label, stack))
+        trainer.train(resume_from_checkpoint=last_checkpoint(work, trainer.is_world_process_zero()))
     return [entry for entry in trainer.state.log_history if "loss" in entry]
 
 

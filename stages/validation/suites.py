@@ -11,6 +11,7 @@ import polars as pl
 
 from stages.core.errors import UserError, short
 from stages.core.files import parse_json
+from stages.core.progress import progress
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -97,13 +98,15 @@ def failed_expectations(frame: pl.DataFrame, suite: Suite, parameters: Mapping[s
     context.variables.progress_bars = {"globally": False}  # type: ignore[assignment]
     asset = context.data_sources.add_pandas("table").add_dataframe_asset("table")
     batch = asset.add_batch_definition_whole_dataframe("table").get_batch({"dataframe": _to_pandas(frame)})
-    for step in (0, 1, 2):
-        expectations = [expectation for expectation in suite if _step(expectation["type"]) == step]
-        gx_suite = gx.ExpectationSuite(name="table", expectations=list(map(_build, expectations)))
-        results = batch.validate(gx_suite, result_format="COMPLETE", expectation_parameters=dict(parameters)).results
-        failures = {failure.id: failure for failure in (_failure(result) for result in results if not result.success)}
-        if failures:
-            return [failures[name] for expectation in expectations if (name := expectation["meta"]["id"]) in failures]
+    with progress("suite", len(suite), "expectations") as bar:
+        for step in (0, 1, 2):
+            expectations = [expectation for expectation in suite if _step(expectation["type"]) == step]
+            gx_suite = gx.ExpectationSuite(name="table", expectations=list(map(_build, expectations)))
+            checked = batch.validate(gx_suite, result_format="COMPLETE", expectation_parameters=dict(parameters))
+            failed = [_failure(result) for result in checked.results if not result.success]
+            if failures := {failure.id: failure for failure in failed}:
+                return [failures[name] for each in expectations if (name := each["meta"]["id"]) in failures]
+            bar.update(len(expectations))
     return []
 
 

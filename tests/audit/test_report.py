@@ -1,21 +1,31 @@
 import json
-from html import unescape
+from collections.abc import Sequence
 
 import polars as pl
+import pytest
 
-from stages.audit.report import MEANINGS, MOST_SHOWN, page_of, summary_of
+from stages.audit.report import LEAKAGE_FLAGS, MEANINGS, MOST_SHOWN, page_of, summary_of
 from stages.datasets.gold import GOLD
 from stages.datasets.questions import QUESTIONS
-from stages.datasets.verdicts import GOLD_FLAGS, GOLD_VERDICTS
+from stages.datasets.verdicts import GOLD_FLAGS, GOLD_VERDICTS, GoldFlag
+from stages.sft import UNUSABLE
+from tests.pages.hostile import HOSTILE, parsed, texts_of
 
-HOSTILE = "<script>alert('1')</script> \" onload=x & </pre> {{ 7 * 7 }}"
-COUNTS = {
-    "duplicates": {"compared": 2, "match": 2},
-    "versions": {HOSTILE: {"compared": 8, "mismatch": 8}},
-    "leakage": {"b-dev": {
-        "questions": 5, "questions_in_train": 1, "databases": 3, "databases_in_train": 2, "golds_in_train": 4,
-    }},
-}  # fmt: skip
+NO_COUNTS: dict[str, object] = {"duplicates": {"compared": 0}, "versions": {}, "leakage": {}}
+
+
+def counts_of(text: str = "x") -> dict[str, object]:
+    leakage = {"questions": 5, "questions_in_train": 1, "databases": 3, "databases_in_train": 2, "golds_in_train": 4}
+    return {
+        "duplicates": {"compared": 2, "match": 2}, "versions": {text: {"compared": 8, "mismatch": 8}},
+        "leakage": {text: leakage},
+    }  # fmt: skip
+
+
+def page(
+    flags: list[str], verdicts: list[str] | None = None, sft: Sequence[GoldFlag] = (), pairs: Sequence[GoldFlag] = ()
+) -> str:
+    return page_of(*tables(flags, verdicts), counts_of(), {"sft": sft, "pairs": pairs})
 
 
 def tables(flags: list[str], verdicts: list[str] | None = None, text: str = "x") -> tuple[pl.DataFrame, pl.DataFrame]:
@@ -23,6 +33,7 @@ def tables(flags: list[str], verdicts: list[str] | None = None, text: str = "x")
     questions, gold = [], []
     for number, flag in enumerate(flags):
         source, split = ("a", "train") if number % 2 == 0 else ("b", "dev")
+        source = source if text == "x" else f"{source}{text}"
         name, verdict = f"{source}/{split}/{number:04}", verdicts[number] if verdicts else "ok"
         questions.append({
             "question_id": name, "source": source, "split": split, "db_id": text, "question": text, "gold_sql": text,
@@ -55,31 +66,77 @@ def test_every_flag_and_every_bad_verdict_has_its_meaning_on_the_page() -> None:
 
 
 def test_each_finding_stands_under_its_kind_with_its_evidence() -> None:
-    questions, gold = tables(["empty,limit_tie", ""], ["ok", "exec_error"])
-    page = page_of(questions, gold, COUNTS)
+    html = page(["empty,limit_tie", ""], ["ok", "exec_error"])
     for kind, evidence in (("empty", "told x"), ("limit_tie", "told x"), ("exec_error", "failed x")):
-        assert f'<a href="#{kind}">' in page
-        section = page.partition(f'<section id="{kind}">')[2].partition("</section>")[0]
-        assert evidence in section and section.count("<article>") == 1
-    assert '<section id="null_first">' not in page and 'href="#null_first"' not in page
+        assert f'<a href="#{kind}">' in html
+        section = html.partition(f'<section id="{kind}">')[2].partition("</section>")[0]
+        assert evidence in section and section.count("<article") == 1
+    assert '<section id="null_first">' not in html and 'href="#null_first"' not in html
 
 
-def test_hostile_text_stays_text_and_nothing_comes_from_elsewhere() -> None:
-    questions, gold = tables(["empty", ""], ["ok", "undecided"], HOSTILE)
-    page = page_of(questions, gold, COUNTS)
-    assert "<script" not in page and "http" not in page and "src=" not in page
-    assert page.count("<pre>") == page.count("</pre>") == 2
-    assert unescape(page).count(HOSTILE) == 9  # four texts a finding, and the name of the version
+@pytest.mark.parametrize("text", HOSTILE)
+def test_hostile_text_in_any_field_stays_text(text: str) -> None:
+    flags, verdicts = ["empty,limit_tie", "question_in_train", ""], ["ok", "ok", "undecided"]
+    drop: dict[str, list[GoldFlag]] = {"sft": ["empty"], "pairs": []}
+    hostile = page_of(*tables(flags, verdicts, text), counts_of(text), drop)
+    harmless = page_of(*tables(flags, verdicts), counts_of(), drop)
+    assert parsed(hostile).elements == parsed(harmless).elements
+    assert {link.partition("#")[0] for link in parsed(hostile).links} <= {"", "index.html"}
+    assert not set(hostile) & {"\u2028", "\u202e"}
+    assert texts_of(hostile, text) >= 4 * 5  # four texts a finding, of which there are four; and the sets
+
+
+def test_the_id_of_a_question_is_an_anchor_once_and_leads_to_the_explorer() -> None:
+    html = page(["empty,limit_tie", "", "empty"])
+    assert [html.count(f'id="a/train/000{number}"') for number in (0, 1, 2)] == [1, 0, 1]
+    assert html.count('<a href="index.html#/question/a%2Ftrain%2F0000">a/train/0000</a>') == 2
+
+
+def test_an_id_is_encoded_as_the_explorer_decodes_it() -> None:
+    questions, gold = (frame.with_columns(question_id=pl.lit("ä b/(1)#?%")) for frame in tables(["empty"]))
+    html = page_of(questions, gold, NO_COUNTS, {"sft": [], "pairs": []})
+    assert 'href="index.html#/question/%C3%A4%20b%2F(1)%23%3F%25"' in html
+
+
+def test_a_finding_can_be_filtered_by_what_the_controls_offer() -> None:
+    html = page(["empty", "limit_tie"])
+    assert '<article id="a/train/0000" data-kind="empty" data-set="a-train" data-database="x">' in html
+    for values in (["empty", "limit_tie"], ["a-train", "b-dev"], ["x"]):
+        options = "".join(f'<option value="{value}">{value}</option>' for value in values)
+        assert f'<option value="">all</option>{options}</select>' in html
+    assert '<form class="filters" role="search" aria-label="Findings" hidden>' in html  # shown by the script alone
+
+
+def fates(html: str) -> dict[str, str]:
+    """Kind of finding to what its row in the overview says of train questions."""
+    rows = html.partition("<tbody>")[2].partition("</tbody>")[0].split("<tr>")[2:]
+    return dict(zip(MEANINGS, (row.rpartition("</span>")[0].rpartition(">")[2] for row in rows), strict=True))
+
+
+def test_each_kind_says_whether_its_train_questions_train() -> None:
+    shown = fates(page([""], sft=["empty", "limit_tie"], pairs=["limit_tie", "null_first"]))
+    assert shown == dict.fromkeys(MEANINGS, "trains") | {
+        "empty": "left out of sft", "limit_tie": "left out of sft and pairs", "null_first": "left out of pairs",
+        **dict.fromkeys(UNUSABLE, "left out of sft and pairs"), **dict.fromkeys(LEAKAGE_FLAGS, "in test sets only"),
+    }  # fmt: skip
+
+
+def test_a_question_says_what_all_its_flags_and_its_verdict_do() -> None:
+    html = page(["empty,limit_tie", "empty", "empty", "", ""], ["ok"] * 4 + ["undecided"], sft=["limit_tie"])
+    articles = [article.partition("</p>")[0] for article in html.split("<article ")[1:]]
+    chips = [article.rpartition("</span>")[0].rpartition(">")[2] for article in articles]
+    assert chips == ["left out of sft and pairs", "left out of sft", "trains", "test set", "left out of sft"]
 
 
 def test_more_findings_than_are_shown_are_told_and_the_page_is_the_same_each_time() -> None:
     questions, gold = tables(["empty"] * (MOST_SHOWN + 1_234))
-    page = page_of(questions, gold, COUNTS)
-    assert page.count("<article>") == MOST_SHOWN
-    assert "1,234 more are not shown here" in page
-    assert page == page_of(questions, gold.reverse(), COUNTS)
+    drop: dict[str, list[GoldFlag]] = {"sft": [], "pairs": []}
+    html = page_of(questions, gold, counts_of(), drop)
+    assert html.count("<article ") == MOST_SHOWN
+    assert "1,234 more are not shown here" in html
+    assert html == page_of(questions, gold.reverse(), counts_of(), drop)
 
 
 def test_a_page_without_findings_can_be_made() -> None:
-    page = page_of(*tables(["", ""]), {"duplicates": {"compared": 0}, "versions": {}, "leakage": {}})
-    assert "<section" not in page and "Leakage" not in page and "Other golds" not in page
+    html = page_of(*tables(["", ""]), NO_COUNTS, {"sft": [], "pairs": []})
+    assert not any(part in html for part in ("<section", "<form", "Leakage", "Other golds"))

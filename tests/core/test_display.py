@@ -60,6 +60,13 @@ def test_what_is_printed_obeys_nothing_and_holds_no_secret(monkeypatch: pytest.M
     assert stream.getvalue() == "a\\x1b[2J\n…\n"
 
 
+def test_data_that_the_user_asked_to_see_is_shown_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    stream = io.StringIO()
+    show(f"cookie: 5 http://a:b@x.org\x1b[2J {KEY}", stream, secrets=False)
+    assert stream.getvalue() == f"cookie: 5 http://a:b@x.org\\x1b[2J {KEY}\n"
+
+
 FAILURES = {
     "a mistake of the user": "raise UserError(f'{text}\\nerror: another')",
     "a failure of a library": "raise ZeroDivisionError(text)",

@@ -29,6 +29,7 @@ def write_export(folder: Path) -> Path:
             for place, split in enumerate(("train", "dev"))
         },
         "pairs": {"train": keyed("pairs", "p").with_columns(extra=pl.lit(1))},
+        "answers": {"dev": pl.DataFrame({"answer_id": "dpo/q/greedy", "question_id": "q"})},
     }
     for config, splits in configs.items():
         (folder / config).mkdir(parents=True)
@@ -73,13 +74,13 @@ def test_an_export_without_verdicts_has_no_exec_results(tmp_path: Path) -> None:
 
 
 def test_a_checkout_tells_its_params_and_its_reports_but_no_receipts(tmp_path: Path) -> None:
-    names = ("pairs", "validation/pairs")
+    names = ("pairs", "validation/pairs", "validation/answers/sft/weak-dev")
     entry = {
         "params": {"params.yaml": {"pairs": {"limit": 1e-06, "none": None, "drop": ["a"]}}},
         "outs": [{"path": path} for path in ("data/pairs.parquet", *(f"reports/{name}.json" for name in names))],
     }
     write_checkout(tmp_path, {"pairs": entry, "gone@x": {"params": {"params.yaml": {"gone": 1}}}})
-    (tmp_path / "reports/validation").mkdir(parents=True)
+    (tmp_path / "reports/validation/answers/sft").mkdir(parents=True)
     for name in names:
         (tmp_path / "reports" / f"{name}.json").write_text('{"a": {"b": 1, "c": true, "d": [1], "e": NaN}, "f": 0.5}')
     loaded = folder_version(tmp_path, "mine")

@@ -1,7 +1,8 @@
 """What people see of a comparison, on the page and in the terminal."""
 
 from dataclasses import replace
-from html import unescape
+
+import pytest
 
 from stages.diffing.changelog import item_of
 from stages.diffing.comparison import Comparison, compare
@@ -10,8 +11,7 @@ from stages.diffing.formatting import STALE
 from stages.diffing.page import page_of
 from stages.diffing.terminal import MOST_SHOWN, text_of
 from tests.diffing.world import keyed, version
-
-HOSTILE = "<script>alert('1')</script> \" onload=x & </pre> {{ 7 * 7 }}"
+from tests.pages.hostile import HOSTILE, parsed, texts_of
 
 
 def comparison(text: str = "x") -> Comparison:
@@ -32,14 +32,19 @@ def comparison(text: str = "x") -> Comparison:
         questions=keyed("questions", text, question=text, gold_sql=f"{text} 2"),
         gold=keyed("gold", text, verdict="exec_error", flags=""), prompts=keyed("prompts", text),
     )  # fmt: skip
-    return compare(old, replace(new, commit="0123456789"))
+    return compare(old, replace(new, commit="0123456789", stale={text: [text]}))
 
 
-def test_hostile_text_stays_text_and_nothing_comes_from_elsewhere() -> None:
-    page = page_of(comparison(HOSTILE))
-    assert "<script" not in page and "http" not in page and "src=" not in page
-    assert page.count("<pre") == page.count("</pre>")
-    assert unescape(page).count(HOSTILE) > 30
+@pytest.mark.parametrize("text", HOSTILE)
+def test_hostile_text_in_any_field_stays_text(text: str) -> None:
+    page, harmless = page_of(comparison(text)), page_of(comparison("y" * len(text)))
+    ours = {"del", "ins", "mark"}  # more or fewer of these, as a text has more or fewer words
+    assert [element for element in parsed(page).elements if element[0] not in ours] == [
+        element for element in parsed(harmless).elements if element[0] not in ours
+    ]
+    assert not [link for link in parsed(page).links if not link.startswith("#")]
+    assert not set(page) & {"\u2028", "\u202e"}
+    assert texts_of(page, text) > 30
 
 
 def test_the_page_shows_params_rows_labels_ex_and_metrics() -> None:
@@ -48,8 +53,8 @@ def test_the_page_shows_params_rows_labels_ex_and_metrics() -> None:
         "<td>exec_results.contract</td><td>&#34;x&#34;</td><td>2</td>", "<td>exec_results.x</td><td>–</td>",
         "only in new", "chosen 1", "2 of 2 candidates in both have another verdict",
         '<td>match</td><td class="text">exec_error</td><td>2</td><td class="text">sql + gold</td>',
-        REASONS["sql"], '<pre class="old">x 1</pre>', "50.0 (40.0–60.0)", "<td>1</td><td>1,234</td><td>+1,233</td>",
-        "New: x (0123456).",
+        REASONS["sql"], '<p><span class="label">sql</span> x <del>1</del> → x <ins>2</ins></p>', "50.0 (40.0–60.0)",
+        "<td>1</td><td>1,234</td><td>+1,233</td>", "New: x (0123456).",
     ):  # fmt: skip
         assert shown in page, shown
 
@@ -62,7 +67,7 @@ def test_only_reasons_that_occur_are_explained() -> None:
 def test_equal_versions_make_a_page_and_a_text_without_differences() -> None:
     same = version("v", pairs=keyed("pairs", "a"))
     page, text = page_of(compare(same, same)), text_of(compare(same, same))
-    assert "The same." in page and "None differs." in page and "<article>" not in page
+    assert "The same." in page and "None differs." in page and "<article" not in page
     assert text.splitlines() == [
         "old  v", "new  v", "", "params: the same", "",
         "rows   old  new  added  removed  changed",
@@ -86,10 +91,30 @@ def test_a_file_of_metrics_that_one_version_lacks_takes_one_line_in_the_terminal
     assert text.endswith("metrics: 2 of 2 differ\n  r.json: only in new")
 
 
+QUESTIONS = keyed("questions", "demo/train/0001", question="How many singers?", gold_sql="SELECT count(*) FROM singer")
+
+
+def test_a_pair_is_shown_with_its_question_its_gold_and_what_differs_between_its_sides() -> None:
+    pair = keyed("pairs", "f00d", question_id="demo/train/0001", chosen="SELECT a FROM t", rejected="SELECT b FROM t")
+    empty = keyed("pairs").clear()
+    page = page_of(compare(version(pairs=empty, questions=QUESTIONS), version(pairs=pair, questions=QUESTIONS)))
+    article = page.partition("<article>")[2].partition("</article>")[0]
+    assert '<span class="chip">added</span> demo/train/0001 · <code>f00d</code>' in article
+    assert '<p dir="auto">How many singers?</p>' in article
+    assert "<pre>SELECT <mark>a</mark> FROM t</pre>" in article and "<pre>SELECT <mark>b</mark> FROM t</pre>" in article
+    assert '<p class="label">gold</p>\n<pre>SELECT count(*) FROM singer</pre>' in article
+
+
+def test_a_null_is_no_text() -> None:
+    old, new = (version(pairs=keyed("pairs", "a", chosen="NULL", witness=witness)) for witness in (None, "NULL"))
+    page = page_of(compare(old, new))
+    assert '<span class="label">witness</span> <span class="soft">NULL</span> → NULL</p>' in page
+
+
 def test_a_long_value_is_cut_on_the_page_with_its_length() -> None:
     old, new = (version("v", pairs=keyed("pairs", "a", chosen=letter * 5000)) for letter in "xy")
     page = page_of(compare(old, new))
-    assert "… (5,000 characters)" in page and "x" * 5000 not in page
+    assert "… 4,400 more characters …" in page and "x" * 5000 not in page
 
 
 def test_stale_stages_are_shown_wherever_a_comparison_is() -> None:

@@ -181,3 +181,39 @@ def until(condition: Callable[[], bool]) -> None:
     while not condition():
         assert time.monotonic() < end
         time.sleep(0.02)
+
+
+def test_kept_workers_serve_the_next_run_and_end_when_closed(tmp_path: Path) -> None:
+    kept, before = pool.KeptWorkers(), set(multiprocessing.active_children())
+    run(job(tmp_path), ["a", "b"], local(1, kept))
+    run(job(tmp_path), ["c"], local(1, kept))
+    assert len({process for task in "abc" for process in runs(tmp_path, task)}) == 1
+    assert len(set(multiprocessing.active_children()) - before) == 1
+    kept.close()
+    assert set(multiprocessing.active_children()) <= before
+
+
+def test_a_kept_worker_that_died_or_stalled_is_replaced(tmp_path: Path) -> None:
+    kept = pool.KeptWorkers()
+    first = run(job(tmp_path, stall_seconds=0.5), ["a", "hang", "die", "b"], local(1, kept))
+    assert [record.lost for record in first] == [False, True, True, False]
+    for worker in kept.idle:
+        worker.process.kill()
+        worker.process.join()
+    assert [record.task for record in run(job(tmp_path), ["c", "d"], local(1, kept))] == ["c", "d"]
+    kept.close()
+
+
+def test_what_is_retried_alone_does_not_run_in_a_kept_worker(tmp_path: Path) -> None:
+    kept = pool.KeptWorkers()
+    run(job(tmp_path), ["again"], local(1, kept))
+    first, second = runs(tmp_path, "again")
+    assert first != second and [str(worker.process.pid) for worker in kept.idle] == [first]
+    kept.close()
+
+
+def test_a_run_that_fails_keeps_no_worker_that_is_at_work(tmp_path: Path) -> None:
+    kept = pool.KeptWorkers()
+    with pytest.raises(RuntimeError, match=r"a worker failed"):
+        run(job(tmp_path), ["fail"], local(1, kept))
+    assert not kept.idle

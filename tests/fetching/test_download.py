@@ -1,10 +1,12 @@
 """Downloads over HTTP: cut, refused, without ranges, of another version."""
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
+from stages.core.progress import Bar, progress
 from stages.fetching import download
 from tests.toy import ARCHIVE, GOOD, NOISE, WHOLE, Toy, files_in, hash_of, toy_repository, zipped
 
@@ -24,12 +26,20 @@ def test_a_cut_connection_goes_on_with_a_range_and_ends_with_the_right_bytes(toy
     assert len(starts) == 3
 
 
-def test_without_a_terminal_progress_is_reported_in_lines(toy: Toy, capsys: pytest.CaptureFixture[str]) -> None:
-    toy.patch.setattr(download, "LINE_SECONDS", 0.0)
+def test_the_progress_of_a_cut_download_goes_on_where_it_was(toy: Toy) -> None:
+    bars: list[Bar] = []
+
+    @contextmanager
+    def keeping(label: str, total: int | None, unit: str, initial: int) -> Iterator[Bar]:
+        with progress(label, total, unit, initial) as bar:
+            bars.append(bar)
+            yield bar
+
+    toy.patch.setattr(download, "progress", keeping)
+    toy.web.cuts = [300_000]
     toy.fetch()
-    output = capsys.readouterr()
-    assert "toy.zip: 0 of 1 MB\n" in output.out
-    assert "\r" not in output.out + output.err
+    assert [(bar.desc, bar.total) for bar in bars] == [("toy.zip", len(ARCHIVE))] * 2
+    assert bars[0].initial == 0 < bars[0].n == bars[1].initial < bars[1].n == len(ARCHIVE)
 
 
 def test_a_server_without_ranges_starts_anew(toy: Toy) -> None:

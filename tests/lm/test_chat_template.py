@@ -1,6 +1,5 @@
 """Models with a chat template: what is trained is what is sampled, and both are what the template says."""
 
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,6 @@ from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
 from stages import train_dpo, train_sft
 from stages.core.errors import UserError
-from stages.core.files import work_folder
 from stages.core.layout import model_path, training_log
 from stages.lm.chat_template import render_prompts
 from stages.lm.completions import Decoding, PromptedQuestion
@@ -145,10 +143,9 @@ def test_the_pairs_trained_on_begin_with_the_sampled_prompts(
     rows = captured(monkeypatch, train_dpo)
     pairs = sft_rows.select("question_id", "prompt", chosen="completion", rejected=pl.lit("SELECT 1"))
     params = TrainDpoParams.model_validate(DPO_PARAMS | {"max_length": 512})
-    shutil.copytree(folder, model_path("sft/strong"))
     with pytest.raises(KeyboardInterrupt):
-        work = work_folder(tmp_path / "work", "")
-        train_dpo.train_dpo(pairs, params, OBJECTIVES["cdpo"].model_validate(BLOCKS["cdpo"]), work)
+        objective = OBJECTIVES["cdpo"].model_validate(BLOCKS["cdpo"])
+        train_dpo.train_dpo(pairs, params, objective, folder, tmp_path / "dpo", tmp_path / "log")
     _, tokenizer = load_model(folder)
     chosen = {tokenizer.decode(row["chosen_ids"]): row for row in rows}
     prompts = tokens_sampled_from(folder, sft_rows["prompt"][:3].to_list())

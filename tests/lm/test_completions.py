@@ -1,6 +1,7 @@
 """Caching completions, with an engine that counts what it samples."""
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -120,6 +121,23 @@ def test_samples_come_in_blocks_of_the_engines_size_and_greedy_ones_singly(cache
 def test_a_stopped_run_keeps_its_finished_batches(cache: Cache) -> None:
     with pytest.raises(KeyboardInterrupt):
         sampled(Counting(stop_after=1), cache)
+    rest = Counting()
+    assert sampled(rest, cache) == sampled(Counting(), cache)
+    assert {name for name, _ in rest.requested} == {"demo/train/0002", "demo/train/0004"}
+
+
+def test_a_run_killed_while_it_saves_leaves_no_batch_in_part(cache: Cache, monkeypatch: pytest.MonkeyPatch) -> None:
+    put, calls = cache.put, itertools.count(1)
+
+    def put_once(records: Iterable[tuple[bytes, Any]]) -> None:
+        if next(calls) == 2:
+            raise KeyboardInterrupt
+        put(records)
+
+    monkeypatch.setattr(cache, "put", put_once)
+    with pytest.raises(KeyboardInterrupt):
+        sampled(Counting(), cache)
+    monkeypatch.undo()
     rest = Counting()
     assert sampled(rest, cache) == sampled(Counting(), cache)
     assert {name for name, _ in rest.requested} == {"demo/train/0002", "demo/train/0004"}

@@ -130,7 +130,8 @@ def write(name: str, text: str) -> None:
 
 
 def change_params(**changed: Any) -> None:
-    write_params(candidates=PARAMS | {"engine": "file", "model": "imported", "split": "dev"} | changed)
+    section = PARAMS | {"engine": "file", "model": "imported", "split": "dev"} | changed
+    write_params(candidates=section, sft={"preference_share": 0.0})
 
 
 def test_every_system_of_every_test_set_gives_its_candidates_and_the_report_counts_them(folder: Path) -> None:
@@ -144,7 +145,8 @@ def test_every_system_of_every_test_set_gives_its_candidates_and_the_report_coun
         ("spider/dev/0003", 0, "a", "SELECT 2"), ("spider/dev/0003", 1, "b", "SELECT 2"),
     ]  # fmt: skip
     assert read_json(folder / "reports/candidates.json") == {
-        "in": 5, "asked": 4, "dropped": {"not_dev": 1, "over_max_questions": 0, "no_predictions": 0}, "out": 8,
+        "in": 5, "asked": 4, "out": 8,
+        "dropped": {"not_dev": 1, "seen_by_sft": 0, "over_max_questions": 0, "no_predictions": 0},
         "distinct_sql": 6, "finish_reason": {"imported": 8}, "no_sql": 1, "tokens": 0, "not_asked": 2,
         "systems": {
             "bird-dev": {"c": {"in": 1, "not_asked": 0, "out": 1, "no_sql": 0, "cut_out": 0}},

@@ -7,7 +7,7 @@ from functools import reduce
 from operator import getitem
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, get_args
 
 import polars as pl
 import pytest
@@ -18,11 +18,15 @@ from stages import publish, push
 from stages.core.errors import UserError
 from stages.core.files import read_json, sha256_folder, write_json
 from stages.core.layout import DICTIONARY, EXPORT, evaluation_file, model_path, report_file
+from stages.core.receipts import write_receipt
+from stages.core.tables import write_dataset
+from stages.datasets.answers import ANSWERS, answers_of
 from stages.datasets.catalog import DATASETS
 from stages.fetching.sources import SOURCES
+from stages.publishing.params import Model
 from tests import ROOT
 from tests.hub import OWNER
-from tests.test_pairs import frame_of
+from tests.pairing.tables import frame_of
 from tests.test_pipeline import load
 from tests.workplace import put, set_arguments
 
@@ -30,8 +34,8 @@ DATASET, MODEL = f"{OWNER}/small", f"{OWNER}/small-dpo"
 VERSION = "v0.1.0"
 IDENTITY = ("-c", "user.name=Test", "-c", "user.email=test@example.org")
 FIGURES = {
-    "questions": 5, "ex": 0.6, "ex_low": 0.2, "ex_high": 0.9, "pass_at": {"1": 0.5, "2": 0.75},
-    "maj_at": {"1": 0.5, "2": 0.5},
+    "questions": 1_088, "sampled_questions": 800, "ex": 0.6, "ex_low": 0.2, "ex_high": 0.9,
+    "pass_at": {"1": 0.5, "2": 0.75}, "maj_at": {"1": 0.5, "2": 0.5},
 }  # fmt: skip
 QUESTIONS = [
     *(f"demo/train/{number:04}" for number in range(4)), "demo/dev/0000", "demo/test/0000", "mydata/train/0000",
@@ -89,9 +93,12 @@ def small_tables() -> dict[str, pl.DataFrame]:
     ]  # fmt: skip
     sft.append({"question_id": "strong/bakery_0001/00", "prompt": "Prompt of an oven\n",
                 "completion": "SELECT count(*) FROM oven", "origin": "strong"})  # fmt: skip
+    counterexamples = [{"candidate_id": f"{key}:0", "question_id": key, "class": "survived", "mutants_tried": 9,
+                        "mutants_void": 0} for key in train]  # fmt: skip
     rows: dict[str, list[dict[str, Any]]] = {
         "questions": questions, "synthetic": synthetic, "gold": golds, "prompts": prompts, "sft": sft,
-        "candidates": candidates, "exec_results": candidates, "pairs": pairs,
+        "candidates": candidates, "exec_results": candidates,
+        "counterexamples": counterexamples, "pairs": pairs,
     }  # fmt: skip
     return {dataset: frame_of(of_it, dataset) for dataset, of_it in rows.items()}
 
@@ -107,17 +114,38 @@ class Workplace:
             shutil.copy(ROOT / path, path)
         for dataset, frame in small_tables().items():
             put(dataset, frame)
-        model = model_path("dpo")
-        model.mkdir(parents=True)
-        for name in ("config.json", "tokenizer.json"):
-            (model / name).write_text("{}")
-        (model / "model.safetensors").write_bytes(bytes(range(256)))
+        for number, model in enumerate(get_args(Model)):
+            model_path(model).mkdir(parents=True)
+            for name in ("config.json", "tokenizer.json"):
+                (model_path(model) / name).write_text("{}")
+            (model_path(model) / "model.safetensors").write_bytes(bytes(range(number, 256)))
         for test_set in ("demo-dev", "demo-test"):
             write_json(evaluation_file("dpo", test_set), FIGURES)
         learnt = {"objective": "cdpo", "trained_on": 6, "chosen_logprob_change": -0.5, "rejected_logprob_change": -2.0}
         write_json(report_file("train_dpo"), learnt)
+        for test_set in ("demo-dev", "demo-test"):
+            self.put_answers(test_set)
         self.set("publish", dataset=DATASET, models={"dpo": MODEL})
         self.set("", test_sets=["demo-dev", "demo-test"])
+
+    def put_answers(self, test_set: str) -> None:
+        """Each model answers each question of the test set, once greedily and once as a sample."""
+        prefix = test_set.replace("-", "/")
+        for model in get_args(Model):
+            rows = [
+                {
+                    "answer_id": f"{model}/{key}/{'greedy' if sample is None else '0000'}", "model": model,
+                    "test_set": test_set, "question_id": key, "sample": sample, "completion": "SELECT 1",
+                    "sql": "SELECT 1", "verdict_strict": "mismatch", "verdict_spider": "mismatch",
+                    "verdict_bird": "match", "steps": 9, "rows": 1, "logprob": -0.5, "tokens": 3,
+                }
+                for key in QUESTIONS if key.startswith(prefix) for sample in (None, 0)
+            ]  # fmt: skip
+            dataset = answers_of(model, test_set)
+            frame = pl.DataFrame([{name: row.get(name) for name in ANSWERS.columns} for row in rows],
+                                 schema=ANSWERS.columns)  # fmt: skip
+            write_dataset(frame, dataset)
+            write_receipt(dataset, frame.height, True)
 
     def set(self, section: str, **values: Any) -> None:
         """Changes params of a section; "" is the whole file."""
@@ -148,7 +176,8 @@ class Workplace:
     def _tag(self, version: str) -> str:
         self.run()
         if not (self.folder / ".git").exists():
-            (self.folder / ".gitignore").write_text("/data/*.parquet\n/models\n/reports/publish\n*.partial/\n/site\n")
+            ignored = ("/data/*.parquet", "/data/answers", "/models", "/reports/publish", "*.partial/", "/site")
+            (self.folder / ".gitignore").write_text("\n".join(ignored) + "\n")
             self.git("init", "--quiet")
             Repo.init(str(self.folder)).close()
             self.write_pipeline()
@@ -164,7 +193,8 @@ class Workplace:
         """Writes a dvc.yaml whose stage `publish` is that of the repository, less its modules; other stages make what
         it reads."""
         stage = load("dvc.yaml")["stages"]["publish"]
-        inputs = [*(str(dataset.file) for dataset in DATASETS.values()), "models/dpo"]
+        inputs = [*(str(dataset.file) for dataset in DATASETS.values()), "data/answers"]
+        inputs += [str(model_path(model)) for model in get_args(Model)]
         deps = [path for path in stage["deps"] if not path.startswith("stages/") and (self.folder / path).exists()]
         stages = {path.replace("/", "-").replace(".", "-"): {"cmd": "make", "outs": [path]} for path in sorted(inputs)}
         (self.folder / "dvc.yaml").write_text(json.dumps({"stages": stages | {"publish": stage | {"deps": deps}}}))

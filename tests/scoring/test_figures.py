@@ -51,6 +51,12 @@ def test_ex_of_a_set_weighs_every_question_the_same() -> None:
     assert (metrics["questions"], metrics["predictions"]) == (2, 6)
 
 
+def test_the_interval_of_ex_is_over_questions_not_over_predictions() -> None:
+    samples: list[Sample] = [(index, RIGHT if index < 30 else WRONG, "a") for index in range(40) for _ in range(8)]
+    metrics = score_figures(predictions(*samples, difficulties=("easy",) * 40))
+    assert metrics["ex_low"]["strict"] < 0.65 and metrics["ex_high"]["strict"] > 0.85  # of 320 it would be 0.70 to 0.80
+
+
 def test_each_difficulty_counts_its_questions_not_its_predictions() -> None:
     samples: list[Sample] = [
         (0, RIGHT, "a"), (0, WRONG, "b"), (1, FAILED, None), (1, RIGHT, "c"), (2, RIGHT, "d"), (2, RIGHT, "d"),
@@ -109,9 +115,9 @@ def test_the_table_shows_the_levels_from_easy_on_and_all(metrics: dict[str, Any]
     assert score_table(metrics, "strict").splitlines() == [
         "               easy    hard     odd     all",
         "questions         1       1       1       3",
-        "EX spider      0.00  100.00  100.00   66.67",
-        "EX bird        0.00  100.00  100.00   66.67",
-        "EX strict      0.00  100.00  100.00   66.67",
+        "EX spider      0.00  100.00  100.00   66.67  (0.00–100.00)",
+        "EX bird        0.00  100.00  100.00   66.67  (0.00–100.00)",
+        "EX strict      0.00  100.00  100.00   66.67  (0.00–100.00)",
         "verdicts of 3 predictions (strict): 2 match, 1 mismatch",
         "Soft F1: 83.33",
     ]
@@ -119,7 +125,7 @@ def test_the_table_shows_the_levels_from_easy_on_and_all(metrics: dict[str, Any]
 
 def test_the_table_rounds_no_figure_twice(metrics: dict[str, Any]) -> None:
     metrics["ex"]["spider"] = 0.7895  # 30 of 38, which is 78.9 %, not 79.0 %
-    assert "  78.95\n" in score_table(metrics, "strict")
+    assert "  78.95  (" in score_table(metrics, "strict")
 
 
 def test_the_table_names_the_contract_of_what_hangs_on_it() -> None:

@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from stages.execution.comparison import Row
 from stages.scoring.metrics import (
     Vote,
-    bootstrap_interval,
     majority_at_k,
     pass_at_k,
     r_ves,
@@ -64,18 +63,6 @@ def test_the_largest_group_of_equal_results_answers(samples: list[Vote], k: int,
 def test_majority_at_k_refuses_more_votes_than_samples() -> None:
     with pytest.raises(ValueError, match="maj@k"):
         majority_at_k([RIGHT], 2)
-
-
-def test_the_interval_is_the_same_for_the_same_seed_and_holds_the_mean() -> None:
-    values = [1.0] * 70 + [0.0] * 30
-    low, high = bootstrap_interval(values, seed=3)
-    assert (low, high) == bootstrap_interval(values, seed=3)
-    assert 0.58 < low < 0.65 and 0.75 < high < 0.82
-
-
-def test_the_interval_of_no_values_is_refused() -> None:
-    with pytest.raises(ValueError, match="at least one"):
-        bootstrap_interval([], seed=0)
 
 
 SOFT_F1_CASES = json.loads((FIXTURES / "sql" / "soft_f1.json").read_text("utf-8"))

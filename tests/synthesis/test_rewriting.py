@@ -47,7 +47,9 @@ def requests(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, endpoint: Endpoint
     with Path("models/endpoints/strong.yaml").open("w") as file:
         settings = {"model": "strong", "version": "1", "api": "chat", "logprobs": False}
         YAML().dump({"endpoint": settings | {"input_price": None, "output_price": None}}, file)
-    write_params(gold={"step_budget": 50_000_000}, synthesize=params_of(), execution=EXECUTION)
+    dropped: dict[str, list[str]] = {"drop_flags": []}
+    budget = {"step_budget": 50_000_000}
+    write_params(gold=budget, sft=dropped, pairs=dropped, synthesize=params_of(), execution=EXECUTION)
     set_arguments(monkeypatch, "gold", "--workers", "1", "--cache", "cache")
     gold.main()
     accept("gold")

@@ -4,6 +4,7 @@ from collections import Counter
 from itertools import pairwise
 from pathlib import Path
 from random import Random
+from types import SimpleNamespace
 from typing import Any
 
 import polars as pl
@@ -54,8 +55,8 @@ def rows_by_step(monkeypatch: pytest.MonkeyPatch, rows: pl.DataFrame, folder: Pa
     """The ids of the tokens of each step of a training, its micro batches put together."""
     rows_of_steps: list[list[int]] = []
 
-    def watch(trainer: Any, lengths: list[int]) -> None:
-        order_batches(trainer, lengths)
+    def watch(trainer: Any, lengths: list[int], samples: int) -> None:
+        order_batches(trainer, lengths, samples)
         get = trainer.get_batch_samples
 
         def watched(*given: Any) -> Any:
@@ -80,3 +81,18 @@ def test_a_step_has_the_same_rows_whatever_its_micro_batches(
     cut = rows_by_step(monkeypatch, sft_rows, tmp_path / "cut", micro_batch=2)
     assert len(whole) == 12 and whole == cut
     assert whole[:6] != whole[6:]  # another epoch, another order
+
+
+@pytest.mark.parametrize("passes", [1, 3])
+def test_with_samples_each_row_comes_so_often_and_a_step_once_for_each_of_its_micro_batches(passes: int) -> None:
+    args = SimpleNamespace(
+        per_device_train_batch_size=12 // passes, gradient_accumulation_steps=passes, world_size=1, seed=1
+    )
+    trainer: Any = SimpleNamespace(args=args, add_callback=lambda callback: None)
+    order_batches(trainer, LENGTHS[:10], samples=4)
+    order = list(trainer._get_train_sampler())
+    rows = epoch_order(LENGTHS[:10], 3, seed=1, epoch=0)
+    assert len(order) == len(trainer._get_train_sampler()) == 12 * 4 * passes
+    first = [row for row in rows[:3] for _ in range(4)]
+    assert order[: 12 * passes] == first * passes
+    assert order[12 * passes : 24 * passes] == [row for row in rows[3:6] for _ in range(4)] * passes

@@ -34,6 +34,7 @@ BLOCKS: dict[str, dict[str, float]] = {
     "ipo": {"beta": 0.4}, "kto": {"beta": 0.3, "desirable_weight": 1.5, "undesirable_weight": 0.7},
     "simpo": {"beta": 2.0, "gamma": 0.5}, "orpo": {"beta": 0.4}, "cpo": {"beta": 0.3, "sft_weight": 0.6},
     "apo_zero": {"beta": 0.3}, "apo_down": {"beta": 0.3}, "dpo_sft": {"beta": 0.5, "epsilon": 0.1, "sft_weight": 0.7},
+    "rft": {},
 }  # fmt: skip
 """Section `objectives` of params.yaml."""
 
@@ -95,6 +96,7 @@ FORMULAS: dict[Name, Callable[[Pair], float]] = {  # with the params above
     "apo_zero": lambda p: 1 - sigmoid(0.3 * (p.w - p.w0)) + sigmoid(0.3 * (p.l - p.l0)),
     "apo_down": lambda p: 1 + sigmoid(0.3 * (p.w - p.w0)) - sigmoid(0.3 * p.delta),
     "dpo_sft": lambda p: 0.9 * nll(0.5 * p.delta) + 0.1 * nll(-0.5 * p.delta) - 0.7 * p.w / p.nw,
+    "rft": lambda p: -p.w / p.nw,
 }
 
 

@@ -25,6 +25,8 @@ def serving(folder: Path, name: str) -> Iterator[str]:
     command = [
         sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", str(folder), "--dtype", "float32",
         "--served-model-name", name, "--generation-config", "vllm", "--host", "127.0.0.1", "--port", port,
+        # vLLM's CPU build dies of a seeded request whose prompt it reads in two parts.
+        "--no-enable-chunked-prefill", "--max-num-batched-tokens", "8192",
     ]  # fmt: skip
     with (folder.parent / "log").open("wb") as log:
         process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)

@@ -6,10 +6,10 @@ from collections.abc import Collection
 from pathlib import Path
 
 from pydantic import Field
-from tqdm import tqdm
 
 from stages.core.errors import UserError
 from stages.core.params import Params
+from stages.core.progress import progress
 from stages.core.stable_draw import stable_draw
 from stages.corpora.demo.databases import draw_databases, load
 from stages.corpora.demo.domains import Domain, read_domains
@@ -72,17 +72,19 @@ def make_demo(
     questions: dict[str, list[Question]] = {split: [] for split in splits}
     drops: Counter[str] = Counter()
     sizes = [(split, count) for split, (number, count) in splits.items() for _ in range(number)]
-    for domain in tqdm(domains, "corpus", unit="domain"):
-        for database, (split, count) in zip(draw_databases(domain, len(sizes), seed), sizes, strict=True):
-            if split == "train" and domain.domain in without_train:
-                continue
-            rng = random.Random(f"{seed}/{database.db_id}/questions")
-            draw = QuestionDraw(database, rng)
-            questions[split] += draw.questions(kinds, count)
-            drops += draw.drops
-            file = databases / database.db_id / f"{database.db_id}.sqlite"
-            file.parent.mkdir(parents=True)
-            file.write_bytes(load(database).serialize("main"))
+    with progress("demo corpus", len(domains), "domains") as bar:
+        for domain in domains:
+            for database, (split, count) in zip(draw_databases(domain, len(sizes), seed), sizes, strict=True):
+                if split == "train" and domain.domain in without_train:
+                    continue
+                rng = random.Random(f"{seed}/{database.db_id}/questions")
+                draw = QuestionDraw(database, rng)
+                questions[split] += draw.questions(kinds, count)
+                drops += draw.drops
+                file = databases / database.db_id / f"{database.db_id}.sqlite"
+                file.parent.mkdir(parents=True)
+                file.write_bytes(load(database).serialize("main"))
+            bar.update()
     return questions, drops
 
 

@@ -1,0 +1,1 @@
+"""What two models answer to the same questions: the parts of `stages.compare`."""
