@@ -2,7 +2,6 @@
 
 import json
 import random
-import time
 from pathlib import Path
 
 import pytest
@@ -59,10 +58,9 @@ def test_what_comes_out_is_a_piece_of_the_completion(completion: str) -> None:
     assert sql in completion and sql == sql.strip()
 
 
+@pytest.mark.timeout(120)  # in quadratic time it would be hours
 @pytest.mark.parametrize("piece", HOSTILE)
 @pytest.mark.parametrize("before", ["", "SELECT ", "select ", "```sql\nSELECT ", "Well, "])
-def test_a_large_text_of_anything_takes_no_time(before: str, piece: str) -> None:
+def test_a_large_text_of_anything_takes_linear_time(before: str, piece: str) -> None:
     text = before + piece * (150_000 // len(piece))
-    start = time.process_time()
-    extract_sql(text)
-    assert time.process_time() - start < 2
+    assert extract_sql(text) in text

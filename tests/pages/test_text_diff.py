@@ -1,4 +1,3 @@
-import time
 
 import pytest
 from hypothesis import given
@@ -72,11 +71,10 @@ def test_a_long_part_that_differs_is_cut() -> None:
     assert shortened("<" * 601) == "&lt;" * 600 + '<span class="soft">… 1 more characters …</span>'
 
 
+@pytest.mark.timeout(120)  # by the product it would be days
 def test_texts_with_too_many_tokens_to_compare_are_marked_from_where_they_differ_first() -> None:
     length = MOST_COMPARED  # tokens of each, the product being far beyond
-    start = time.monotonic()
     first, second = marked(f"same {'a ' * length} end", f"same {'b ' * length} end")
-    assert time.monotonic() - start < 30  # by the product it would be days
     assert first.startswith("same <del>a a") and second.endswith(" end")
 
 

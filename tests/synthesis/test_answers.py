@@ -1,5 +1,4 @@
 import json
-import time
 from typing import Any
 
 import pytest
@@ -50,11 +49,10 @@ def test_no_text_at_all_is_no_answer() -> None:
     assert (caught.value.reason, caught.value.message) == ("no_answer", "the answer is empty (refused)")
 
 
+@pytest.mark.timeout(120)  # in quadratic time it would be hours
 @pytest.mark.parametrize("name", HUGE)
-def test_a_huge_answer_is_refused_fast(name: str) -> None:
-    start = time.process_time()
+def test_a_huge_answer_is_refused_in_linear_time(name: str) -> None:
     assert error_of(HUGE[name], form=DatabaseDraft).reason in ("not_json", "wrong_form")
-    assert time.process_time() - start < 10
 
 
 def test_a_message_names_five_problems_at_most() -> None:
