@@ -57,7 +57,7 @@ test-browser: $(DEV)
 	python -m pytest -m browser tests/browser
 
 test-slow: $(DEV)
-	python -m pytest -m "slow and not gpu"
+	python -m pytest -m "slow and not gpu" --numprocesses 2 --dist loadfile
 
 # The engine vllm against vLLM's CPU build. That wants other packages than ours, so it has an environment of its own (4 GB);
 # torchvision and its kin, which it brings along, do not fit this torch and break transformers.

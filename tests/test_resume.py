@@ -30,6 +30,7 @@ SIZE = {"vocab_size": 320, "hidden_size": 64, "layers": 2, "heads": 2}
 PARAMS = {
     "train_sft": {"weak": SFT_PARAMS | {"scratch": SIZE, "epochs": 20.0}},  # 120 steps, 6 an epoch
     "candidates": CANDIDATES_PARAMS | {"model": "sft/strong", "n": 8, "max_tokens": 64},
+    "sft": {"preference_share": 0.0},
     "train_dpo": DPO_PARAMS | {"epochs": 9.5},  # 114 steps, 12 an epoch
     "objectives": BLOCKS,
 }
